@@ -1,0 +1,252 @@
+//! What the front doors may ask of a node. A command is one mutation or one look; its answer is an
+//! `Event::Reply` with the same [`CommandId`], in its own time.
+
+use std::time::Duration;
+
+use crate::{
+    id::{MessageId, PeerId},
+    store::row::State,
+};
+
+/// Pairs a command with its reply; chosen by the driver, unique within a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// What a node can be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Queue a message. Reply [`Reply::Queued`] once it is on disk. The same `id` again is answered
+    /// the same and queued once.
+    Send {
+        /// To whom; known by id, whether or not ever seen.
+        peer: PeerId,
+        /// Made by whoever asks, so that asking again is harmless.
+        id: MessageId,
+        /// Content kind: text or action.
+        kind: u64,
+        /// 1 to `TEXT_LEN_MAX` bytes, no NUL.
+        text: String,
+        /// Not worth delivering after this long.
+        expire: Option<Duration>,
+    },
+    /// Who is meant by what a person wrote (cli: "How a PEER is found", steps 1 to 4). Reply
+    /// [`Reply::Resolved`], at the latest after `timeout`.
+    Resolve {
+        /// A petname, a name, an id or its beginning, or a `p2pchat:` link.
+        peer: String,
+        /// At most 3 s where the caller did not say.
+        timeout: Duration,
+    },
+    /// Everybody known. Reply [`Reply::Peers`]. With `settle`, only after the LAN had time to answer:
+    /// 2 s after the first announce, or once nothing new came for 0.5 s after the first answer.
+    Peers {
+        /// Wait for the LAN.
+        settle: bool,
+    },
+    /// Somebody looks at this peer now (a shell's target): watch its presence closely. `None`: nobody.
+    Watch(Option<PeerId>),
+    /// Withdraw a message. Reply [`Reply::Cancelled`]; how it ends is told by status events.
+    Cancel(MessageId),
+    /// Try now: this peer, or everybody with waiting messages.
+    Retry(Option<PeerId>),
+    /// Call me this from now on (already a valid name).
+    SetName(String),
+    /// Away, with a word about it; `None`: back.
+    SetAway(Option<String>),
+    /// This person has read this peer's messages up to this one.
+    MarkRead(PeerId, MessageId),
+    /// A contact by id: `added`, with what I call it.
+    AddContact {
+        /// Who.
+        peer: PeerId,
+        /// What I call it.
+        petname: Option<String>,
+    },
+    /// Why a message is still on its way. Reply [`Reply::Waiting`].
+    Waiting(PeerId),
+    /// How the node is. Reply [`Reply::Status`].
+    Status,
+    /// Say goodbye to everybody. Reply [`Reply::Left`] once the last word is out; then the loop ends.
+    Leave,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// On our disk.
+    Queued(MessageId),
+    /// Who was meant.
+    Resolved(PeerId),
+    /// Everybody known: online first, then by name, then by id.
+    Peers(Vec<PeerView>),
+    /// The hole is on our disk; or the message had an end already, this one.
+    Cancelled(Option<State>),
+    /// Why messages to this peer wait, if they do, and when the next try is.
+    Waiting {
+        /// One of the reasons of cli.md; `None` where the peer is connected.
+        reason: Option<Reason>,
+        /// Time until the next dial.
+        next_try: Option<Duration>,
+    },
+    /// How the node is.
+    Status(NodeStatus),
+    /// Taken.
+    Done,
+    /// Goodbye is said.
+    Left,
+    /// Not done; nothing has changed.
+    Failed(CommandError),
+}
+
+/// Why a command was not done.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CommandError {
+    /// Nobody has this name or id, and everybody asked has answered (exit 3).
+    #[error("no such peer: {peer} (asked the LAN, {neighbours} there)")]
+    NoSuchPeer {
+        /// What was written, sanitized.
+        peer: String,
+        /// How many are on the LAN.
+        neighbours: usize,
+    },
+    /// Nobody answered to this name, but not everybody could be asked (exit 9).
+    #[error("not found: {peer} ({asked})")]
+    NotFound {
+        /// What was written, sanitized.
+        peer: String,
+        /// Who was asked.
+        asked: String,
+    },
+    /// More than one peer is meant (exit 4).
+    #[error("ambiguous peer: {peer}")]
+    Ambiguous {
+        /// What was written, sanitized.
+        peer: String,
+        /// All of them.
+        candidates: Vec<PeerView>,
+    },
+    /// A contact's bare name is also announced by a stranger (exit 7).
+    #[error("{peer} is the name of a contact and of a stranger")]
+    FamiliarName {
+        /// What was written, sanitized.
+        peer: String,
+        /// The contact first, then the strangers.
+        candidates: Vec<PeerView>,
+    },
+    /// I block this peer (exit 6).
+    #[error("you block this peer")]
+    Blocked,
+    /// That is me (exit 2).
+    #[error("that is you")]
+    Myself,
+    /// The text is empty, too long or holds NUL (exit 2).
+    #[error("{0}")]
+    BadText(&'static str),
+    /// No message of ours in the outbox has this id (exit 2).
+    #[error("no such message in the outbox")]
+    NoSuchMessage,
+    /// The disk is full: the message was not accepted (exit 1).
+    #[error("the disk is full, nothing was queued")]
+    DiskFull,
+    /// The store failed: whether the message was queued is not known (exit 1).
+    #[error("the profile cannot be written")]
+    Store,
+    /// The outbox is full (exit 1).
+    #[error("the outbox is full")]
+    OutboxFull,
+    /// The node is on its way out (exit 11).
+    #[error("the owner is ending")]
+    Leaving,
+}
+
+/// Whether a peer can be reached now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// Reachable now.
+    Online,
+    /// Reachable; the person is not at the keyboard.
+    Away,
+    /// Was heard before and is not now.
+    Offline,
+    /// Never heard in this run.
+    Unknown,
+}
+
+/// Over what a peer is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathKind {
+    /// On this LAN.
+    Lan,
+    /// Over routers, directly.
+    Direct,
+    /// By a relay.
+    Relay,
+    /// Not at all.
+    None,
+}
+
+/// Why a message waits (cli: reasons of waiting).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The peer was here and is not.
+    Offline,
+    /// Not seen yet in this run.
+    Looking,
+    /// Seen, but nothing comes back from where it is.
+    NoPath,
+    /// Its disk is full.
+    DiskFullThere,
+    /// Its time was up before it was delivered.
+    Expired,
+    /// The peer does not take it.
+    Refused,
+    /// More than the peer takes in one message.
+    TooLargeForPeer,
+    /// The peer's version does not understand it.
+    UnsupportedByPeer,
+}
+
+/// A peer as a list shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerView {
+    /// Who.
+    pub id: PeerId,
+    /// What it calls itself; its short id where it never said. Valid as a name, not yet sanitized.
+    pub name: String,
+    /// What I call it.
+    pub petname: Option<String>,
+    /// Reachable?
+    pub presence: Presence,
+    /// What it says about being away; empty elsewhere.
+    pub away_text: String,
+    /// Over what.
+    pub path: PathKind,
+    /// Where.
+    pub addr: Option<std::net::SocketAddr>,
+    /// When something authenticated came last.
+    pub last_heard: Option<crate::clock::Unix>,
+    /// How far its key is trusted.
+    pub trust: crate::store::row::Trust,
+    /// I added it or wrote to it.
+    pub contact: bool,
+    /// Smoothed round trip, where a session is open.
+    pub rtt: Option<Duration>,
+}
+
+/// How the node is (cli: `status`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Sessions open now.
+    pub sessions: usize,
+    /// Peers heard on this LAN now.
+    pub neighbours: usize,
+    /// Messages that wait for a receipt.
+    pub outbox: u64,
+    /// The last commit's error, where it failed.
+    pub commit_error: Option<crate::store::row::CommitError>,
+    /// Datagrams dropped because they made no sense to us.
+    pub dropped: u64,
+}

@@ -1,0 +1,71 @@
+//! What a node tells the front doors. Nothing here is told before its evidence: events that claim
+//! something wait for the commit of what they claim.
+
+use super::command::{CommandId, PeerView, Reason, Reply};
+use crate::{
+    clock::Unix,
+    id::{MessageId, PeerId},
+    store::row::{HistoryRow, State},
+};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The answer to a command.
+    Reply(CommandId, Reply),
+    /// A message came and is on our disk. Once per message, each sender's in order.
+    Message {
+        /// The row as it was stored.
+        row: HistoryRow,
+        /// What its sender calls itself.
+        name: String,
+    },
+    /// One of our messages reached another state.
+    Status {
+        /// Which.
+        id: MessageId,
+        /// To whom.
+        to: PeerId,
+        /// Its state now.
+        state: State,
+        /// Why it waits or failed.
+        reason: Option<Reason>,
+        /// When.
+        at: Unix,
+    },
+    /// A peer came, went, moved, or changed its name.
+    Peer(PeerView),
+    /// Something that a person should know.
+    Notice {
+        /// Which.
+        code: NoticeCode,
+        /// In words, sanitized.
+        text: String,
+        /// About whom.
+        peer: Option<PeerId>,
+    },
+}
+
+/// Notices; the manual lists them, and no other exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeCode {
+    /// Somebody speaks another version of the protocol.
+    OtherVersion,
+    /// This profile runs on two machines at once.
+    ProfileInUseElsewhere,
+    /// A peer's profile exists twice.
+    PeerClonedProfile,
+    /// A backup was restored here or there: a new incarnation began.
+    NewIncarnation,
+    /// Messages of a peer were lost or withdrawn before they came.
+    MessagesMissing,
+    /// The disk is full.
+    DiskFull,
+    /// The store cannot be written: nothing is accepted any more.
+    ReadOnly,
+    /// There is no network now.
+    NoNetwork,
+    /// There is a network again.
+    NetworkBack,
+}

@@ -1,0 +1,4 @@
+//! The node.
+
+pub mod command;
+pub mod event;
