@@ -300,7 +300,10 @@ impl Item {
 impl Conversation {
     fn is_sound(&self) -> bool {
         let mine = Seq(0) < self.mine.base && self.mine.base <= self.mine.next;
-        mine && self.yours.as_ref().is_none_or(|yours| are_ranges(&yours.held) && yours.held.first().is_none_or(|held| held.0 > yours.high_water))
+        mine && self
+            .yours
+            .as_ref()
+            .is_none_or(|yours| are_ranges(&yours.held) && yours.held.first().is_none_or(|held| held.0 > yours.high_water))
     }
 }
 

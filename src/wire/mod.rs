@@ -101,7 +101,8 @@ fn decode_all<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T
 
 /// Appends the bincode form of `value`.
 fn encode_to<T: bincode::Encode>(value: &T, out: &mut Vec<u8>) {
-    bincode::encode_into_std_write(value, out, bincode_config()).expect("a Vec takes every byte and our values are below the limit");
+    bincode::encode_into_std_write(value, out, bincode_config())
+        .expect("a Vec takes every byte and our values are below the limit");
 }
 
 /// Length of the bincode form of `value`.
