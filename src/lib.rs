@@ -2,8 +2,17 @@
 //!
 //! Modules in reading order.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod commands;
+pub mod control;
+pub mod crypto;
 pub mod id;
+pub mod net;
 pub mod node;
+pub mod session;
+pub mod shell;
 pub mod store;
+pub mod text;
 pub mod wire;

@@ -1,4 +1,6 @@
 //! The node.
 
 pub mod command;
+pub mod discovery;
 pub mod event;
+pub mod interface;

@@ -1,0 +1,1 @@
+//! Opens everything and wires it together.

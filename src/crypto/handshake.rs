@@ -1,0 +1,1 @@
+//! Noise XX over three datagrams.

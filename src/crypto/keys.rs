@@ -1,0 +1,1 @@
+//! Epoch keys: seal, open, rekey.

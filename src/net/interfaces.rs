@@ -1,0 +1,1 @@
+//! Which interfaces there are.

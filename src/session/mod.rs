@@ -1,0 +1,1 @@
+//! Reliable messages with one peer over lossy datagrams.
