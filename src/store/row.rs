@@ -2,7 +2,7 @@
 //! claim wait for its commit. How they lie on disk does not live here (`tables`), nor when they are
 //! written (`node`).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -239,12 +239,12 @@ pub enum Op {
 pub const HELD_VOID: u64 = u64::MAX;
 
 /// What the node wants written, in one transaction.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WriteBatch {
     /// Batches are committed in the order of their ids, one at a time.
     pub id: BatchId,
-    /// The changes.
-    pub ops: Vec<Op>,
+    /// The changes. Shared, so that the node can hand the same batch in again after a failure.
+    pub ops: Arc<Vec<Op>>,
 }
 
 /// The proof that a batch, and every batch before it, is on disk. Only a store can make one.
