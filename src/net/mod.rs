@@ -1,6 +1,8 @@
 //! The only place that touches sockets, clocks and threads.
 
+pub mod clock;
 pub mod committer;
 pub mod driver;
 pub mod interfaces;
+pub mod multicast;
 pub mod socket;

@@ -1,0 +1,1 @@
+//! The receive sockets of LAN discovery.
