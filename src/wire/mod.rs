@@ -44,7 +44,7 @@ pub const INITIATION_LEN: usize = 288;
 pub const HANDSHAKE_LEN_MAX: usize = 288;
 
 /// Bytes of a text at most (cli: "A text").
-pub const TEXT_LEN_MAX: usize = 1_048_576;
+pub const TEXT_LEN_MAX: usize = crate::text::TEXT_LEN_MAX;
 /// Bytes of an encoded message at most: a text and what travels with it.
 pub const MESSAGE_LEN_MAX: usize = TEXT_LEN_MAX + 4_096;
 /// Fragments of one message at most.
@@ -56,7 +56,7 @@ pub const REKEY_PART_LEN_MAX: usize = 640;
 /// Parts of one rekey message at most.
 pub const REKEY_PARTS_MAX: u8 = 4;
 /// Bytes of a name at most.
-pub const NAME_LEN_MAX: usize = 64;
+pub const NAME_LEN_MAX: usize = crate::text::NAME_LEN_MAX;
 /// Bytes of an announce's extension map at most.
 pub const ANNOUNCE_EXT_LEN_MAX: usize = 128;
 /// Bytes of an announce's padding at most.
