@@ -1,0 +1,335 @@
+//! What may be asked on the control socket: the name of a command and its long options as keys.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::proto::{ErrorLine, Kind};
+use crate::id::{MessageId, PeerId};
+
+/// A line of a client: a call and the tag that its answer shall carry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What is asked.
+    pub call: Call,
+    /// Given back with every line of the answer.
+    pub tag: Option<Value>,
+}
+
+impl Request {
+    /// The request in a line. Errors name what is wrong, beside the tag as far as there was one.
+    pub fn parse(line: &[u8]) -> Result<Self, (Option<Value>, ErrorLine)> {
+        let malformed = |why: &dyn fmt::Display| ErrorLine::new("malformed", 2, format!("malformed request: {why}"));
+        let mut map: Map<String, Value> = serde_json::from_slice(line).map_err(|e| (None, malformed(&e)))?;
+        let tag = map.remove("tag");
+        let Some(Value::String(name)) = map.get("call") else {
+            return Err((tag, malformed(&"it needs a `call`")));
+        };
+        let name = name.clone();
+        match serde_json::from_value(Value::Object(map)) {
+            Ok(call) => Ok(Self { call, tag }),
+            Err(_) if !Call::NAMES.contains(&name.as_str()) => {
+                let error =
+                    ErrorLine::new("unknown-call", 8, format!("unknown call: {name}: this owner's version does not know it"));
+                Err((tag, error.hint("end the owner with `p2pchat-udp stop` and start it again in this version")))
+            }
+            Err(error) => Err((tag, ErrorLine::new("bad-request", 2, format!("{name}: {error}")))),
+        }
+    }
+
+    /// The request as a line, without a newline.
+    pub fn to_json(&self) -> String {
+        let mut value = serde_json::to_value(&self.call).expect("a call has string keys only");
+        if let (Some(map), Some(tag)) = (value.as_object_mut(), &self.tag) {
+            map.insert("tag".to_owned(), tag.clone());
+        }
+        value.to_string()
+    }
+}
+
+/// What may be asked. A peer is written as on the command line: petname, name, id, its beginning, link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+pub enum Call {
+    /// Queue a text, and follow it: `status` lines until the asked state is reached.
+    Send(Send),
+    /// Everybody known: `peer` lines, online first.
+    Peers(Peers),
+    /// One peer: its `peer` line. Errors as `send` does, so it serves to look somebody up.
+    Whois(Whois),
+    /// Stored messages, oldest first: `history` lines.
+    History(History),
+    /// What is not yet delivered: `outbox` lines; or withdraws one, or tries now.
+    Outbox(Outbox),
+    /// Who I am: one `whoami` line.
+    Whoami(Empty),
+    /// How the owner is: one `owner` line.
+    Status(Empty),
+    /// From now on all events, after one `ready`; never done.
+    Subscribe(Subscribe),
+    /// The owner says goodbye and ends; done before it does.
+    Shutdown(Empty),
+    /// Somebody looks at this peer now: its presence is watched closely.
+    Watch(Watch),
+    /// Call me this from now on.
+    Nick(Nick),
+    /// I am away, with a word about it.
+    Away(Away),
+    /// I am back.
+    Back(Empty),
+    /// I have read this peer's messages, up to this one or all.
+    MarkRead(MarkRead),
+}
+
+impl Call {
+    /// Every call's name.
+    pub const NAMES: [&'static str; 14] = [
+        "send",
+        "peers",
+        "whois",
+        "history",
+        "outbox",
+        "whoami",
+        "status",
+        "subscribe",
+        "shutdown",
+        "watch",
+        "nick",
+        "away",
+        "back",
+        "mark-read",
+    ];
+
+    /// `whoami` without arguments.
+    pub const WHOAMI: Self = Self::Whoami(Empty {});
+    /// `status` without arguments.
+    pub const STATUS: Self = Self::Status(Empty {});
+    /// `shutdown` without arguments.
+    pub const SHUTDOWN: Self = Self::Shutdown(Empty {});
+    /// `back` without arguments.
+    pub const BACK: Self = Self::Back(Empty {});
+}
+
+/// A call without arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// `send`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Send {
+    /// To whom: one peer or a list; nothing is queued unless each is found.
+    #[serde(deserialize_with = "one_or_many")]
+    pub peer: Vec<String>,
+    /// The text, exactly.
+    pub text: String,
+    /// `text` (default) or `action`.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The messages' ids, one for each peer, made by the caller so that asking again is harmless;
+    /// absent: made by the owner.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub id: Vec<MessageId>,
+    /// The state that ends the call; default `delivered`.
+    #[serde(default)]
+    pub wait: WaitFor,
+    /// How long to wait for that state; default 30 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How long it is worth sending; default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire: Option<Span>,
+}
+
+impl Send {
+    /// A text to one peer, waiting until it is delivered.
+    pub fn new(peer: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            peer: vec![peer.into()],
+            text: text.into(),
+            kind: Kind::default(),
+            id: Vec::new(),
+            wait: WaitFor::default(),
+            timeout: None,
+            expire: None,
+        }
+    }
+}
+
+/// The state of a message that `send` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitFor {
+    /// On our disk.
+    Queued,
+    /// Put on the wire to a live session.
+    Sent,
+    /// On the receiver's disk.
+    #[default]
+    Delivered,
+    /// Read there.
+    Read,
+}
+
+/// `peers`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    /// Wait until so many are online; time is up first: error 5, after the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<usize>,
+    /// For how long; default 10 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// `whois`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whois {
+    /// Who.
+    pub peer: String,
+    /// How long to look; at most and by default 3 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// `history`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// With whom; absent: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// So many from the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Not older than this: RFC 3339, a date, or an age like `2h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// `outbox`: without a key the list.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbox {
+    /// Withdraw this message: a full id, or a unique beginning or ending of at least 4 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<String>,
+    /// Try now: this peer, or `""` for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
+}
+
+/// `subscribe`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// First what was received after this message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<MessageId>,
+}
+
+/// `watch`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// At whom; absent: at nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerId>,
+}
+
+/// `nick`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nick {
+    /// The name.
+    pub name: String,
+}
+
+/// `away`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Away {
+    /// A word about it.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// `mark-read`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarkRead {
+    /// Whose messages.
+    pub peer: String,
+    /// Up to this one; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+}
+
+/// A length of time as people write it: `500ms`, `30s`, `5m`, `2h`, `3d`; a bare number is seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// Why a text is no [`Span`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a length of time is needed, like 500ms, 30s, 5m, 2h or 3d")]
+pub struct SpanError;
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let seconds_each = match unit {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return Err(SpanError),
+        };
+        let number: f64 = number.parse().map_err(|_| SpanError)?;
+        Duration::try_from_secs_f64(number * seconds_each).map(Self).map_err(|_| SpanError)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        if ms % 1_000 == 0 { write!(f, "{}s", ms / 1_000) } else { write!(f, "{ms}ms") }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => text.parse().map_err(serde::de::Error::custom),
+            Value::Number(seconds) => seconds.to_string().parse().map_err(serde::de::Error::custom),
+            _ => Err(serde::de::Error::custom(SpanError)),
+        }
+    }
+}
+
+/// One value or an array of them.
+fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
+}
