@@ -190,6 +190,13 @@ pub struct HistoryRow {
     pub reason: String,
 }
 
+impl HistoryRow {
+    /// Where it stands and what it is called.
+    pub const fn place(&self) -> Place {
+        (self.conversation, self.incarnation, self.seq, self.id)
+    }
+}
+
 /// One change. A batch's operations are applied in order, all or none.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -247,18 +254,24 @@ pub struct WriteBatch {
     pub ops: Arc<Vec<Op>>,
 }
 
+/// Where a message stands and what it is called: enough to tell two messages apart, also where a
+/// cloned profile gave one place to both.
+pub type Place = (ConversationId, Incarnation, Seq, MessageId);
+
 /// The proof that a batch, and every batch before it, is on disk. Only a store can make one.
 #[derive(Debug)]
 pub struct Committed {
     batch: BatchId,
-    /// Sorted ids of `Receive` and `Release` that stood in the history already.
-    duplicates: Vec<MessageId>,
+    /// Sorted places of `Receive` and `Release` whose message stood in the history already.
+    duplicates: Vec<Place>,
+    /// What `Release` appended to the history, in that order.
+    released: Vec<HistoryRow>,
 }
 
 impl Committed {
-    pub(super) fn new(batch: BatchId, mut duplicates: Vec<MessageId>) -> Self {
+    pub(super) fn new(batch: BatchId, mut duplicates: Vec<Place>, released: Vec<HistoryRow>) -> Self {
         duplicates.sort_unstable();
-        Self { batch, duplicates }
+        Self { batch, duplicates, released }
     }
 
     /// Which batch.
@@ -266,9 +279,16 @@ impl Committed {
         self.batch
     }
 
-    /// True where this message was known before the batch: it must not be shown again.
-    pub fn is_duplicate(&self, id: &MessageId) -> bool {
-        self.duplicates.binary_search(id).is_ok()
+    /// True where this received message stood in the history before its operation: it must not be
+    /// shown again. Told by place and id, so that the same message under two places is shown once.
+    pub fn is_duplicate(&self, row: &HistoryRow) -> bool {
+        self.duplicates.binary_search(&row.place()).is_ok()
+    }
+
+    /// The messages that this batch's `Release` operations moved to the history, in that order;
+    /// duplicates and holes are left out.
+    pub fn released(&self) -> &[HistoryRow] {
+        &self.released
     }
 }
 
