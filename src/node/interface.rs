@@ -65,6 +65,42 @@ pub fn on_link(interfaces: &[Interface], remote: &SocketAddr) -> bool {
         .any(|(addr, prefix)| same_subnet(*addr, *prefix, ip))
 }
 
+/// Where we take part in multicast: one interface and the families it has addresses of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Membership {
+    /// The interface's index.
+    pub index: u32,
+    /// Join, hear and send IPv4.
+    pub v4: bool,
+    /// Join, hear and send IPv6.
+    pub v6: bool,
+}
+
+/// The memberships that these interfaces call for, by index: every one that carries multicast, is not
+/// point-to-point and has an address; where there is none, loopback for IPv4, so that people on one
+/// machine meet without a network (protocol §2). `only` names the interfaces to use; empty: all.
+pub fn memberships(interfaces: &[Interface], only: &[String]) -> Vec<Membership> {
+    let wanted = |interface: &&Interface| only.is_empty() || only.contains(&interface.name);
+    let member = |interface: &Interface| Membership {
+        index: interface.index,
+        v4: interface.addrs.iter().any(|(addr, _)| addr.is_ipv4()),
+        v6: interface.addrs.iter().any(|(addr, _)| addr.is_ipv6()),
+    };
+    let mut members: Vec<_> = interfaces
+        .iter()
+        .filter(wanted)
+        .filter(|interface| interface.multicast && !interface.loopback && !interface.point_to_point)
+        .map(member)
+        .filter(|member| member.v4 || member.v6)
+        .collect();
+    if members.is_empty() {
+        let loopback = interfaces.iter().filter(wanted).filter(|interface| interface.loopback).map(member);
+        members = loopback.filter(|member| member.v4).map(|member| Membership { v6: false, ..member }).collect();
+    }
+    members.sort_unstable();
+    members
+}
+
 fn same_subnet(addr: IpAddr, prefix: u8, other: IpAddr) -> bool {
     match (addr, other) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
