@@ -357,7 +357,8 @@ fn tagged<T: Serialize>(kind: u8, value: &T) -> Vec<u8> {
 
 /// Decodes exactly `bytes`, nested at most 8 deep.
 fn map<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    // Not `from_read_ref`: its `get_ref` is the whole input, not what is left of it.
+    let mut deserializer = rmp_serde::Deserializer::new(bytes);
     deserializer.set_max_depth(8);
     let value = T::deserialize(&mut deserializer).map_err(|_| WireError::Malformed)?;
     if deserializer.get_ref().is_empty() { Ok(value) } else { Err(WireError::Malformed) }

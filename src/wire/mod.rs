@@ -42,6 +42,9 @@ pub const MAC_LEN: usize = 16;
 pub const INITIATION_LEN: usize = 288;
 /// A response or confirm is at most this long.
 pub const HANDSHAKE_LEN_MAX: usize = 288;
+/// Bytes of a handshake's MessagePack payload at most: what fits a response, which holds kind, two
+/// indices, an ephemeral key, a sealed static key, the payload's tag and two macs besides.
+pub const HANDSHAKE_PAYLOAD_LEN_MAX: usize = HANDSHAKE_LEN_MAX - (1 + 4 + 4) - 32 - (32 + TAG_LEN) - TAG_LEN - 2 * MAC_LEN;
 
 /// Bytes of a text at most (cli: "A text").
 pub const TEXT_LEN_MAX: usize = crate::text::TEXT_LEN_MAX;
