@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod committer;
+pub mod counters;
 pub mod driver;
 pub mod interfaces;
 pub mod multicast;

@@ -1,1 +1,496 @@
-//! Sockets.
+//! The session sockets: one per IP version, the same port, ours alone. Everything that we send leaves
+//! from them, unicast in batches and multicast by interface. What is received for the LAN group lies in
+//! `multicast`; what datagrams mean does not live here.
+//!
+//! A datagram that cannot leave now is lost, as any other on its way: it is counted, never queued.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    str::FromStr,
+    task::{Context, Poll},
+};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
+
+use super::{counters::Counters, multicast::LanSockets};
+use crate::node::{Datagram, SocketKind, Target, interface::Interface};
+
+#[cfg(test)]
+mod tests;
+
+/// The session port that is tried first.
+pub const PORT_FIRST: u16 = 17_118;
+/// The last that is tried before any free one.
+pub const PORT_LAST: u16 = 17_133;
+/// The port of the LAN group: below every system's ephemeral range.
+pub const GROUP_PORT: u16 = 17_117;
+/// The IPv4 group: in 224.0.0.0/24, which switches flood even when they snoop (RFC 4541 §2.1.2).
+pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 178);
+/// The IPv6 group: transient, link-local scope.
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x5032, 0x5043);
+/// What we send arrives with this where no router was in between.
+pub const HOP_LIMIT: u8 = 255;
+/// Asked of the system for each direction of a session socket; it may give less.
+pub const SOCKET_BUFFER_LEN: usize = 4 << 20;
+
+/// Tries to find a port that is free for both IP versions, where the system chooses.
+const ANY_PORT_TRIES_MAX: usize = 16;
+/// Buffers filled by one receive call.
+const RECEIVE_BUFFERS: usize = 16;
+/// Bytes of each: as much as the system joins into one (GRO).
+const RECEIVE_BUFFER_LEN: usize = 65_535;
+/// Receive calls for one socket and turn; what waits then is taken in the next turn.
+const RECEIVE_CALLS_MAX: usize = 4;
+/// Bytes that leave in one call at most, below the largest UDP payload.
+const BATCH_LEN_MAX: usize = 60_000;
+/// Datagrams that leave in one call at most: the system's own limit (UDP_MAX_SEGMENTS).
+const BATCH_SEGMENTS_MAX: usize = 64;
+
+/// Where the session sockets are bound (`--listen`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The IPv4 address; `None`: no IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address and its zone; `None`: no IPv6.
+    pub v6: Option<(Ipv6Addr, u32)>,
+    /// The port; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// A text is no address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an address to listen on: write 0.0.0.0:17118, [::]:17118 or :17118")]
+pub struct ListenError;
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    /// `:PORT` and `[::]:PORT` mean both IP versions, any other address its own only.
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let every = |port| Self { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some((Ipv6Addr::UNSPECIFIED, 0)), port };
+        if let Some(port) = text.strip_prefix(':') {
+            return port.parse().map(every).map_err(|_| ListenError);
+        }
+        match text.parse().map_err(|_| ListenError)? {
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ok(every(v6.port())),
+            SocketAddr::V6(v6) => Ok(Self { v4: None, v6: Some((*v6.ip(), v6.scope_id())), port: v6.port() }),
+            SocketAddr::V4(v4) => Ok(Self { v4: Some(*v4.ip()), v6: None, port: v4.port() }),
+        }
+    }
+}
+
+/// The LAN group of each IP version (`--group`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Groups {
+    /// The IPv4 group and port.
+    pub v4: SocketAddrV4,
+    /// The IPv6 group and port.
+    pub v6: SocketAddrV6,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self { v4: SocketAddrV4::new(GROUP_V4, GROUP_PORT), v6: SocketAddrV6::new(GROUP_V6, GROUP_PORT, 0, 0) }
+    }
+}
+
+/// An address is no multicast group with a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a multicast group and port, as in 224.0.0.178:17117")]
+pub struct GroupError;
+
+impl Groups {
+    /// Replaces the group of the address's IP version. Errors where it is no multicast address or has port 0.
+    pub fn set(&mut self, group: SocketAddr) -> Result<(), GroupError> {
+        if !group.ip().is_multicast() || group.port() == 0 {
+            return Err(GroupError);
+        }
+        match group {
+            SocketAddr::V4(v4) => self.v4 = v4,
+            SocketAddr::V6(v6) => self.v6 = SocketAddrV6::new(*v6.ip(), v6.port(), 0, 0),
+        }
+        Ok(())
+    }
+}
+
+/// What the sockets are told once.
+#[derive(Debug, Clone, Default)]
+pub struct SocketConfig {
+    /// Where to listen; `None`: all addresses, the first free port from [`PORT_FIRST`] on.
+    pub listen: Option<Listen>,
+    /// The LAN groups.
+    pub groups: Groups,
+    /// No multicast at all (`--no-lan`).
+    pub no_lan: bool,
+    /// Only these interfaces; empty: every one.
+    pub interfaces: Vec<String>,
+}
+
+/// The session sockets could not be bound; nothing is left open (exit 9).
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {at}: {source}")]
+pub struct BindError {
+    /// Where.
+    pub at: SocketAddr,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// All sockets of a node.
+#[derive(Debug)]
+pub struct Sockets {
+    session: Sessions,
+    lan: LanSockets,
+    groups: Groups,
+    interfaces: Vec<Interface>,
+    outgoing: Outgoing,
+    buffers: Vec<u8>,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Sessions {
+    v4: Option<SessionSocket>,
+    v6: Option<SessionSocket>,
+    port: u16,
+}
+
+#[derive(Debug)]
+struct SessionSocket {
+    io: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// Datagrams of one size to one address that have not left yet; the last may be shorter.
+#[derive(Debug)]
+struct Outgoing {
+    to: SocketAddr,
+    segment: usize,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+impl Sockets {
+    /// Binds the session sockets. The LAN is joined by the first [`Self::set_interfaces`]. Must be called
+    /// in a tokio runtime. Errors where `--listen` cannot be had, or nothing at all.
+    pub fn bind(config: &SocketConfig, counters: Counters) -> Result<Self, BindError> {
+        let session = Sessions::bind(config.listen)?;
+        Ok(Self {
+            session,
+            lan: LanSockets::new(config.groups, !config.no_lan),
+            groups: config.groups,
+            interfaces: Vec::new(),
+            outgoing: Outgoing {
+                to: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+                segment: 0,
+                count: 0,
+                bytes: Vec::with_capacity(BATCH_LEN_MAX),
+            },
+            buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_LEN],
+            counters,
+        })
+    }
+
+    /// The port of the session sockets.
+    pub fn port(&self) -> u16 {
+        self.session.port
+    }
+
+    /// Where others on our networks reach us: loopback left out.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let addrs = self.interfaces.iter().filter(|interface| !interface.loopback).flat_map(|interface| {
+            interface.addrs.iter().map(|(addr, _)| match addr {
+                std::net::IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                    SocketAddrV6::new(*v6, self.port(), 0, interface.index).into()
+                }
+                addr => SocketAddr::new(*addr, self.port()),
+            })
+        });
+        addrs.filter(|addr| self.session.covers(addr)).collect()
+    }
+
+    /// Joins and leaves groups so that they are those of `interfaces`. A failure on one is logged and
+    /// tried again at the next call; the others go on.
+    pub fn set_interfaces(&mut self, interfaces: &[Interface]) {
+        self.lan.set_interfaces(interfaces);
+        interfaces.clone_into(&mut self.interfaces);
+    }
+
+    /// Joins every group again: a switch may have forgotten us.
+    pub fn rejoin(&mut self) {
+        self.lan.rejoin();
+    }
+
+    /// Ready once a datagram may wait on one of the sockets.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        for socket in [&self.session.v4, &self.session.v6].into_iter().flatten() {
+            if socket.io.poll_recv_ready(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        self.lan.poll_readable(cx)
+    }
+
+    /// Hands over what waits, up to a limit per socket; what is left makes [`Self::poll_readable`] ready
+    /// at once.
+    pub fn receive(&mut self, mut each: impl FnMut(Datagram<'_>)) {
+        for socket in [&self.session.v4, &self.session.v6].into_iter().flatten() {
+            for _ in 0..RECEIVE_CALLS_MAX {
+                if !socket.receive(&mut self.buffers, &self.counters, &mut each) {
+                    break;
+                }
+            }
+        }
+        self.lan.receive(&self.counters, &mut each);
+    }
+
+    /// Sends one datagram; it may leave together with those that follow, at the latest with
+    /// [`Self::flush`]. An empty one says nothing to anybody and does not leave.
+    pub fn send(&mut self, to: Target, datagram: &[u8]) {
+        match to {
+            _ if datagram.is_empty() => {}
+            Target::Unicast(to) => self.send_unicast(to, datagram),
+            Target::Multicast { interface, v6 } => {
+                self.flush();
+                let sent = if v6 { self.multicast_v6(interface, datagram) } else { self.multicast_v4(interface, datagram) };
+                self.counters.sent(1, datagram.len(), sent);
+            }
+        }
+    }
+
+    /// Sends what waits to leave.
+    pub fn flush(&mut self) {
+        let Outgoing { to, segment, count, bytes } = &mut self.outgoing;
+        if *count == 0 {
+            return;
+        }
+        let count = std::mem::take(count);
+        match self.session.of(*to) {
+            Some(socket) => {
+                let sent = socket.send(*to, bytes, *segment, count);
+                if count > 1 && sent.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                    // Segmentation failed (no support, or a smaller MTU on the way): each on its own.
+                    for datagram in bytes.chunks(*segment) {
+                        self.counters.sent(1, datagram.len(), socket.send(*to, datagram, *segment, 1));
+                    }
+                } else {
+                    self.counters.sent(count, bytes.len(), sent);
+                }
+            }
+            None => self.counters.sent(count, bytes.len(), Err(io::ErrorKind::AddrNotAvailable.into())),
+        }
+        bytes.clear();
+    }
+
+    fn send_unicast(&mut self, to: SocketAddr, datagram: &[u8]) {
+        let segments_max = self.session.of(to).map_or(1, |socket| socket.state.max_gso_segments().min(BATCH_SEGMENTS_MAX));
+        if !self.outgoing.takes(to, datagram.len(), segments_max) {
+            self.flush();
+            self.outgoing.to = to;
+            self.outgoing.segment = datagram.len();
+        }
+        self.outgoing.count += 1;
+        self.outgoing.bytes.extend_from_slice(datagram);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn multicast_v4(&self, interface: u32, datagram: &[u8]) -> io::Result<()> {
+        use nix::{
+            libc::{in_addr, in_pktinfo},
+            sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg},
+        };
+        use std::{io::IoSlice, os::fd::AsRawFd};
+
+        let socket = self.session.v4.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let index = i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let any = in_addr { s_addr: 0 };
+        let out_of = in_pktinfo { ipi_ifindex: index, ipi_spec_dst: any, ipi_addr: any };
+        let to = SockaddrIn::from(self.groups.v4);
+        let out_of = [ControlMessage::Ipv4PacketInfo(&out_of)];
+        sendmsg(socket.io.as_raw_fd(), &[IoSlice::new(datagram)], &out_of, MsgFlags::empty(), Some(&to))?;
+        Ok(())
+    }
+
+    /// By the interface's address, which every system understands.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn multicast_v4(&self, interface: u32, datagram: &[u8]) -> io::Result<()> {
+        let socket = self.session.v4.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let interface = self.interfaces.iter().find(|known| known.index == interface);
+        let addr = interface.into_iter().flat_map(|known| &known.addrs).find_map(|(addr, _)| match addr {
+            std::net::IpAddr::V4(v4) => Some(*v4),
+            std::net::IpAddr::V6(_) => None,
+        });
+        let io = SockRef::from(&socket.io);
+        io.set_multicast_if_v4(&addr.ok_or(io::ErrorKind::AddrNotAvailable)?)?;
+        io.send_to(datagram, &self.groups.v4.into())?;
+        Ok(())
+    }
+
+    fn multicast_v6(&self, interface: u32, datagram: &[u8]) -> io::Result<()> {
+        let socket = self.session.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let io = SockRef::from(&socket.io);
+        io.set_multicast_if_v6(interface)?;
+        let group = SocketAddrV6::new(*self.groups.v6.ip(), self.groups.v6.port(), 0, interface);
+        io.send_to(datagram, &group.into())?;
+        Ok(())
+    }
+}
+
+impl Outgoing {
+    /// True where a datagram of this length can leave with those that wait: only the last may be shorter.
+    fn takes(&self, to: SocketAddr, len: usize, segments_max: usize) -> bool {
+        self.count > 0
+            && self.to == to
+            && len <= self.segment
+            && self.bytes.len() == self.segment * self.count
+            && self.count < segments_max
+            && self.bytes.len() + len <= BATCH_LEN_MAX
+    }
+}
+
+impl Sessions {
+    fn bind(listen: Option<Listen>) -> Result<Self, BindError> {
+        if let Some(listen) = listen {
+            return Self::bind_both(listen);
+        }
+        let every = |port| Listen { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some((Ipv6Addr::UNSPECIFIED, 0)), port };
+        for port in PORT_FIRST..=PORT_LAST {
+            match Self::bind_both(every(port)) {
+                Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => {}
+                outcome => return outcome,
+            }
+        }
+        Self::bind_both(every(0))
+    }
+
+    /// One port for both IP versions. A version that this machine does not have is left out, as long as
+    /// there is another.
+    fn bind_both(listen: Listen) -> Result<Self, BindError> {
+        let tries = if listen.port == 0 { ANY_PORT_TRIES_MAX } else { 1 };
+        let mut outcome = Self::bind_once(listen);
+        for _ in 1..tries {
+            match &outcome {
+                Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => outcome = Self::bind_once(listen),
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    fn bind_once(listen: Listen) -> Result<Self, BindError> {
+        let mut port = listen.port;
+        let mut missing = None;
+        let mut bind = |at: Option<SocketAddr>, port: &mut u16| -> Result<Option<SessionSocket>, BindError> {
+            let Some(mut at) = at else { return Ok(None) };
+            at.set_port(*port);
+            match SessionSocket::bind(at) {
+                Ok((socket, bound)) => {
+                    *port = bound;
+                    Ok(Some(socket))
+                }
+                Err(source) if is_family_missing(&source) && at.ip().is_unspecified() => {
+                    tracing::info!("no {}: {source}", if at.is_ipv4() { "IPv4" } else { "IPv6" });
+                    missing = Some(BindError { at, source });
+                    Ok(None)
+                }
+                Err(source) => Err(BindError { at, source }),
+            }
+        };
+        let v4 = bind(listen.v4.map(|ip| SocketAddr::new(ip.into(), 0)), &mut port)?;
+        let v6 = bind(listen.v6.map(|(ip, zone)| SocketAddrV6::new(ip, 0, 0, zone).into()), &mut port)?;
+        match missing {
+            Some(error) if v4.is_none() && v6.is_none() => Err(error),
+            _ => Ok(Self { v4, v6, port }),
+        }
+    }
+
+    fn of(&self, to: SocketAddr) -> Option<&SessionSocket> {
+        if to.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+
+    /// True where datagrams to this address of ours reach a session socket.
+    fn covers(&self, addr: &SocketAddr) -> bool {
+        let bound = self.of(*addr).and_then(|socket| socket.io.local_addr().ok());
+        bound.is_some_and(|bound| bound.ip().is_unspecified() || bound.ip() == addr.ip())
+    }
+}
+
+impl SessionSocket {
+    fn bind(at: SocketAddr) -> io::Result<(Self, u16)> {
+        let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
+        if at.is_ipv4() {
+            socket.set_ttl_v4(HOP_LIMIT.into())?;
+            socket.set_multicast_ttl_v4(HOP_LIMIT.into())?;
+            socket.set_multicast_loop_v4(true)?;
+        } else {
+            socket.set_only_v6(true)?;
+            socket.set_unicast_hops_v6(HOP_LIMIT.into())?;
+            socket.set_multicast_hops_v6(HOP_LIMIT.into())?;
+            socket.set_multicast_loop_v6(true)?;
+        }
+        super::multicast::refuse_foreign_groups(&socket, at.is_ipv4());
+        // Less than asked is a normal state: sessions repair what overflows.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_LEN);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER_LEN);
+        socket.bind(&at.into())?;
+        let io: std::net::UdpSocket = socket.into();
+        let state = UdpSocketState::new((&io).into())?;
+        let port = io.local_addr()?.port();
+        tracing::debug!(
+            port,
+            v6 = at.is_ipv6(),
+            receive_buffer = state.recv_buffer_size((&io).into()).unwrap_or(0),
+            send_buffer = state.send_buffer_size((&io).into()).unwrap_or(0),
+            segments = state.max_gso_segments(),
+            "session socket"
+        );
+        Ok((Self { io: UdpSocket::from_std(io)?, state }, port))
+    }
+
+    /// One receive call. True where more may wait.
+    fn receive(&self, buffers: &mut [u8], counters: &Counters, each: &mut impl FnMut(Datagram<'_>)) -> bool {
+        let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS];
+        let received = {
+            let mut chunks = buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN);
+            let mut slices: [_; RECEIVE_BUFFERS] = std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            let mut receive = || self.state.recv((&self.io).into(), &mut slices, &mut meta);
+            self.io.try_io(Interest::READABLE, || receive().map_err(|error| counters.not_received(error)))
+        };
+        let Ok(received) = received else { return false };
+        for (meta, buffer) in meta.iter().take(received).zip(buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN)) {
+            let filled = buffer.get_mut(..meta.len).unwrap_or_default();
+            let from = without_flow(meta.addr);
+            let interface = meta.interface_index.unwrap_or(0);
+            for bytes in filled.chunks_mut(meta.stride.max(1)) {
+                counters.received(bytes.len());
+                each(Datagram { from, interface, socket: SocketKind::Session, hop_limit: None, bytes });
+            }
+        }
+        received > 0
+    }
+
+    /// One send call: `count` datagrams of `segment` bytes each, the last may be shorter.
+    fn send(&self, to: SocketAddr, bytes: &[u8], segment: usize, count: usize) -> io::Result<()> {
+        let segment_size = (count > 1).then_some(segment);
+        let transmit = Transmit { destination: to, ecn: None, contents: bytes, segment_size, src_ip: None };
+        self.state.try_send((&self.io).into(), &transmit)
+    }
+}
+
+/// Two addresses that differ only in a flow label are one.
+pub(super) fn without_flow(mut addr: SocketAddr) -> SocketAddr {
+    if let SocketAddr::V6(v6) = &mut addr {
+        v6.set_flowinfo(0);
+    }
+    addr
+}
+
+/// The system was built or started without this IP version.
+pub(super) fn is_family_missing(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::EPROTONOSUPPORT))
+}
