@@ -1,1 +1,3 @@
 //! The readline shell.
+
+pub mod parse;

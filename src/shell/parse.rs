@@ -1,0 +1,377 @@
+//! What a typed line means. Nothing is done here, and nothing is looked up: a name is still only what
+//! somebody wrote.
+
+/// What a person wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// An empty line.
+    Nothing,
+    /// A text for the target.
+    Text(String),
+    /// `/msg PEER TEXT`
+    Msg {
+        /// To whom, as written.
+        peer: String,
+        /// What.
+        text: String,
+    },
+    /// `/to PEER`: bare text goes there from now on.
+    To(String),
+    /// `/close`: bare text goes to nobody from now on.
+    Close,
+    /// `/reply TEXT`, to whoever wrote last.
+    Reply(String),
+    /// `/me TEXT`: an action, to the target.
+    Me(String),
+    /// `/peers`
+    Peers,
+    /// `/history [N]`, of the target, or of everybody.
+    History(Option<u32>),
+    /// `/outbox`
+    Outbox,
+    /// `/cancel ID`
+    Cancel(String),
+    /// `/nick NAME`
+    Nick(String),
+    /// `/whois PEER`
+    Whois(String),
+    /// `/clear`: the screen.
+    Clear,
+    /// `/help [COMMAND]`
+    Help(Option<&'static Entry>),
+    /// `/quit`
+    Quit,
+    /// It means nothing; this is what to say about it.
+    Wrong(String),
+}
+
+/// A command, as `/help` and TAB know it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Without the slash.
+    pub name: &'static str,
+    /// Other names of it.
+    pub aliases: &'static [&'static str],
+    /// What it takes, as `/help` shows it.
+    pub takes: &'static str,
+    /// What it does, in one line.
+    pub does: &'static str,
+    /// More of it, for `/help COMMAND`.
+    pub more: &'static str,
+    /// What its first word is.
+    pub first: First,
+    /// False where a slip of the finger would cost something: it is written out.
+    pub by_prefix: bool,
+}
+
+/// What stands behind a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Nothing, or a text.
+    Other,
+    /// A peer.
+    Peer,
+    /// A command.
+    Command,
+    /// A message in the outbox.
+    Message,
+}
+
+macro_rules! entry {
+    ($name:literal, $aliases:expr, $takes:literal, $first:ident, $does:literal, $more:literal) => {
+        Entry { name: $name, aliases: &$aliases, takes: $takes, does: $does, more: $more, first: First::$first, by_prefix: true }
+    };
+}
+
+/// All commands that are built, in the order of `/help`.
+pub const COMMANDS: &[Entry] = &[
+    entry!(
+        "to",
+        ["query"],
+        "PEER",
+        Peer,
+        "what you write goes to PEER from now on",
+        "Somebody who is away can be the target too: what is written is kept and goes out by itself."
+    ),
+    entry!(
+        "msg",
+        [],
+        "PEER TEXT",
+        Peer,
+        "one message to PEER",
+        "A name with a space stands in double quotes: /msg \"Ann Lee\" hi"
+    ),
+    entry!("reply", [], "TEXT", Other, "one message to whoever wrote last", ""),
+    entry!("me", [], "TEXT", Other, "an action: /me waves", ""),
+    entry!("peers", ["names"], "", Other, "everybody known, and who is here", ""),
+    entry!("whois", [], "PEER", Peer, "one peer in full", ""),
+    entry!("history", [], "[N]", Other, "the last N messages with your target (20), or with everybody", ""),
+    entry!("outbox", [], "", Other, "your messages that wait, and why", ""),
+    Entry {
+        name: "cancel",
+        aliases: &[],
+        takes: "ID",
+        does: "withdraws a message that waits",
+        more: "IDs are what /outbox shows; any unique beginning or ending of 4 or more will do.",
+        first: First::Message,
+        by_prefix: false,
+    },
+    entry!("nick", [], "NAME", Other, "changes what you call yourself", ""),
+    entry!("close", [], "", Other, "no target any more", ""),
+    entry!("clear", [], "", Other, "clears the screen", ""),
+    entry!("help", [], "[COMMAND]", Command, "this list, or more of one command", ""),
+    entry!(
+        "quit",
+        ["exit", "q"],
+        "",
+        Other,
+        "ends; what waits is kept and goes out next time",
+        "Ctrl-D on an empty line does the same."
+    ),
+];
+
+/// What `line` means. A text keeps its spaces and its lines.
+pub fn parse_line(line: &str) -> Input {
+    if line.trim().is_empty() {
+        return Input::Nothing;
+    }
+    if let Some(text) = line.strip_prefix("//") {
+        return Input::Text(format!("/{text}"));
+    }
+    let trimmed = line.trim_start();
+    // Pasted code begins with blanks and slashes too; a command is a slash and a letter.
+    let slash = trimmed
+        .strip_prefix('/')
+        .filter(|rest| trimmed.len() == line.len() || rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+    match slash {
+        Some(rest) => command(rest),
+        None => Input::Text(line.to_owned()),
+    }
+}
+
+fn command(line: &str) -> Input {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    match find(word) {
+        Ok(entry) => arguments(entry, rest.trim()),
+        Err(wrong) => Input::Wrong(wrong),
+    }
+}
+
+/// The command that `word` names, in full or by a unique beginning.
+pub fn find(word: &str) -> Result<&'static Entry, String> {
+    let word = word.to_lowercase();
+    let named = |entry: &&Entry| entry.name == word || entry.aliases.contains(&word.as_str());
+    if let Some(entry) = COMMANDS.iter().find(named) {
+        return Ok(entry);
+    }
+    let begins = |entry: &&Entry| {
+        !word.is_empty() && (entry.name.starts_with(&word) || entry.aliases.iter().any(|a| a.starts_with(&word)))
+    };
+    let found: Vec<&'static Entry> = COMMANDS.iter().filter(begins).collect();
+    let free: Vec<&'static Entry> = found.iter().copied().filter(|entry| entry.by_prefix).collect();
+    let written = crate::text::Shown::short(&word, 20);
+    match (free.as_slice(), found.as_slice()) {
+        ([one], _) => Ok(one),
+        ([], [careful, ..]) => Err(format!("write /{} in full", careful.name)),
+        ([], []) => {
+            let near = COMMANDS
+                .iter()
+                .flat_map(|entry| entry.aliases.iter().chain([&entry.name]))
+                .map(|name| (distance(&word, name), *name))
+                .min()
+                .filter(|(steps, name)| *steps <= 1 + name.len() / 4);
+            let hint = near.map_or_else(|| "/help lists all".to_owned(), |(_, name)| format!("did you mean /{name}?"));
+            Err(format!("unknown command /{written}: {hint}"))
+        }
+        (many, _) => {
+            let names: Vec<String> = many.iter().map(|entry| format!("/{}", entry.name)).collect();
+            Err(format!("/{written} may be {}", names.join(" or ")))
+        }
+    }
+}
+
+fn arguments(entry: &'static Entry, rest: &str) -> Input {
+    let usage = || Input::Wrong(format!("usage: /{} {}", entry.name, entry.takes));
+    let text = |make: fn(String) -> Input| if rest.is_empty() { usage() } else { make(rest.to_owned()) };
+    let nothing = |input: Input| if rest.is_empty() { input } else { Input::Wrong(format!("/{} takes nothing", entry.name)) };
+    match entry.name {
+        "to" => whole_peer(rest).map_or_else(usage, Input::To),
+        "whois" => whole_peer(rest).map_or_else(usage, Input::Whois),
+        "msg" => match peer_and_rest(rest) {
+            Some((peer, text)) if !text.is_empty() => Input::Msg { peer, text: text.to_owned() },
+            _ => usage(),
+        },
+        "reply" => text(Input::Reply),
+        "me" => text(Input::Me),
+        "nick" => text(|name| Input::Nick(whole_peer(&name).unwrap_or(name))),
+        "cancel" => text(Input::Cancel),
+        "peers" => nothing(Input::Peers),
+        "outbox" => nothing(Input::Outbox),
+        "close" => nothing(Input::Close),
+        "clear" => nothing(Input::Clear),
+        "quit" => nothing(Input::Quit),
+        "history" if rest.is_empty() => Input::History(None),
+        "history" => rest.parse().ok().filter(|n| *n > 0).map_or_else(usage, |n| Input::History(Some(n))),
+        "help" if rest.is_empty() => Input::Help(None),
+        "help" => find(rest.trim_start_matches('/')).map_or_else(Input::Wrong, |entry| Input::Help(Some(entry))),
+        other => Input::Wrong(format!("/{other} is not built")),
+    }
+}
+
+/// All of `rest` as one name: quoted, or as it stands.
+fn whole_peer(rest: &str) -> Option<String> {
+    if rest.starts_with('"') {
+        let (name, after) = peer_and_rest(rest)?;
+        return after.is_empty().then_some(name);
+    }
+    (!rest.is_empty()).then(|| rest.to_owned())
+}
+
+/// The first word, or what stands in the double quotes that `rest` begins with (in them `\"` and `\\`
+/// stand for one character), and what follows.
+fn peer_and_rest(rest: &str) -> Option<(String, &str)> {
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        return (!word.is_empty()).then(|| (word.to_owned(), after.trim_start()));
+    };
+    let mut name = String::new();
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => return (!name.is_empty()).then(|| (name, chars.as_str().trim_start())),
+            '\\' => name.push(chars.next()?),
+            c => name.push(c),
+        }
+    }
+}
+
+/// A name as it is written behind a command: in double quotes where it needs them.
+pub fn quote(name: &str) -> String {
+    if !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '"') {
+        return name.to_owned();
+    }
+    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two words; long words are far.
+fn distance(a: &str, b: &str) -> usize {
+    const LONG: usize = 24;
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len() > LONG || b.len() > LONG {
+        return LONG;
+    }
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]));
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wrong(line: &str) -> String {
+        match parse_line(line) {
+            Input::Wrong(text) => text,
+            other => panic!("{line:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn bare_text_is_kept_as_it_was_typed() {
+        assert_eq!(parse_line("hello  there "), Input::Text("hello  there ".into()));
+        assert_eq!(parse_line("two\nlines"), Input::Text("two\nlines".into()));
+        assert_eq!(parse_line("//x"), Input::Text("/x".into()));
+        assert_eq!(parse_line("   // a comment"), Input::Text("   // a comment".into()));
+        assert_eq!(parse_line("  \t"), Input::Nothing);
+    }
+
+    #[test]
+    fn a_line_that_looks_like_a_command_is_never_text() {
+        assert!(wrong("/frobnicate the peer").starts_with("unknown command /frobnicate: "));
+        assert!(wrong("/").starts_with("unknown command /"));
+        assert!(wrong("/usr/bin/env").starts_with("unknown command /usr/bin/env"));
+        assert!(wrong("  /pasword geheim").starts_with("unknown command"));
+        assert!(!wrong("/\x1b[2J").contains('\x1b'));
+    }
+
+    #[test]
+    fn a_unique_beginning_is_enough_but_never_for_cancel() {
+        assert_eq!(parse_line("/pe"), Input::Peers);
+        assert_eq!(parse_line("/PEERS"), Input::Peers);
+        assert_eq!(parse_line("/q"), Input::Quit);
+        assert_eq!(parse_line("/ex"), Input::Quit);
+        assert_eq!(parse_line("/names"), Input::Peers);
+        assert_eq!(parse_line("/query bob"), Input::To("bob".into()));
+        assert_eq!(wrong("/cancel"), "usage: /cancel ID");
+        assert_eq!(wrong("/canc ab12"), "write /cancel in full");
+        assert_eq!(parse_line("/cancel ab12"), Input::Cancel("ab12".into()));
+        assert_eq!(wrong("/cl"), "/cl may be /close or /clear");
+        assert!(wrong("/m bob hi").starts_with("/m may be /msg or /me"));
+    }
+
+    #[test]
+    fn an_unknown_command_gets_a_suggestion() {
+        assert_eq!(wrong("/pers"), "unknown command /pers: did you mean /peers?");
+        assert_eq!(wrong("/histroy"), "unknown command /histroy: did you mean /history?");
+        assert_eq!(wrong("/xyzzy"), "unknown command /xyzzy: /help lists all");
+    }
+
+    #[test]
+    fn names_with_spaces_stand_in_quotes() {
+        assert_eq!(parse_line("/msg bob hi there"), Input::Msg { peer: "bob".into(), text: "hi there".into() });
+        assert_eq!(parse_line("/msg \"Ann Lee\" hi"), Input::Msg { peer: "Ann Lee".into(), text: "hi".into() });
+        assert_eq!(parse_line("/msg bob one\ntwo"), Input::Msg { peer: "bob".into(), text: "one\ntwo".into() });
+        assert_eq!(parse_line("/to \"Ann Lee\""), Input::To("Ann Lee".into()));
+        assert_eq!(parse_line("/to Ann Lee"), Input::To("Ann Lee".into()));
+        assert_eq!(wrong("/msg \"Ann"), "usage: /msg PEER TEXT");
+        assert_eq!(wrong("/msg bob"), "usage: /msg PEER TEXT");
+        assert_eq!(wrong("/to"), "usage: /to PEER");
+    }
+
+    #[test]
+    fn arguments_are_checked() {
+        assert_eq!(parse_line("/history"), Input::History(None));
+        assert_eq!(parse_line("/history 5"), Input::History(Some(5)));
+        assert_eq!(wrong("/history 0"), "usage: /history [N]");
+        assert_eq!(wrong("/history bob"), "usage: /history [N]");
+        assert_eq!(wrong("/quit now"), "/quit takes nothing");
+        assert_eq!(parse_line("/me waves"), Input::Me("waves".into()));
+        assert!(matches!(parse_line("/help /ms"), Input::Help(Some(entry)) if entry.name == "msg"));
+    }
+
+    #[test]
+    fn every_command_of_the_table_is_understood() {
+        for entry in COMMANDS {
+            let line = format!("/{} {}", entry.name, entry.takes.replace("[N]", "3").replace("[COMMAND]", "to"));
+            assert!(!matches!(parse_line(&line), Input::Wrong(_)), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_means_something(line in "\\PC*|/[a-z]{0,8} ?\\PC*|(?s).*") {
+            let _ = parse_line(&line);
+        }
+
+        #[test]
+        fn a_quoted_name_is_read_back(name in "[a-zA-Z\" \\\\é.]{1,20}") {
+            let name = name.trim().to_owned();
+            prop_assume!(!name.is_empty() && !name.starts_with('"'));
+            let line = format!("/msg {} hi", quote(&name));
+            prop_assert_eq!(parse_line(&line), Input::Msg { peer: name, text: "hi".into() });
+        }
+    }
+}
