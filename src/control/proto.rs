@@ -10,13 +10,17 @@ pub use super::call::{Call, Request, Span};
 use crate::{
     clock::Unix,
     id::{MessageId, PeerId},
-    node::{
-        command::{PathKind, PeerView, Presence},
-        event::NoticeCode,
-    },
-    store::row::{Direction, HistoryRow, State, Trust},
+    node::command::PeerView,
+    store::row::HistoryRow,
     text::Shown,
     wire::message::{CONTENT_ACTION, CONTENT_TEXT},
+};
+pub use crate::{
+    node::{
+        command::{PathKind, Presence},
+        event::NoticeCode,
+    },
+    store::row::{Direction, State, Trust},
 };
 
 /// One line: something that happened, a row that was asked for, or how a call ended.

@@ -1,3 +1,4 @@
 //! The readline shell.
 
 pub mod parse;
+pub mod render;

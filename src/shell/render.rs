@@ -1,0 +1,505 @@
+//! What the shell prints, as text: pure functions from values to lines. Nothing is decided here about
+//! when something is printed, and nothing of a peer's gets past [`Shown`].
+
+use jiff::{Timestamp, tz::TimeZone};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::parse::{COMMANDS, Entry, quote};
+use crate::{
+    clock::Unix,
+    control::proto::{Direction, HistoryLine, Kind, MessageLine, OutboxLine, PathKind, PeerLine, Presence, State},
+    text::Shown,
+    wire::message::{CONTENT_ACTION, CONTENT_TEXT},
+};
+
+/// Columns that the second and every further row of a message is moved to the right by: whatever a
+/// peer writes, its rows never begin where ours do.
+const INDENT: usize = 6;
+/// Columns of a name in a table at most.
+const NAME_COLUMNS_MAX: usize = 20;
+/// A message longer than this many bytes is cut where it is shown; the history has all of it.
+const SHOWN_LEN_MAX: usize = 16 * 1024;
+/// A message of more lines than this is cut where it is shown.
+const SHOWN_LINES_MAX: usize = 200;
+
+/// How things look on this output.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Escape sequences for colours may be printed.
+    pub color: bool,
+    /// Marks as words, in ASCII, or as they are meant.
+    pub glyphs: Glyphs,
+    /// Columns of the terminal; `None`: rows are not folded.
+    pub columns: Option<usize>,
+    /// Of the person.
+    pub zone: TimeZone,
+}
+
+/// What a mark is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glyphs {
+    /// `delivered`
+    Words,
+    /// `+`
+    Ascii,
+    /// `✓`
+    Unicode,
+}
+
+/// What a piece of a line is, and so which colour it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Paint {
+    Text,
+    Dim,
+    Name,
+    Me,
+    Good,
+    Bad,
+}
+
+impl Paint {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Text => "",
+            Self::Dim => "2",
+            Self::Name => "1;36",
+            Self::Me => "1;32",
+            Self::Good => "32",
+            Self::Bad => "31",
+        }
+    }
+}
+
+/// A line to be, in pieces. What a peer wrote comes in as [`Shown`] only.
+#[derive(Debug, Default)]
+struct Pieces(Vec<(Paint, String)>);
+
+impl Pieces {
+    fn own(mut self, paint: Paint, text: impl Into<String>) -> Self {
+        self.0.push((paint, text.into()));
+        self
+    }
+
+    fn shown(self, paint: Paint, text: &Shown) -> Self {
+        self.own(paint, text.as_str())
+    }
+
+    /// A text of several lines; their ends stay ends.
+    fn body(mut self, text: &str) -> Self {
+        let cut = text.len() > SHOWN_LEN_MAX || text.lines().nth(SHOWN_LINES_MAX).is_some();
+        let mut head = text;
+        if cut {
+            let mut end = SHOWN_LEN_MAX.min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            head = &text[..end];
+        }
+        for (number, line) in Shown::lines(head).into_iter().take(SHOWN_LINES_MAX).enumerate() {
+            self = self.own(Paint::Text, if number == 0 { "" } else { "\n" }).shown(Paint::Text, &line);
+        }
+        if cut {
+            self = self.own(Paint::Dim, format!("\n[{} bytes in all: p2pchat-udp history has the rest]", text.len()));
+        }
+        self
+    }
+
+    /// The line as it is printed, folded where the terminal has an end, without a newline at its own.
+    fn folded(self, look: &Look, indent: usize) -> String {
+        let mut out = Folder { out: String::new(), column: 0, indent, columns: look.columns.filter(|c| *c > indent + 20) };
+        for (paint, text) in self.0 {
+            let paint = if look.color { paint.code() } else { "" };
+            if !paint.is_empty() && !text.is_empty() {
+                out.out.push_str(&format!("\x1b[{paint}m"));
+            }
+            for (number, line) in text.split('\n').enumerate() {
+                if number > 0 {
+                    out.new_row();
+                }
+                line.split_inclusive(' ').for_each(|word| out.word(word));
+            }
+            if !paint.is_empty() && !text.is_empty() {
+                out.out.push_str("\x1b[0m");
+            }
+        }
+        out.out
+    }
+}
+
+/// Folds words into rows.
+struct Folder {
+    out: String,
+    column: usize,
+    indent: usize,
+    columns: Option<usize>,
+}
+
+impl Folder {
+    fn new_row(&mut self) {
+        self.out.truncate(self.out.trim_end_matches(' ').len());
+        self.out.push('\n');
+        self.out.push_str(&" ".repeat(self.indent));
+        self.column = self.indent;
+    }
+
+    fn word(&mut self, word: &str) {
+        let Some(columns) = self.columns else { return self.out.push_str(word) };
+        let bare = word.trim_end_matches(' ').width();
+        if self.column + bare > columns && self.column > self.indent {
+            self.new_row();
+        }
+        // A long address stays in one piece, so that a terminal can open it: it has no blank of any
+        // kind in it, so it cannot look like a line of ours.
+        let address = word.starts_with("http") && word.trim_end().bytes().all(|b| b.is_ascii_graphic());
+        if self.column + bare <= columns || address {
+            self.out.push_str(word);
+            self.column += word.width();
+            return;
+        }
+        for c in word.chars() {
+            let width = c.width().unwrap_or(0);
+            if self.column + width > columns {
+                self.new_row();
+            }
+            self.out.push(c);
+            self.column += width;
+        }
+    }
+}
+
+impl Look {
+    fn arrow(&self) -> &'static str {
+        if self.glyphs == Glyphs::Unicode { "→" } else { "->" }
+    }
+
+    /// The mark of a state; a word where marks are words.
+    pub fn mark(&self, state: State) -> &'static str {
+        let (word, ascii, unicode) = match state {
+            State::Queued => ("queued", "..", "…"),
+            State::Sent => ("sent", ">", "›"),
+            State::Delivered => ("delivered", "+", "✓"),
+            State::Read => ("read", "++", "✓✓"),
+            State::Cancelled => ("cancelled", "x", "×"),
+            State::Failed => ("failed", "!", "!"),
+        };
+        match self.glyphs {
+            Glyphs::Words => word,
+            Glyphs::Ascii => ascii,
+            Glyphs::Unicode => unicode,
+        }
+    }
+
+    fn zoned(&self, time: Unix) -> jiff::Zoned {
+        let ms = i64::try_from(time.0).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX).to_zoned(self.zone.clone())
+    }
+
+    /// `HH:MM`, with the date before it where it is not today's.
+    pub fn time(&self, time: Unix, now: Unix) -> String {
+        let (time, now) = (self.zoned(time), self.zoned(now));
+        let format = if time.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+        time.strftime(format).to_string()
+    }
+
+    /// When it was written, and for a late one also when it came.
+    fn times(&self, sent: Unix, received: Unix, late: bool, now: Unix) -> String {
+        let sent_text = self.time(sent, now);
+        if !late {
+            return sent_text;
+        }
+        let received_text = if self.zoned(sent).date() == self.zoned(received).date() {
+            self.zoned(received).strftime("%H:%M").to_string()
+        } else {
+            self.time(received, now)
+        };
+        if self.glyphs == Glyphs::Words {
+            format!("{sent_text} (came {received_text})")
+        } else {
+            format!("{sent_text}{}{received_text}", self.arrow())
+        }
+    }
+
+    /// A message of a peer's: `HH:MM <bob> text`, `10:00→11:02 <bob> text`, `HH:MM * bob waves`.
+    pub fn message(&self, line: &MessageLine, label: &Shown, now: Unix) -> String {
+        let times = self.times(line.sent_at.0, line.received_at.0, line.late, now);
+        let pieces = Pieces::default().own(Paint::Dim, times).own(Paint::Text, " ");
+        said(pieces, line.kind, Paint::Name, label, &line.text).folded(self, INDENT)
+    }
+
+    /// A message of ours, with its mark. `to` is named where it is not who bare text goes to.
+    pub fn own(&self, own: &Own<'_>, now: Unix) -> String {
+        let who = own.to.map_or_else(|| own.me.to_string(), |to| format!("{}{}{to}", own.me, self.arrow()));
+        let pieces = Pieces::default().own(Paint::Dim, self.time(own.at, now)).own(Paint::Text, " ");
+        let pieces = said(pieces, own.kind, Paint::Me, &Shown::line(&who), own.text);
+        self.with_mark(pieces, own.state).folded(self, INDENT)
+    }
+
+    /// Where nothing is rewritten the text stands above already, as it was typed: who, and how far it is.
+    pub fn own_plain(&self, own: &Own<'_>, label: &Shown, now: Unix) -> String {
+        let text = Shown::short(own.text, 24);
+        let time = self.time(own.at, now);
+        Pieces::default()
+            .own(Paint::Dim, time)
+            .own(Paint::Text, format!(" {} to {label}: {text}", self.mark(own.state)))
+            .folded(self, INDENT)
+    }
+
+    fn with_mark(&self, pieces: Pieces, state: State) -> Pieces {
+        let mark =
+            if self.glyphs == Glyphs::Words { format!(" ({})", self.mark(state)) } else { format!(" {}", self.mark(state)) };
+        let paint = match state {
+            State::Delivered | State::Read => Paint::Good,
+            State::Failed | State::Cancelled => Paint::Bad,
+            State::Queued | State::Sent => Paint::Dim,
+        };
+        pieces.own(paint, mark)
+    }
+
+    /// A row of the history, like the line it once was.
+    pub fn history(&self, line: &HistoryLine, me: &Shown, label: &Shown, now: Unix) -> String {
+        if line.direction == Direction::Out {
+            let to = Some(label);
+            return self.own(&Own { me, to, at: line.sent_at.0, kind: line.kind, text: &line.text, state: line.state }, now);
+        }
+        // Arrival minus age is when it was sent: what waited 30 s was late.
+        let late = line.received_at.0.since(line.sent_at.0) >= std::time::Duration::from_secs(30);
+        let times = self.times(line.sent_at.0, line.received_at.0, late, now);
+        let pieces = Pieces::default().own(Paint::Dim, times).own(Paint::Text, " ");
+        said(pieces, line.kind, Paint::Name, label, &line.text).folded(self, INDENT)
+    }
+
+    /// `✓ bob: 3 delivered, last "see you at…"`
+    pub fn summary(&self, label: &Shown, state: State, count: usize, last: Option<&str>, why: Option<&str>) -> String {
+        let mark = if self.glyphs == Glyphs::Words { String::new() } else { format!("{} ", self.mark(state)) };
+        let word = Self { glyphs: Glyphs::Words, ..self.clone() }.mark(state);
+        let last = last.map(|text| {
+            let which = if count == 1 { "" } else { "last " };
+            format!(", {which}\"{}\"", Shown::short(text, 24))
+        });
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let paint = if matches!(state, State::Failed) { Paint::Bad } else { Paint::Good };
+        Pieces::default()
+            .own(paint, mark)
+            .own(Paint::Text, format!("{label}: {count} {word}{}{why}", last.unwrap_or_default()))
+            .folded(self, INDENT)
+    }
+
+    /// A line of ours about what is going on.
+    pub fn note(&self, text: &str) -> String {
+        let dash = if self.glyphs == Glyphs::Words { "" } else { "-- " };
+        Pieces::default()
+            .own(Paint::Dim, format!("{dash}{}", Shown::line(text)))
+            .folded(self, if dash.is_empty() { 0 } else { 3 })
+    }
+
+    /// A line of ours about what went wrong, and what to do.
+    pub fn error(&self, text: &str, hint: Option<&str>) -> String {
+        let mut pieces = Pieces::default()
+            .own(Paint::Bad, if self.glyphs == Glyphs::Words { "error: " } else { "! " })
+            .shown(Paint::Text, &Shown::line(text));
+        if let Some(hint) = hint {
+            pieces = pieces.own(Paint::Text, "\n").shown(Paint::Text, &Shown::line(hint));
+        }
+        pieces.folded(self, 2)
+    }
+
+    /// The list of peers, a row each.
+    pub fn peers(&self, peers: &[(Shown, &PeerLine)], now: Unix) -> String {
+        if peers.is_empty() {
+            return self.note("nobody known yet");
+        }
+        let widest = peers.iter().map(|(label, _)| label.columns()).max().unwrap_or(0).min(NAME_COLUMNS_MAX);
+        let rows = peers.iter().map(|(label, peer)| {
+            let label = Shown::short(label.as_str(), widest.max(1));
+            let pad = " ".repeat(widest.saturating_sub(label.columns()));
+            let here = matches!(peer.presence, Presence::Online | Presence::Away);
+            let paint = if here { Paint::Name } else { Paint::Dim };
+            let state = match peer.presence {
+                Presence::Online => "here   ",
+                Presence::Away => "away   ",
+                Presence::Offline => "offline",
+                Presence::Unknown => "unknown",
+            };
+            let place = if here { self.place(peer) } else { self.last_heard(peer, now) };
+            Pieces::default()
+                .shown(paint, &label)
+                .own(Paint::Text, format!("{pad}  {}  {state}  ", peer.id.short()))
+                .own(Paint::Dim, place)
+                .folded(&Self { columns: None, ..self.clone() }, 0)
+        });
+        rows.collect::<Vec<_>>().join("\n")
+    }
+
+    fn place(&self, peer: &PeerLine) -> String {
+        let path = path_word(peer.path);
+        let addr = peer.addr.map(|addr| format!(" {addr}")).unwrap_or_default();
+        let rtt = peer.rtt_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
+        format!("{path}{addr}{rtt}")
+    }
+
+    fn last_heard(&self, peer: &PeerLine, now: Unix) -> String {
+        peer.last_heard.map_or_else(|| "not heard yet".to_owned(), |time| format!("last heard {}", self.time(time.0, now)))
+    }
+
+    /// One peer in full.
+    pub fn whois(&self, peer: &PeerLine, now: Unix) -> String {
+        let mut rows = vec![format!("{}", Shown::line(&peer.name))];
+        if let Some(petname) = &peer.petname {
+            rows[0] = format!("{} (calls itself {})", Shown::line(petname), Shown::line(&peer.name));
+        }
+        rows.push(format!("  id        {}", peer.id));
+        let presence = match peer.presence {
+            Presence::Online => format!("here, {}", self.place(peer)),
+            Presence::Away => {
+                let why =
+                    peer.away.as_deref().filter(|text| !text.is_empty()).map(|text| format!(": {}", Shown::short(text, 40)));
+                format!("away{}, {}", why.unwrap_or_default(), self.place(peer))
+            }
+            Presence::Offline => format!("offline, {}", self.last_heard(peer, now)),
+            Presence::Unknown => self.last_heard(peer, now),
+        };
+        rows.push(format!("  presence  {presence}"));
+        rows.push(format!("  trust     {}", trust(peer)));
+        rows.join("\n")
+    }
+
+    /// What waits, a row each.
+    pub fn outbox(&self, rows: &[(Shown, &OutboxLine)], now: Unix) -> String {
+        if rows.is_empty() {
+            return self.note("nothing waits");
+        }
+        let widest = rows.iter().map(|(label, _)| label.columns()).max().unwrap_or(0).min(NAME_COLUMNS_MAX);
+        let line = |(label, row): &(Shown, &OutboxLine)| {
+            let label = Shown::short(label.as_str(), widest.max(1));
+            let pad = " ".repeat(widest.saturating_sub(label.columns()));
+            let why = row.reason.as_deref().map_or_else(String::new, |why| format!("  {}", reason(why)));
+            let next = row.next_try_at.map_or_else(String::new, |at| format!(", next try {}", self.time(at.0, now)));
+            let state = Self { glyphs: Glyphs::Words, ..self.clone() }.mark(row.state);
+            format!("{}  {label}{pad}  {state:6}  {:>6}  {} bytes{why}{next}", row.id.short(), age(row.age_ms), row.len)
+        };
+        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// `/help`, all of it.
+    pub fn help(&self) -> String {
+        let mut rows = vec!["Write a line and press Enter: it goes to your target, the name before the >.".to_owned()];
+        for entry in COMMANDS {
+            let usage = format!("/{} {}", entry.name, entry.takes);
+            rows.push(format!("  {usage:<17} {}", entry.does));
+        }
+        rows.push("A unique beginning of a command will do; //x sends /x; TAB completes.".to_owned());
+        if self.glyphs != Glyphs::Words {
+            let mark = |state| self.mark(state);
+            rows.push(format!(
+                "Marks: {} queued here  {} sent  {} delivered to their disk  {} read  {} failed",
+                mark(State::Queued),
+                mark(State::Sent),
+                mark(State::Delivered),
+                mark(State::Read),
+                mark(State::Failed)
+            ));
+        }
+        rows.join("\n")
+    }
+
+    /// `/help COMMAND`.
+    pub fn help_of(&self, entry: &Entry) -> String {
+        let mut rows = vec![format!("/{} {}", entry.name, entry.takes).trim_end().to_owned(), format!("  {}", entry.does)];
+        if !entry.more.is_empty() {
+            rows.push(format!("  {}", entry.more));
+        }
+        if !entry.aliases.is_empty() {
+            let names: Vec<String> = entry.aliases.iter().map(|name| format!("/{name}")).collect();
+            rows.push(format!("  also: {}", names.join(" ")));
+        }
+        rows.join("\n")
+    }
+}
+
+/// A message of ours as it is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// What I call myself.
+    pub me: &'a Shown,
+    /// To whom, where that is said.
+    pub to: Option<&'a Shown>,
+    /// When it was written.
+    pub at: Unix,
+    /// Text or action.
+    pub kind: Kind,
+    /// As it was typed.
+    pub text: &'a str,
+    /// How far it is.
+    pub state: State,
+}
+
+fn said(pieces: Pieces, kind: Kind, paint: Paint, label: &Shown, text: &str) -> Pieces {
+    match kind.0 {
+        CONTENT_ACTION => pieces.own(Paint::Text, "* ").shown(paint, label).own(Paint::Text, " ").body(text),
+        other => {
+            let pieces = pieces.own(Paint::Text, "<").shown(paint, label).own(Paint::Text, "> ");
+            if other != CONTENT_TEXT && text.is_empty() {
+                return pieces.own(Paint::Dim, "a message of a kind this version does not know");
+            }
+            pieces.body(text)
+        }
+    }
+}
+
+/// Why a message waits or failed, in a person's words. A reason of a later version stands as it is.
+pub fn reason(reason: &str) -> &str {
+    match reason {
+        "offline" => "not here now",
+        "looking" => "not seen yet",
+        "no-path" => "seen, but nothing comes back from there",
+        "awaiting-acceptance" => "waits to be accepted there",
+        "disk-full-there" => "the disk is full there",
+        "expired" => "its time was up",
+        "refused" => "refused there",
+        "too-large-for-peer" => "too large for that version",
+        "unsupported-by-peer" => "that version does not know it",
+        "read-receipts-off" => "read receipts are off there",
+        other => other,
+    }
+}
+
+const fn path_word(path: PathKind) -> &'static str {
+    match path {
+        PathKind::Lan => "lan",
+        PathKind::Direct => "direct",
+        PathKind::Relay => "relay",
+        PathKind::None => "no path",
+    }
+}
+
+fn trust(peer: &PeerLine) -> &'static str {
+    match peer.trust {
+        crate::control::proto::Trust::Unknown => "unverified: no word exchanged yet",
+        crate::control::proto::Trust::Seen => "unverified: the same key since the first time",
+        crate::control::proto::Trust::Verified => "verified",
+        crate::control::proto::Trust::Blocked => "blocked",
+    }
+}
+
+/// A length of time in one unit.
+pub fn age(ms: u64) -> String {
+    match ms / 1_000 {
+        s @ 0..=59 => format!("{s} s"),
+        s @ 60..=3_599 => format!("{} min", s / 60),
+        s @ 3_600..=86_399 => format!("{} h", s / 3_600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
+/// The prompt: the target and `>`.
+pub fn prompt(target: Option<&Shown>) -> String {
+    target.map_or_else(|| "> ".to_owned(), |label| format!("{}> ", Shown::short(label.as_str(), NAME_COLUMNS_MAX)))
+}
+
+/// How to write to somebody of this name.
+pub fn how_to(name: &str) -> String {
+    format!("/to {}", quote(name))
+}
+
+#[cfg(test)]
+mod tests;
