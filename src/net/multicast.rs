@@ -13,7 +13,7 @@ use tokio::{io::Interest, net::UdpSocket};
 
 use super::{
     counters::Counters,
-    socket::{Groups, is_family_missing, without_flow},
+    socket::{ALL_NODES_V6, Groups, is_family_missing, without_flow},
 };
 use crate::{
     node::{
@@ -169,7 +169,7 @@ fn join(socket: &SockRef<'_>, groups: &Groups, index: u32, v6: bool) -> io::Resu
     if v6 {
         socket.join_multicast_v6(groups.v6.ip(), index)?;
         // Every IPv6 host is in this group; the socket must be as well to hear it. Nice to have.
-        let _ = socket.join_multicast_v6(&ALL_NODES, index);
+        let _ = socket.join_multicast_v6(&ALL_NODES_V6, index);
         Ok(())
     } else {
         socket.join_multicast_v4_n(groups.v4.ip(), &InterfaceIndexOrAddress::Index(index))
@@ -180,14 +180,11 @@ fn leave(socket: &SockRef<'_>, groups: &Groups, index: u32, v6: bool) {
     // Not joined any more is what is wanted, whatever the reason.
     if v6 {
         let _ = socket.leave_multicast_v6(groups.v6.ip(), index);
-        let _ = socket.leave_multicast_v6(&ALL_NODES, index);
+        let _ = socket.leave_multicast_v6(&ALL_NODES_V6, index);
     } else {
         let _ = socket.leave_multicast_v4_n(groups.v4.ip(), &InterfaceIndexOrAddress::Index(index));
     }
 }
-
-/// All nodes of the link.
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Without this a Linux socket hears every group that any process of the machine joined.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::{counters::Counters, multicast::LanSockets};
-use crate::node::{Datagram, SocketKind, Target, interface::Interface};
+use crate::node::{Datagram, SocketKind, Target, discovery::Group, interface::Interface};
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,8 @@ pub const GROUP_PORT: u16 = 17_117;
 pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 178);
 /// The IPv6 group: transient, link-local scope.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x5032, 0x5043);
+/// All nodes of the link.
+pub const ALL_NODES_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// What we send arrives with this where no router was in between.
 pub const HOP_LIMIT: u8 = 255;
 /// Asked of the system for each direction of a session socket; it may give less.
@@ -253,9 +255,13 @@ impl Sockets {
         match to {
             _ if datagram.is_empty() => {}
             Target::Unicast(to) => self.send_unicast(to, datagram),
-            Target::Multicast { interface, v6 } => {
+            Target::Multicast { interface, group } => {
                 self.flush();
-                let sent = if v6 { self.multicast_v6(interface, datagram) } else { self.multicast_v4(interface, datagram) };
+                let sent = match group {
+                    Group::V4 => self.multicast_v4(interface, datagram),
+                    Group::V6 => self.multicast_v6(interface, *self.groups.v6.ip(), datagram),
+                    Group::AllNodesV6 => self.multicast_v6(interface, ALL_NODES_V6, datagram),
+                };
                 self.counters.sent(1, datagram.len(), sent);
             }
         }
@@ -329,11 +335,11 @@ impl Sockets {
         Ok(())
     }
 
-    fn multicast_v6(&self, interface: u32, datagram: &[u8]) -> io::Result<()> {
+    fn multicast_v6(&self, interface: u32, group: Ipv6Addr, datagram: &[u8]) -> io::Result<()> {
         let socket = self.session.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let io = SockRef::from(&socket.io);
         io.set_multicast_if_v6(interface)?;
-        let group = SocketAddrV6::new(*self.groups.v6.ip(), self.groups.v6.port(), 0, interface);
+        let group = SocketAddrV6::new(group, self.groups.v6.port(), 0, interface);
         io.send_to(datagram, &group.into())?;
         Ok(())
     }

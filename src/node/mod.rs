@@ -62,8 +62,8 @@ pub enum Target {
     Multicast {
         /// Index of the interface.
         interface: u32,
-        /// The IPv6 group; else the IPv4 group.
-        v6: bool,
+        /// Which group.
+        group: discovery::Group,
     },
 }
 

@@ -81,8 +81,8 @@ async fn everybody_on_one_machine_hears_the_group_with_interface_and_hop_limit()
         return;
     }
     a.rejoin();
-    a.send(Target::Multicast { interface: link, v6: false }, b"hello");
-    a.send(Target::Multicast { interface: link, v6: false }, b"");
+    a.send(Target::Multicast { interface: link, group: Group::V4 }, b"hello");
+    a.send(Target::Multicast { interface: link, group: Group::V4 }, b"");
     let heard = hear(&mut a, 1).await;
     assert_eq!((heard[0].interface, heard[0].hop_limit, heard[0].from.port()), (link, Some(255), a.port()));
     assert_eq!((heard[0].socket, &heard[0].bytes[..], heard.len()), (SocketKind::Discovery, &b"hello"[..], 1));
@@ -107,7 +107,8 @@ async fn every_link_of_this_machine_is_heard_on_itself_and_no_other() {
         if !joined(&b, (interface, v6)) {
             continue;
         }
-        a.send(Target::Multicast { interface, v6 }, &interface.to_be_bytes());
+        let group = if v6 { Group::V6 } else { Group::V4 };
+        a.send(Target::Multicast { interface, group }, &interface.to_be_bytes());
         if a.counters.read().send_failed > 0 {
             eprintln!("skipped: this machine does not let us send to the group on interface {interface}");
             return;
@@ -118,6 +119,8 @@ async fn every_link_of_this_machine_is_heard_on_itself_and_no_other() {
         assert_eq!(heard[0].from.is_ipv6(), v6);
         if let SocketAddr::V6(from) = heard[0].from {
             assert!(!from.ip().is_unicast_link_local() || from.scope_id() == interface);
+            a.send(Target::Multicast { interface, group: Group::AllNodesV6 }, b"all nodes");
+            assert_eq!(hear(&mut b, 1).await[0].bytes, b"all nodes");
         }
     }
 }
@@ -152,8 +155,8 @@ async fn what_nobody_can_take_is_counted_and_nothing_else() {
     let mut a = open(groups(29_120), false);
     a.send(Target::Unicast("240.0.0.1:9".parse().unwrap()), b"x");
     a.flush();
-    a.send(Target::Multicast { interface: 4_000_000, v6: false }, b"x");
-    a.send(Target::Multicast { interface: 4_000_000, v6: true }, b"x");
+    a.send(Target::Multicast { interface: 4_000_000, group: Group::V4 }, b"x");
+    a.send(Target::Multicast { interface: 4_000_000, group: Group::V6 }, b"x");
     let counts = a.counters.read();
     assert!(counts.send_failed >= 2, "{counts:?}");
 }
@@ -169,7 +172,7 @@ async fn on_the_shared_port_only_the_group_and_our_sizes_are_heard() {
     }
     a.send(Target::Unicast(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 29_121)), b"to one address");
     a.flush();
-    let group = Target::Multicast { interface: loopback.index, v6: false };
+    let group = Target::Multicast { interface: loopback.index, group: Group::V4 };
     a.send(group, &[1; DATAGRAM_TOO_LONG]);
     a.send(group, b"to the group");
     let heard = hear(&mut a, 1).await;
