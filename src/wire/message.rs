@@ -1,12 +1,11 @@
 //! Items, the content of `Message` frames: a kind byte and a MessagePack map with short names, unknown
 //! ones skipped. Also the payload of the handshake. Their meaning lives in `node`.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_bytes::ByteBuf;
 
-use super::{MESSAGE_LEN_MAX, NAME_LEN_MAX, SEQ_RANGES_MAX, TEXT_LEN_MAX, WireError};
+use super::{
+    HANDSHAKE_LEN_MAX, ITEM_LEN_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, SEQ_RANGES_MAX, STATUS_LEN_MAX, TEXT_LEN_MAX, WireError, map,
+};
 use crate::id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq};
 
 const KIND_ADMISSION: u8 = 0;
@@ -24,7 +23,7 @@ pub const CONTENT_TEXT: u64 = 0;
 pub const CONTENT_ACTION: u64 = 1;
 
 /// What one `Message` frame (or all fragments of one message) carries.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// Says how much the receiver of this item may send; the first item each side sends.
     Admission(Admission),
@@ -105,7 +104,7 @@ pub struct Yours {
 }
 
 /// A chat message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// Absent for the conversation of the two people at the ends of the session.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
@@ -131,43 +130,10 @@ pub struct Content {
     /// The text, or what a version that does not know the kind may show instead.
     #[serde(rename = "t", default, skip_serializing_if = "String::is_empty")]
     pub text: String,
-    /// Fields of later versions, kept as they came so that a later version finds them in the history.
-    #[serde(flatten)]
-    pub more: BTreeMap<String, Value>,
-}
-
-/// A MessagePack value that is carried without being understood. Nesting is bounded by its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// nil
-    Nil(()),
-    /// A boolean.
-    Bool(bool),
-    /// A number of 0 or more.
-    Unsigned(u64),
-    /// A number below 0.
-    Signed(i64),
-    /// A floating-point number.
-    Float(f64),
-    /// A string.
-    Text(String),
-    /// Bytes.
-    Bytes(ByteBuf),
-    /// A list of scalars.
-    List(Vec<Scalar>),
-}
-
-/// What a [`Value::List`] may hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Scalar {
-    /// A number of 0 or more.
-    Unsigned(u64),
-    /// A string.
-    Text(String),
-    /// Bytes.
-    Bytes(ByteBuf),
+    /// Fields of later versions as a MessagePack map, kept as they came so that a later version finds
+    /// them in the history; empty where there are none.
+    #[serde(skip)]
+    pub more: Vec<u8>,
 }
 
 /// A durable hole in a direction.
@@ -267,7 +233,7 @@ impl Item {
         match self {
             Self::Admission(item) => tagged(KIND_ADMISSION, item),
             Self::Conversation(item) => tagged(KIND_CONVERSATION, item),
-            Self::Content(item) => tagged(KIND_CONTENT, item),
+            Self::Content(item) => item.encode(),
             Self::Void(item) => tagged(KIND_VOID, item),
             Self::Receipt(item) => tagged(KIND_RECEIPT, item),
             Self::Busy(item) => tagged(KIND_BUSY, item),
@@ -284,14 +250,14 @@ impl Item {
         }
         let (&kind, body) = bytes.split_first().ok_or(WireError::Malformed)?;
         Ok(match kind {
-            KIND_ADMISSION => Self::Admission(map(body)?),
-            KIND_CONVERSATION => Self::Conversation(sound(map(body)?, Conversation::is_sound)?),
-            KIND_CONTENT => Self::Content(sound(map(body)?, Content::is_sound)?),
-            KIND_VOID => Self::Void(sound(map(body)?, |void: &Void| void.seq > Seq(0))?),
-            KIND_RECEIPT => Self::Receipt(sound(map(body)?, Receipt::is_sound)?),
-            KIND_BUSY => Self::Busy(map(body)?),
-            KIND_PRESENCE => Self::Presence(sound(map(body)?, |presence: &Presence| presence.text.len() <= NAME_LEN_MAX)?),
-            KIND_NAME => Self::Name(sound(map(body)?, |name: &Name| name.name.len() <= NAME_LEN_MAX)?),
+            KIND_ADMISSION => Self::Admission(short(body, |_| true)?),
+            KIND_CONVERSATION => Self::Conversation(short(body, Conversation::is_sound)?),
+            KIND_CONTENT => Self::Content(Content::decode(body)?),
+            KIND_VOID => Self::Void(short(body, |void: &Void| void.seq > Seq(0))?),
+            KIND_RECEIPT => Self::Receipt(short(body, Receipt::is_sound)?),
+            KIND_BUSY => Self::Busy(short(body, |_| true)?),
+            KIND_PRESENCE => Self::Presence(short(body, |presence: &Presence| presence.text.len() <= STATUS_LEN_MAX)?),
+            KIND_NAME => Self::Name(short(body, |name: &Name| name.name.len() <= NAME_LEN_MAX)?),
             other => Self::Unknown(other),
         })
     }
@@ -308,6 +274,21 @@ impl Conversation {
 }
 
 impl Content {
+    const fn is_field(key: &str) -> bool {
+        matches!(key.as_bytes(), b"c" | b"i" | b"s" | b"d" | b"a" | b"g" | b"k" | b"t")
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![KIND_CONTENT];
+        map::encode_with(self, &self.more, &mut out);
+        out
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let content = Self { more: map::unknown_fields(body, Self::is_field)?, ..map::decode(body)? };
+        if content.is_sound() { Ok(content) } else { Err(WireError::Malformed) }
+    }
+
     fn is_sound(&self) -> bool {
         self.seq > Seq(0) && self.text.len() <= TEXT_LEN_MAX && !self.text.contains('\0')
     }
@@ -323,13 +304,13 @@ impl HandshakePayload {
     /// The payload's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        write_map(self, &mut out);
+        map::encode(self, &mut out);
         out
     }
 
     /// Reads a payload; unknown fields are skipped.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        map(bytes)
+        if bytes.len() <= HANDSHAKE_LEN_MAX { map::decode(bytes) } else { Err(WireError::Malformed) }
     }
 }
 
@@ -340,26 +321,20 @@ fn are_ranges(ranges: &[(Seq, Seq)]) -> bool {
         && ranges.is_sorted_by(|a, b| a.1 < b.0)
 }
 
-fn sound<T>(value: T, test: impl Fn(&T) -> bool) -> Result<T, WireError> {
-    if test(&value) { Ok(value) } else { Err(WireError::Malformed) }
-}
-
-fn write_map<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value.serialize(&mut serializer).expect("a Vec takes every byte and our types have no unserializable part");
+/// Everything but content is short, so that no list in it can ask for much memory.
+fn short<T: DeserializeOwned>(body: &[u8], is_sound: impl Fn(&T) -> bool) -> Result<T, WireError> {
+    if body.len() > ITEM_LEN_MAX {
+        return Err(WireError::Malformed);
+    }
+    let item = map::decode(body)?;
+    if is_sound(&item) { Ok(item) } else { Err(WireError::Malformed) }
 }
 
 fn tagged<T: Serialize>(kind: u8, value: &T) -> Vec<u8> {
     let mut out = vec![kind];
-    write_map(value, &mut out);
+    map::encode(value, &mut out);
     out
 }
 
-/// Decodes exactly `bytes`, nested at most 8 deep.
-fn map<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    // Not `from_read_ref`: its `get_ref` is the whole input, not what is left of it.
-    let mut deserializer = rmp_serde::Deserializer::new(bytes);
-    deserializer.set_max_depth(8);
-    let value = T::deserialize(&mut deserializer).map_err(|_| WireError::Malformed)?;
-    if deserializer.get_ref().is_empty() { Ok(value) } else { Err(WireError::Malformed) }
-}
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,11 @@
 
 pub mod announce;
 pub mod frame;
+mod map;
 pub mod message;
 pub mod packet;
+
+pub use map::MAP_DEPTH_MAX;
 
 /// Version of the wire, as announced and as in the Noise prologue.
 pub const WIRE_VERSION: u8 = 1;
@@ -58,6 +61,10 @@ pub const ACK_RANGES_MAX: usize = 32;
 pub const REKEY_PART_LEN_MAX: usize = 640;
 /// Parts of one rekey message at most.
 pub const REKEY_PARTS_MAX: u8 = 4;
+/// Bytes of an item that is no content at most: a receipt with all its ranges is shorter.
+pub const ITEM_LEN_MAX: usize = 4_096;
+/// Bytes of what somebody says about being away, at most.
+pub const STATUS_LEN_MAX: usize = 64;
 /// Bytes of a name at most.
 pub const NAME_LEN_MAX: usize = crate::text::NAME_LEN_MAX;
 /// Bytes of an announce's extension map at most.
