@@ -2,9 +2,13 @@
 //! memory to the server in the own process. What a person sees of them does not live here (`shell`,
 //! `commands`), nor what they mean to a peer (`node`).
 
+mod answer;
 pub mod call;
 pub mod client;
+mod follow;
 pub mod proto;
+pub mod server;
+mod stored;
 
 /// Bytes of one line at most, its newline included; a longer one ends the connection.
 pub const LINE_LEN_MAX: usize = 8 * 1024 * 1024;

@@ -1,0 +1,381 @@
+//! What the owner answers to each call. The lines themselves are defined in `proto`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+    time::Duration,
+};
+
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::timeout_at,
+};
+
+use super::{
+    SUBSCRIBER_EVENTS_MAX,
+    call::{Away, Nick, Peers, Subscribe, Watch, Whois},
+    follow,
+    proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
+    server::{Gone, Node, Out, Owner},
+    stored,
+};
+use crate::{
+    id::PeerId,
+    node::{
+        command::{Command, CommandError, PathKind, PeerView, Presence, Reason, Reply},
+        event::Event,
+    },
+    store::{
+        ReadError,
+        row::{State, Trust},
+    },
+    text::{Name, Shown},
+};
+
+/// How long a peer is looked for where the caller does not say.
+pub(super) const LOOK: Duration = Duration::from_secs(3);
+/// How long `peers --wait` waits where the caller does not say.
+const PEERS_WAIT: Duration = Duration::from_secs(10);
+/// The mode of an owner that is there for one command only.
+pub const MODE_COMMAND: &str = "command";
+
+pub(super) type Events = Receiver<Event>;
+
+/// Why a call ends early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It failed: its last line.
+    Error(ErrorLine),
+    /// Nobody listens.
+    Gone,
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ErrorLine> for Stop {
+    fn from(error: ErrorLine) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Error(ErrorLine::new("store", 1, format!("the profile cannot be read: {error}")))
+    }
+}
+
+pub(super) type Answer = Result<(), Stop>;
+
+/// Answers `call`: its lines, then `done` or `error`.
+pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
+    let shutdown = matches!(call, Call::Shutdown(_));
+    let answer = match call {
+        Call::Send(send) => follow::send(owner, send, out).await,
+        Call::Peers(peers) => list_peers(owner, &peers, out).await,
+        Call::Whois(whois) => look_up(owner, whois, out).await,
+        Call::History(history) => stored::history(owner, history, out).await,
+        Call::Outbox(outbox) => stored::outbox(owner, outbox, out).await,
+        Call::Whoami(_) => whoami(owner, out).await,
+        Call::Status(_) => status(owner, out).await,
+        Call::Subscribe(subscribe) => events(owner, subscribe, out).await,
+        Call::Shutdown(_) => Ok(()),
+        Call::Watch(Watch { peer }) => plain(owner, Command::Watch(peer)).await,
+        Call::Nick(Nick { name }) => nick(owner, &name).await,
+        Call::Away(Away { text }) => plain(owner, Command::SetAway(Some(text))).await,
+        Call::Back(_) => plain(owner, Command::SetAway(None)).await,
+        Call::MarkRead(read) => stored::mark_read(owner, read, out).await,
+    };
+    let _ = match answer {
+        Ok(()) => out.say(Line::Done).await,
+        Err(Stop::Error(error)) => out.say(Line::Error(error)).await,
+        Err(Stop::Gone) => Err(Gone),
+    };
+    if shutdown {
+        owner.stop.notify_one();
+    }
+}
+
+/// Asks the node; what is not done is an error with the exit code of the manual.
+pub(super) async fn ask<N: Node>(owner: &Owner<N>, command: Command) -> Result<Reply, Stop> {
+    match owner.node.call(command).await {
+        Reply::Failed(error) => Err(Stop::Error(error_line(&error))),
+        reply => Ok(reply),
+    }
+}
+
+pub(super) async fn plain<N: Node>(owner: &Owner<N>, command: Command) -> Answer {
+    ask(owner, command).await.map(|_| ())
+}
+
+/// Nothing that a person did: said so, and logged.
+pub(super) fn unexpected(reply: &Reply) -> Stop {
+    tracing::error!(?reply, "a reply of another command");
+    Stop::Error(ErrorLine::new("internal", 1, "internal error: the node gave an answer to another question"))
+}
+
+/// A command's error as the line that ends a call.
+pub(super) fn error_line(error: &CommandError) -> ErrorLine {
+    let (code, exit) = match error {
+        CommandError::NoSuchPeer { .. } => ("no-such-peer", 3),
+        CommandError::NotFound { .. } => ("not-found", 9),
+        CommandError::Ambiguous { .. } => ("ambiguous-peer", 4),
+        CommandError::FamiliarName { .. } => ("familiar-name", 7),
+        CommandError::Blocked => ("blocked", 6),
+        CommandError::Myself => ("myself", 2),
+        CommandError::BadText(_) => ("bad-text", 2),
+        CommandError::NoSuchMessage => ("no-such-message", 2),
+        CommandError::DiskFull => ("disk-full", 1),
+        CommandError::Store => ("store", 1),
+        CommandError::OutboxFull => ("outbox-full", 1),
+        CommandError::Leaving => ("leaving", 11),
+    };
+    let line = ErrorLine::new(code, exit, error.to_string());
+    match error {
+        CommandError::Ambiguous { candidates, .. } => line.hint(format!("write the id of one of them: {}", listed(candidates))),
+        CommandError::FamiliarName { candidates, .. } => {
+            line.hint(format!("write the id of the one that you mean: {}", listed(candidates)))
+        }
+        CommandError::NoSuchPeer { .. } => line.hint("`p2pchat-udp peers` lists who is here"),
+        CommandError::OutboxFull => line.hint("`p2pchat-udp outbox` lists what waits, `outbox cancel ID` withdraws"),
+        _ => line,
+    }
+}
+
+/// Candidates on one line: name, whether a contact, and the full id, which is what to write.
+fn listed(candidates: &[PeerView]) -> String {
+    let each = candidates.iter().map(|peer| {
+        let name = peer.petname.as_ref().unwrap_or(&peer.name);
+        let kind = if peer.contact { "contact" } else { "stranger" };
+        format!("{} ({kind}) {}", Shown::line(name), peer.id)
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Who is meant by `peer`. Where several may be, they are said before the error.
+pub(super) async fn resolve<N: Node>(owner: &Owner<N>, peer: String, timeout: Option<Span>, out: &Out) -> Result<PeerId, Stop> {
+    let timeout = timeout.map_or(LOOK, |span| span.0);
+    match owner.node.call(Command::Resolve { peer, timeout }).await {
+        Reply::Resolved(id) => Ok(id),
+        Reply::Failed(error) => {
+            if let CommandError::Ambiguous { candidates, .. } | CommandError::FamiliarName { candidates, .. } = &error {
+                for peer in candidates {
+                    out.say(Line::Peer(peer.clone().into())).await?;
+                }
+            }
+            Err(error_line(&error).into())
+        }
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+/// Everybody known.
+pub(super) async fn peers<N: Node>(owner: &Owner<N>, settle: bool) -> Result<Vec<PeerView>, Stop> {
+    match ask(owner, Command::Peers { settle }).await? {
+        Reply::Peers(peers) => Ok(peers),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+/// What lists call the peers: petname, else own name.
+#[derive(Debug)]
+pub(super) struct Labels(BTreeMap<PeerId, String>);
+
+impl Labels {
+    pub(super) async fn read<N: Node>(owner: &Owner<N>) -> Result<Self, Stop> {
+        let peers = peers(owner, false).await?;
+        Ok(Self(peers.into_iter().map(|peer| (peer.id, peer.petname.unwrap_or(peer.name))).collect()))
+    }
+
+    pub(super) fn of(&self, id: &PeerId) -> String {
+        self.0.get(id).cloned().unwrap_or_else(|| id.short())
+    }
+}
+
+async fn list_peers<N: Node>(owner: &Owner<N>, call: &Peers, out: &Out) -> Answer {
+    let Some(wanted) = call.wait else {
+        for peer in peers(owner, true).await? {
+            out.say(Line::Peer(peer.into())).await?;
+        }
+        return Ok(());
+    };
+    let span = call.timeout.map_or(PEERS_WAIT, |span| span.0);
+    let deadline = tokio::time::Instant::now() + span;
+    let mut events = owner.node.subscribe();
+    loop {
+        let list = peers(owner, false).await?;
+        let online = list.iter().filter(|peer| matches!(peer.presence, Presence::Online | Presence::Away)).count();
+        let in_time = online >= wanted || until_peer_event(&mut events, deadline).await;
+        if online < wanted && in_time {
+            continue;
+        }
+        for peer in list {
+            out.say(Line::Peer(peer.into())).await?;
+        }
+        if in_time {
+            return Ok(());
+        }
+        let text = format!("not enough peers: {online} of {wanted} online after {}", Span(span));
+        return Err(ErrorLine::new("timeout", 5, text).into());
+    }
+}
+
+/// True once something is new about a peer; false when time is up first, or the node is gone.
+async fn until_peer_event(events: &mut Events, deadline: tokio::time::Instant) -> bool {
+    loop {
+        match timeout_at(deadline, events.recv()).await {
+            Ok(Ok(Event::Peer(_)) | Err(RecvError::Lagged(_))) => return true,
+            Ok(Ok(_)) => {}
+            Ok(Err(RecvError::Closed)) | Err(_) => return false,
+        }
+    }
+}
+
+async fn look_up<N: Node>(owner: &Owner<N>, call: Whois, out: &Out) -> Answer {
+    let id = resolve(owner, call.peer, call.timeout, out).await?;
+    let known = peers(owner, false).await?.into_iter().find(|peer| peer.id == id);
+    let line = known.map_or_else(|| never_seen(id), PeerLine::from);
+    Ok(out.say(Line::Peer(line)).await?)
+}
+
+/// A peer known by its id only.
+fn never_seen(id: PeerId) -> PeerLine {
+    PeerLine {
+        id,
+        name: id.short(),
+        petname: None,
+        presence: Presence::Unknown,
+        path: PathKind::None,
+        addr: None,
+        last_heard: None,
+        trust: Trust::Unknown,
+        contact: false,
+        away: None,
+        rtt_ms: None,
+    }
+}
+
+/// Why messages to this peer wait, and until when.
+pub(super) async fn why_waiting<N: Node>(owner: &Owner<N>, peer: PeerId) -> Result<(Option<Reason>, Option<Duration>), Stop> {
+    match ask(owner, Command::Waiting(peer)).await? {
+        Reply::Waiting { reason, next_try } => Ok((reason, next_try)),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+/// A reason as JSON and people write it.
+pub(super) fn reason_word(reason: Reason) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// A state as JSON and people write it.
+pub(super) const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Queued => "queued",
+        State::Sent => "sent",
+        State::Delivered => "delivered",
+        State::Read => "read",
+        State::Cancelled => "cancelled",
+        State::Failed => "failed",
+    }
+}
+
+async fn whoami<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
+    let ReadyLine { id, name, port, addrs, version, .. } = owner.ready();
+    let line = WhoamiLine {
+        id,
+        link: format!("p2pchat:{id}?name={}", percent_encoded(&name)),
+        name,
+        addrs,
+        port,
+        seeds: Vec::new(),
+        encrypted: false,
+        version,
+        owner_pid: (owner.mode != MODE_COMMAND).then(std::process::id),
+    };
+    Ok(out.say(Line::Whoami(line)).await?)
+}
+
+/// RFC 3986 §2.1: everything but unreserved characters as `%` and two hex digits.
+fn percent_encoded(text: &str) -> String {
+    let each = text.bytes().map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    each.collect()
+}
+
+async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
+    let status = match ask(owner, Command::Status).await? {
+        Reply::Status(status) => status,
+        reply => return Err(unexpected(&reply)),
+    };
+    let line = OwnerLine {
+        pid: std::process::id(),
+        mode: owner.mode.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: owner.since.elapsed().as_secs(),
+        port: owner.port,
+        sessions: status.sessions,
+        neighbours: status.neighbours,
+        outbox: status.outbox,
+        store_bytes: std::fs::metadata(&owner.store_file).map_or(0, |file| file.len()),
+        commit_error: status.commit_error.map(|error| error.to_string()),
+        dropped: status.dropped,
+    };
+    Ok(out.say(Line::Owner(line)).await?)
+}
+
+async fn nick<N: Node>(owner: &Owner<N>, name: &str) -> Answer {
+    let name = Name::parse(name).map_err(|e| ErrorLine::new("bad-name", 2, format!("bad name: {name}: {e}")))?;
+    plain(owner, Command::SetName(name.as_str().to_owned())).await?;
+    name.as_str().clone_into(&mut owner.name.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(())
+}
+
+/// `ready`, then what was received after the given message, then everything that happens.
+async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, out: &Out) -> Answer {
+    // Before anything is read, so that nothing falls between what is stored and what happens.
+    let mut events = owner.node.subscribe();
+    out.say(Line::Ready(owner.ready())).await?;
+    let mut replayed = match call.after {
+        Some(after) => stored::replay(owner, after, out).await?,
+        None => BTreeSet::new(),
+    };
+    loop {
+        match events.recv().await {
+            Ok(Event::Message { row, .. }) if replayed.remove(&(row.peer, row.id)) => {}
+            Ok(event) => {
+                if let Some(line) = event_line(event) {
+                    out.say(line).await?;
+                }
+            }
+            Err(RecvError::Lagged(_)) => {
+                let text = format!("events were not read in time: more than {SUBSCRIBER_EVENTS_MAX} waited");
+                return Err(ErrorLine::new("too-slow", 1, text)
+                    .hint("subscribe again with `after` and the last message's id")
+                    .into());
+            }
+            Err(RecvError::Closed) => return Err(ErrorLine::new("leaving", 11, "the owner of the profile has ended").into()),
+        }
+    }
+}
+
+/// An event as a line; replies belong to the calls that asked.
+fn event_line(event: Event) -> Option<Line> {
+    Some(match event {
+        Event::Reply(..) => return None,
+        Event::Message { row, name } => Line::Message(MessageLine::new(row, name)),
+        Event::Status { id, to, state, reason, at } => {
+            Line::Status(StatusLine { id, to, state, at: Time(at), reason: reason.map(reason_word) })
+        }
+        Event::Peer(peer) => Line::Peer(peer.into()),
+        Event::Notice { code, text, peer } => Line::Notice(NoticeLine { code, text, peer }),
+    })
+}

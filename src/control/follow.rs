@@ -1,0 +1,195 @@
+//! `send`: every receiver looked up, then queued, then followed until the asked state is reached, it
+//! never will be, or time is up.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{sync::broadcast::error::RecvError, time::timeout_at};
+
+use super::{
+    answer::{Answer, Events, Labels, MODE_COMMAND, Stop, ask, reason_word, resolve, state_word, unexpected, why_waiting},
+    call::{Send, WaitFor},
+    proto::{ErrorLine, Line, StatusLine, Time},
+    server::{Node, Out, Owner, now},
+};
+use crate::{
+    id::{MessageId, PeerId},
+    node::{
+        command::{Command, Reply},
+        event::Event,
+    },
+    store::row::State,
+    text::{Shown, check_text},
+};
+
+/// How long `send` waits for the asked state where the caller does not say.
+const SEND_WAIT: Duration = Duration::from_secs(30);
+
+/// A message on its way.
+#[derive(Debug)]
+struct Followed {
+    to: PeerId,
+    state: State,
+    reason: Option<String>,
+}
+
+impl Followed {
+    /// True where nothing more is waited for.
+    fn is_over(&self, wait: WaitFor) -> bool {
+        let wanted = match wait {
+            WaitFor::Queued => State::Queued,
+            WaitFor::Sent => State::Sent,
+            WaitFor::Delivered => State::Delivered,
+            WaitFor::Read => State::Read,
+        };
+        // `Cancelled` and `Failed` stand above every state on the way.
+        self.state >= wanted
+    }
+}
+
+pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> Answer {
+    check_text(&call.text).map_err(|why| ErrorLine::new("bad-text", 2, format!("bad text: {why}")))?;
+    if call.peer.is_empty() || !(call.id.is_empty() || call.id.len() == call.peer.len()) {
+        return Err(ErrorLine::new("bad-request", 2, "send: a peer is needed, and as many ids as peers, or none").into());
+    }
+    // All of them before anything is queued: a list with one mistake sends nothing.
+    let mut receivers = BTreeMap::new();
+    for (place, peer) in call.peer.iter().enumerate() {
+        let id = resolve(owner, peer.clone(), call.timeout, out).await?;
+        receivers.entry(id).or_insert(place);
+    }
+    let deadline = tokio::time::Instant::now() + call.timeout.map_or(SEND_WAIT, |span| span.0);
+    // Before anything is queued, so that no state is missed.
+    let mut events = owner.node.subscribe();
+    let mut followed = BTreeMap::new();
+    for (peer, place) in receivers {
+        let id = call.id.get(place).copied().map_or_else(new_id, Ok)?;
+        let command =
+            Command::Send { peer, id, kind: call.kind.0, text: call.text.clone(), expire: call.expire.map(|span| span.0) };
+        let id = match ask(owner, command).await? {
+            Reply::Queued(id) => id,
+            reply => return Err(unexpected(&reply)),
+        };
+        let entry = Followed { to: peer, state: State::Queued, reason: None };
+        out.say(Line::Status(status(id, &entry))).await?;
+        followed.insert(id, entry);
+    }
+    // Asked again with the same ids, a message may be further already.
+    if !call.id.is_empty() {
+        catch_up(owner, &mut followed, out).await?;
+    }
+    while followed.values().any(|message| !message.is_over(call.wait)) {
+        match next_status(&mut events, &followed, deadline).await {
+            Next::Status(id, state, reason) => advance(&mut followed, id, state, reason, out).await?,
+            Next::Missed => catch_up(owner, &mut followed, out).await?,
+            Next::Over => break,
+        }
+    }
+    verdict(owner, &followed, call.wait).await
+}
+
+enum Next {
+    Status(MessageId, State, Option<String>),
+    /// Events were lost: the disk knows.
+    Missed,
+    /// Time is up, or the node is gone.
+    Over,
+}
+
+async fn next_status(events: &mut Events, followed: &BTreeMap<MessageId, Followed>, deadline: tokio::time::Instant) -> Next {
+    loop {
+        match timeout_at(deadline, events.recv()).await {
+            Ok(Ok(Event::Status { id, state, reason, .. })) if followed.contains_key(&id) => {
+                return Next::Status(id, state, reason.map(reason_word));
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(RecvError::Lagged(_))) => return Next::Missed,
+            Ok(Err(RecvError::Closed)) | Err(_) => return Next::Over,
+        }
+    }
+}
+
+async fn advance(
+    followed: &mut BTreeMap<MessageId, Followed>,
+    id: MessageId,
+    state: State,
+    reason: Option<String>,
+    out: &Out,
+) -> Answer {
+    let Some(message) = followed.get_mut(&id) else { return Ok(()) };
+    if state < message.state || (state == message.state && reason == message.reason) {
+        return Ok(());
+    }
+    message.state = state;
+    message.reason = reason;
+    Ok(out.say(Line::Status(status(id, message))).await?)
+}
+
+/// Looks on disk for states that were not heard of.
+async fn catch_up<N: Node>(owner: &Owner<N>, followed: &mut BTreeMap<MessageId, Followed>, out: &Out) -> Answer {
+    for id in followed.keys().copied().collect::<Vec<_>>() {
+        if let Some(row) = owner.node.reader().own_by_id(id)?
+            && followed.get(&id).is_some_and(|message| row.state > message.state)
+        {
+            let reason = (!row.reason.is_empty()).then_some(row.reason);
+            advance(followed, id, row.state, reason, out).await?;
+        }
+    }
+    Ok(())
+}
+
+fn status(id: MessageId, message: &Followed) -> StatusLine {
+    StatusLine { id, to: message.to, state: message.state, at: Time(now()), reason: message.reason.clone() }
+}
+
+/// Done, or the worst of what became of the messages, with a word on each that is not where it should be.
+async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Followed>, wait: WaitFor) -> Answer {
+    let mut worst: Option<(u8, &str)> = None;
+    let mut texts = Vec::new();
+    if followed.values().any(|message| !message.is_over(wait) || message.state >= State::Cancelled) {
+        let labels = Labels::read(owner).await?;
+        for message in followed.values() {
+            let name = labels.of(&message.to);
+            let name = Shown::line(&name);
+            let why = message.reason.clone();
+            let (exit, code, text) = match message.state {
+                State::Failed => {
+                    let why = why.unwrap_or_else(|| "failed".to_owned());
+                    let exit = if why == "expired" { 5 } else { 6 };
+                    (exit, "failed", format!("not delivered to {name}: {why}"))
+                }
+                State::Cancelled => (5, "cancelled", format!("not delivered to {name}: withdrawn")),
+                _ if message.is_over(wait) => continue,
+                state => {
+                    let why = match why_waiting(owner, message.to).await {
+                        Ok((Some(reason), _)) => reason_word(reason),
+                        Ok((None, _)) if state >= State::Delivered => "not read yet, or read-receipts-off there".to_owned(),
+                        _ => "no answer yet".to_owned(),
+                    };
+                    (5, "timeout", format!("still {} for {name}: {why}; {}", state_word(state), who_delivers(owner)))
+                }
+            };
+            worst = worst.max(Some((exit, code)));
+            texts.push(text);
+        }
+    }
+    match worst {
+        None => Ok(()),
+        Some((exit, code)) => Err(ErrorLine::new(code, exit, texts.join("; ")).into()),
+    }
+}
+
+/// Who goes on when the command has ended.
+fn who_delivers<N>(owner: &Owner<N>) -> String {
+    if owner.mode == MODE_COMMAND {
+        "it is kept and goes out when p2pchat-udp runs next on this profile (`p2pchat-udp daemon` keeps it running)".to_owned()
+    } else {
+        format!("the {} with pid {} goes on delivering it", owner.mode, std::process::id())
+    }
+}
+
+/// A fresh message id, for callers that made none.
+fn new_id() -> Result<MessageId, Stop> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|e| ErrorLine::new("internal", 1, format!("no randomness from the system: {e}")))?;
+    Ok(MessageId::new(now().0, &random))
+}

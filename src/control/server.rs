@@ -1,0 +1,204 @@
+//! The owner's side of the protocol: one connection, its calls and its subscription. What each call does
+//! stands in `answer`; which streams are served, and who may open them, is the business of `app`.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    sync::{Notify, broadcast, mpsc},
+    task::JoinSet,
+};
+
+use super::{
+    CONTROL_VERSION, LINE_LEN_MAX, answer,
+    proto::{Call, ErrorLine, Line, ReadyLine, Request, Tagged},
+};
+use crate::{
+    clock::Unix,
+    id::PeerId,
+    node::{
+        command::{Command, Reply},
+        event::Event,
+    },
+    store::Reader,
+};
+
+/// Calls of one client that run at the same time at most; past it, its further lines wait unread.
+pub const CALLS_MAX: usize = 64;
+/// Lines that wait for a client to read them; then its calls wait.
+const LINES_MAX: usize = 32;
+
+/// What is served: a running node, as the owner holds it.
+pub trait Node: Send + Sync + 'static {
+    /// Asks, and waits for the answer. Where the node is gone: [`Reply::Failed`] with `Leaving`.
+    fn call(&self, command: Command) -> impl Future<Output = Reply> + Send;
+    /// Every event from now on.
+    fn subscribe(&self) -> broadcast::Receiver<Event>;
+    /// What is on disk.
+    fn reader(&self) -> &Reader;
+    /// Where others may reach us now.
+    fn addrs(&self) -> Vec<SocketAddr>;
+}
+
+/// The owner of a profile, as its clients see it.
+#[derive(Debug)]
+pub struct Owner<N> {
+    /// The node.
+    pub node: N,
+    /// Who we are.
+    pub id: PeerId,
+    /// UDP port.
+    pub port: u16,
+    /// `shell`, `daemon` or `command`.
+    pub mode: &'static str,
+    /// The profile's directory, for the size of what is in it.
+    pub store_file: PathBuf,
+    /// When it was ready.
+    pub since: Instant,
+    /// What we call ourselves now.
+    pub name: Mutex<String>,
+    /// A client asked for the end.
+    pub stop: Notify,
+}
+
+impl<N: Node> Owner<N> {
+    /// What we call ourselves now.
+    pub fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What every connection begins with.
+    pub fn ready(&self) -> ReadyLine {
+        ReadyLine {
+            id: self.id,
+            name: self.name(),
+            port: self.port,
+            addrs: self.node.addrs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            control: CONTROL_VERSION,
+        }
+    }
+}
+
+/// Where the lines of one call go.
+#[derive(Debug, Clone)]
+pub(super) struct Out {
+    lines: mpsc::Sender<String>,
+    tag: Option<Value>,
+}
+
+/// The client is gone: nobody waits for the rest of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone;
+
+impl Out {
+    /// Says `line`. Waits while the client does not read.
+    pub(super) async fn say(&self, line: Line) -> Result<(), Gone> {
+        let tagged = Tagged { line, tag: self.tag.clone() };
+        let mut text = serde_json::to_string(&tagged).expect("a line has string keys and finite numbers only");
+        text.push('\n');
+        self.lines.send(text).await.map_err(|_| Gone)
+    }
+}
+
+/// Serves one client until it closes its side and has its answers, or cannot be written to any more.
+pub async fn serve<S, N>(stream: S, owner: Arc<Owner<N>>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+    N: Node,
+{
+    let (read, mut write) = tokio::io::split(stream);
+    let (lines, mut outgoing) = mpsc::channel::<String>(LINES_MAX);
+    let out = Out { lines, tag: None };
+    let reading = async move {
+        if out.say(Line::Ready(owner.ready())).await.is_ok() {
+            read_requests(BufReader::new(read), &owner, &out).await;
+        }
+    };
+    let writing = async move {
+        while let Some(mut text) = outgoing.recv().await {
+            // All that waits goes out in one write.
+            while text.len() < 64 * 1024
+                && let Ok(more) = outgoing.try_recv()
+            {
+                text.push_str(&more);
+            }
+            if write.write_all(text.as_bytes()).await.is_err() || write.flush().await.is_err() {
+                return;
+            }
+        }
+        let _ = write.shutdown().await;
+    };
+    // Where writing fails, `outgoing` is dropped, and every call ends at its next line.
+    tokio::join!(reading, writing);
+}
+
+async fn read_requests<R: AsyncRead + Unpin, N: Node>(mut read: BufReader<R>, owner: &Arc<Owner<N>>, out: &Out) {
+    let mut calls = JoinSet::new();
+    let mut subscriptions = JoinSet::new();
+    let mut line = Vec::new();
+    loop {
+        while calls.try_join_next().is_some() {}
+        while calls.len() >= CALLS_MAX {
+            calls.join_next().await;
+        }
+        line.clear();
+        let mut limited = (&mut read).take(LINE_LEN_MAX as u64);
+        let len = tokio::select! {
+            len = limited.read_until(b'\n', &mut line) => len.unwrap_or(0),
+            () = out.lines.closed() => break,
+        };
+        if len == 0 {
+            break;
+        }
+        if line.last() != Some(&b'\n') && len == LINE_LEN_MAX {
+            let _ = out.say(Line::Error(ErrorLine::new("line-too-long", 2, "a line has at most 8 MiB"))).await;
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match Request::parse(&line) {
+            Ok(Request { call, tag }) => {
+                let out = Out { lines: out.lines.clone(), tag };
+                let owner = owner.clone();
+                match call {
+                    Call::Subscribe(subscribe) => {
+                        while subscriptions.try_join_next().is_some() {}
+                        if subscriptions.len() >= CALLS_MAX {
+                            let _ = out.say(Line::Error(ErrorLine::new("bad-request", 2, "too many subscriptions"))).await;
+                            continue;
+                        }
+                        subscriptions.spawn(async move { answer::run(&owner, Call::Subscribe(subscribe), &out).await });
+                    }
+                    call => {
+                        calls.spawn(async move { answer::run(&owner, call, &out).await });
+                    }
+                }
+            }
+            Err((tag, error)) => {
+                let ends = error.code == "malformed";
+                let said = Out { lines: out.lines.clone(), tag }.say(Line::Error(error)).await;
+                if ends || said.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    // Who closed its side still gets the answers to what it asked; nobody waits for the end of a subscription.
+    drop(subscriptions);
+    while calls.join_next().await.is_some() {}
+}
+
+/// The wall clock.
+pub(super) fn now() -> Unix {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Unix(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

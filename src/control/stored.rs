@@ -1,0 +1,236 @@
+//! Answers that come from the disk: history, outbox, what a subscriber missed. Read in pages, never held
+//! whole.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+use super::{
+    answer::{Answer, Labels, Stop, ask, error_line, plain, reason_word, resolve, state_word, unexpected, why_waiting},
+    call::{History, MarkRead, Outbox},
+    proto::{ErrorLine, HistoryLine, Line, MessageLine, OutboxLine, Span, StatusLine, Time},
+    server::{Node, Out, Owner, now},
+};
+use crate::{
+    clock::Unix,
+    id::{MessageId, PeerId},
+    node::command::{Command, CommandError, Reply},
+    store::{
+        HistoryQuery, ROWS_MAX, Reader,
+        row::{Direction, State},
+    },
+};
+
+/// Hex digits of a message id that name it at least.
+const ID_DIGITS_MIN: usize = 4;
+
+/// `history`.
+pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out) -> Answer {
+    let since = call.since.as_deref().map(|text| parse_since(text, now())).transpose()?;
+    let peer = match call.peer {
+        Some(peer) => Some(resolve(owner, peer, None, out).await?),
+        None => None,
+    };
+    let labels = Labels::read(owner).await?;
+    let reader = owner.node.reader();
+    let mut query = HistoryQuery { peer, since, ..HistoryQuery::default() };
+    query.after = history_start(reader, &query, call.limit)?;
+    let mut left = call.limit.unwrap_or(usize::MAX);
+    while left > 0 {
+        query.limit = left.min(ROWS_MAX);
+        let page = reader.history(&query)?;
+        for damaged in &page.damaged {
+            tracing::warn!(%damaged, "left out of the history");
+        }
+        let Some((last, _)) = page.rows.last() else { break };
+        query.after = Some(*last);
+        left = left.saturating_sub(page.rows.len());
+        for (_, row) in page.rows {
+            let name = labels.of(&row.peer);
+            out.say(Line::History(HistoryLine::new(row, name))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The number after which the last `limit` lines begin.
+fn history_start(reader: &Reader, query: &HistoryQuery, limit: Option<usize>) -> Result<Option<u64>, Stop> {
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut query = HistoryQuery { after: None, ..query.clone() };
+    loop {
+        query.limit = left.min(ROWS_MAX);
+        let page = if left == 0 { Vec::new() } else { reader.history(&query)?.rows };
+        let Some((first, _)) = page.first() else { break };
+        query.before = Some(*first);
+        left = left.saturating_sub(page.len());
+    }
+    // Numbers of lines begin with 1, so `before - 1` is a place in front of it.
+    Ok(Some(query.before.map_or(0, |first| first.saturating_sub(1))))
+}
+
+/// A time as `--since` takes it: RFC 3339, a date (its midnight here), or an age.
+fn parse_since(text: &str, now: Unix) -> Result<Unix, ErrorLine> {
+    if let Ok(Span(age)) = text.parse() {
+        return Ok(now.before(age));
+    }
+    if let Ok(Time(unix)) = text.parse() {
+        return Ok(unix);
+    }
+    let date: Result<jiff::civil::Date, _> = text.parse();
+    let midnight = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::system()));
+    let ms = midnight.map(|zoned| zoned.timestamp().as_millisecond()).ok().and_then(|ms| u64::try_from(ms).ok());
+    ms.map(Unix).ok_or_else(|| {
+        ErrorLine::new("bad-time", 2, format!("bad time: {text}"))
+            .hint("write 2026-01-31, 2026-01-31T08:00:00Z, or an age: 2h, 3d")
+    })
+}
+
+/// `outbox`.
+pub(super) async fn outbox<N: Node>(owner: &Owner<N>, call: Outbox, out: &Out) -> Answer {
+    match call {
+        Outbox { cancel: Some(_), retry: Some(_) } => {
+            Err(ErrorLine::new("bad-request", 2, "outbox: cancel or retry, not both").into())
+        }
+        Outbox { cancel: Some(id), .. } => cancel(owner, &id, out).await,
+        Outbox { retry: Some(peer), .. } if peer.is_empty() => plain(owner, Command::Retry(None)).await,
+        Outbox { retry: Some(peer), .. } => {
+            let peer = resolve(owner, peer, None, out).await?;
+            plain(owner, Command::Retry(Some(peer))).await
+        }
+        Outbox { cancel: None, retry: None } => list_outbox(owner, out).await,
+    }
+}
+
+async fn list_outbox<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
+    let labels = Labels::read(owner).await?;
+    let mut waiting = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = owner.node.reader().outbox_page(after, ROWS_MAX)?;
+        let Some(last) = page.rows.last() else { return Ok(()) };
+        after = Some((last.conversation, last.seq));
+        for row in page.rows.into_iter().filter(|row| row.void.is_none()) {
+            if let Entry::Vacant(entry) = waiting.entry(row.peer) {
+                entry.insert(why_waiting(owner, row.peer).await?);
+            }
+            let (reason, next_try) = waiting.get(&row.peer).copied().unwrap_or_default();
+            let now = now();
+            let state = owner.node.reader().own_by_id(row.id)?.map_or(State::Queued, |row| row.state);
+            let line = OutboxLine {
+                id: row.id,
+                to: row.peer,
+                name: labels.of(&row.peer),
+                state,
+                reason: reason.map(reason_word),
+                age_ms: u64::try_from(now.since(row.created).as_millis()).unwrap_or(u64::MAX),
+                next_try_at: next_try.map(|wait| Time(Unix(now.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(0))))),
+                expires_at: row.expires.map(Time),
+                len: row.text.len(),
+            };
+            out.say(Line::Outbox(line)).await?;
+        }
+    }
+}
+
+async fn cancel<N: Node>(owner: &Owner<N>, text: &str, out: &Out) -> Answer {
+    let id = find_message(owner, text)?;
+    let state = match ask(owner, Command::Cancel(id)).await? {
+        Reply::Cancelled(state) => state.unwrap_or(State::Cancelled),
+        reply => return Err(unexpected(&reply)),
+    };
+    let Some(row) = owner.node.reader().own_by_id(id)? else { return Ok(()) };
+    out.say(Line::Status(StatusLine { id, to: row.peer, state, at: Time(now()), reason: None })).await?;
+    if state == State::Cancelled {
+        return Ok(());
+    }
+    Err(ErrorLine::new("too-late", 5, format!("not withdrawn: {}: it is {} already", id.short(), state_word(state))).into())
+}
+
+/// The one message of the outbox that `text` names.
+fn find_message<N: Node>(owner: &Owner<N>, text: &str) -> Result<MessageId, Stop> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let digits = text.replace('-', "").to_ascii_lowercase();
+    if digits.len() < ID_DIGITS_MIN || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(ErrorLine::new(
+            "bad-id",
+            2,
+            format!("bad message id: {text}: at least {ID_DIGITS_MIN} hex digits are needed"),
+        )
+        .into());
+    }
+    let mut found = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let page = owner.node.reader().outbox_page(after, ROWS_MAX)?;
+        let Some(last) = page.rows.last() else { break };
+        after = Some((last.conversation, last.seq));
+        for row in page.rows.iter().filter(|row| row.void.is_none()) {
+            let simple = row.id.to_string().replace('-', "");
+            if simple.starts_with(&digits) || simple.ends_with(&digits) {
+                found.insert(row.id);
+            }
+        }
+    }
+    let first = found.first().copied();
+    match (first, found.len()) {
+        (Some(id), 1) => Ok(id),
+        (None, _) => Err(error_line(&CommandError::NoSuchMessage).into()),
+        (Some(_), n) => {
+            Err(ErrorLine::new("ambiguous-id", 2, format!("ambiguous message id: {text}: {n} messages have it")).into())
+        }
+    }
+}
+
+/// `mark-read`.
+pub(super) async fn mark_read<N: Node>(owner: &Owner<N>, call: MarkRead, out: &Out) -> Answer {
+    let peer = resolve(owner, call.peer, None, out).await?;
+    let newest = || -> Result<Option<MessageId>, Stop> {
+        let query = HistoryQuery { peer: Some(peer), ..HistoryQuery::default() };
+        let page = owner.node.reader().history(&query)?;
+        Ok(page.rows.iter().rev().find(|(_, row)| row.direction == Direction::In).map(|(_, row)| row.id))
+    };
+    let id = match call.id {
+        Some(id) => Some(id),
+        None => newest()?,
+    };
+    match id {
+        Some(id) => plain(owner, Command::MarkRead(peer, id)).await,
+        None => Ok(()),
+    }
+}
+
+/// Says what was received after `after` in order of commit; gives back what was said, because the same
+/// messages may be among the events that follow.
+pub(super) async fn replay<N: Node>(
+    owner: &Owner<N>,
+    after: MessageId,
+    out: &Out,
+) -> Result<BTreeSet<(PeerId, MessageId)>, Stop> {
+    let labels = Labels::read(owner).await?;
+    let reader = owner.node.reader();
+    let mut query = HistoryQuery::default();
+    let start = loop {
+        let page = reader.history(&query)?;
+        if let Some((number, _)) = page.rows.iter().rev().find(|(_, row)| row.id == after && row.direction == Direction::In) {
+            break *number;
+        }
+        let Some((first, _)) = page.rows.first() else {
+            return Err(
+                ErrorLine::new("no-such-message", 2, format!("no such message: {after}: it was not received here")).into()
+            );
+        };
+        query.before = Some(*first);
+    };
+    let mut said = BTreeSet::new();
+    query = HistoryQuery { after: Some(start), ..HistoryQuery::default() };
+    loop {
+        let page = reader.history(&query)?;
+        let Some((last, _)) = page.rows.last() else { return Ok(said) };
+        query.after = Some(*last);
+        for (_, row) in page.rows.into_iter().filter(|(_, row)| row.direction == Direction::In) {
+            said.insert((row.peer, row.id));
+            let name = labels.of(&row.peer);
+            out.say(Line::Message(MessageLine::new(row, name))).await?;
+        }
+    }
+}
