@@ -4,6 +4,7 @@ pub mod clock;
 pub mod committer;
 pub mod counters;
 pub mod driver;
+pub mod handle;
 pub mod interfaces;
 pub mod multicast;
 pub mod socket;
