@@ -47,7 +47,7 @@ pub enum Event {
 }
 
 /// Notices; the manual lists them, and no other exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoticeCode {
     /// Somebody speaks another version of the protocol.

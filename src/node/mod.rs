@@ -2,19 +2,64 @@
 //!
 //! The contract of its run loop (`net::driver` keeps it): after any `handle_*`, drain `poll_write`,
 //! `poll_transmit` and `poll_event`, then sleep until `poll_timeout` or the next input. Each `handle_*`
-//! is one mutation at one instant; nothing happens between them.
+//! is one mutation at one instant; nothing happens between them. Methods are sorted: making one,
+//! `handle_*`, `poll_*`; the rooms beside this file hold the rest: `link` (how a peer is reached),
+//! `delivery` (what is said), `discovery` (who is here), `resolve` (who is meant).
 
+mod admission;
+mod batch;
 pub mod command;
+mod conversation;
+mod delivery;
 pub mod discovery;
 pub mod event;
 pub mod interface;
+mod link;
+mod peer;
+mod presence;
+mod resolve;
 
-use std::net::SocketAddr;
-
-use crate::{
-    clock::Unix,
-    id::{BootId, PeerId},
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    time::Duration,
 };
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use self::{
+    admission::HalfOpens,
+    batch::{Batches, Health},
+    command::{Command, CommandError, CommandId, NodeStatus, Reply},
+    conversation::Conversation,
+    delivery::Claim,
+    discovery::{Arrival, Destination, Discovery, DiscoveryConfig, DiscoveryEvent, Group, Known},
+    event::{Event, NoticeCode},
+    interface::Interface,
+    link::Route,
+    peer::Peer,
+    resolve::Lookup,
+};
+use crate::{
+    clock::{Instant, Now, Unix},
+    crypto::{
+        handshake::Mac1Key,
+        identity::{Identity, network_tag, verify_announce},
+    },
+    id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
+    session::Session,
+    store::{
+        Loaded, Reader,
+        row::{CommitError, Committed, Op, WriteBatch},
+    },
+    wire::{self, frame::CloseCode},
+};
+
+/// Peers in memory at most: contacts, strangers with a session, and neighbours.
+pub const PEERS_MAX: usize = 8_192;
+/// A node that leaves waits no longer than this for its disk.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// What a node is told once.
 #[derive(Debug, Clone)]
@@ -27,6 +72,8 @@ pub struct NodeConfig {
     pub port: u16,
     /// Announce and listen on the LAN.
     pub lan: bool,
+    /// Names of the interfaces to use; empty: all.
+    pub interfaces: Vec<String>,
 }
 
 /// Which socket a datagram came in on.
@@ -53,18 +100,64 @@ pub struct Datagram<'a> {
     pub bytes: &'a mut [u8],
 }
 
-/// Where a datagram goes.
+/// Where a datagram goes; always from a session socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// To one address, from a session socket.
+    /// To one address.
     Unicast(SocketAddr),
-    /// To the group, out of this interface, from a session socket, hop limit 255.
+    /// To a group, out of this interface, hop limit 255.
     Multicast {
         /// Index of the interface.
         interface: u32,
         /// Which group.
-        group: discovery::Group,
+        group: Group,
     },
+}
+
+/// Goodbye is being said.
+#[derive(Debug)]
+struct Leaving {
+    command: CommandId,
+    until: Instant,
+    told: bool,
+}
+
+/// A node.
+pub struct Node {
+    config: NodeConfig,
+    identity: Identity,
+    mac1: Mac1Key,
+    boot: BootId,
+    rng: ChaCha20Rng,
+    reader: Reader,
+    start: Now,
+    now: Now,
+    interfaces: Vec<Interface>,
+    discovery: Discovery,
+    first_announce: Option<Instant>,
+    peers: BTreeMap<PeerId, Peer>,
+    routes: BTreeMap<SessionIndex, Route>,
+    half_open: HalfOpens,
+    in_view: BTreeSet<PeerId>,
+    away: Option<String>,
+    lookups: Vec<Lookup>,
+    batches: Batches<Claim>,
+    /// Sends that are on their way to the disk, and who asked for them.
+    asked: BTreeMap<MessageId, Vec<CommandId>>,
+    /// Places of peers' directions that are on their way to the disk, with the message at each.
+    uncommitted: BTreeMap<(ConversationId, Incarnation, Seq), (BatchId, Option<MessageId>)>,
+    expiries: BTreeSet<(Unix, MessageId)>,
+    outbox_len: u64,
+    /// Peers about which something changed since the last look.
+    touched: BTreeSet<PeerId>,
+    /// Peers whose sessions may have something to send.
+    ready: BTreeSet<PeerId>,
+    deadlines: BTreeSet<(Instant, PeerId)>,
+    transmits: VecDeque<(Target, Vec<u8>)>,
+    events: VecDeque<Event>,
+    noticed: BTreeSet<(NoticeCode, Option<PeerId>)>,
+    leaving: Option<Leaving>,
+    dropped: u64,
 }
 
 /// The boot id of a new run: above every one before, and near the clock so that a lost profile's
@@ -73,7 +166,484 @@ pub fn next_boot(stored: BootId, now: Unix) -> BootId {
     BootId(stored.0.saturating_add(1).max(now.0))
 }
 
-/// True where both ids name the same pair of people and the first of them dials first (protocol §2).
+/// True where `me` dials `peer`, and not the other way round (protocol §2).
 pub(crate) fn dials_first(me: &PeerId, peer: &PeerId) -> bool {
     me < peer
+}
+
+impl Node {
+    /// A node over what its store holds. `loaded.boot` is this run's boot and is committed already;
+    /// `rng_seed` decides every random choice. It is silent until it is told its interfaces.
+    pub fn new(config: NodeConfig, identity: Identity, loaded: Loaded, reader: Reader, rng_seed: [u8; 32], now: Now) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(rng_seed);
+        let mut conversations: BTreeMap<PeerId, Conversation> = BTreeMap::new();
+        for row in loaded.conversations {
+            let next = row.mine.next;
+            let (lowest, count) = loaded.outbox_counts.get(&row.id).copied().unwrap_or((next, 0));
+            conversations.insert(row.peer, Conversation::load(row, lowest, count > 0));
+        }
+        let known = |contact: &crate::store::row::Contact| Known {
+            id: contact.id,
+            boot: contact.boot,
+            seq: contact.announce_seq,
+            addresses: contact.addresses.clone(),
+        };
+        let discovery = DiscoveryConfig {
+            id: identity.id(),
+            boot: loaded.boot,
+            network: network_tag(&config.network),
+            port: config.port,
+            name: config.name.clone(),
+            lan: config.lan,
+            only: config.interfaces.clone(),
+            known: loaded.contacts.iter().map(known).collect(),
+        };
+        let mut discovery_seed = [0; 32];
+        rng.fill_bytes(&mut discovery_seed);
+        let mut peers: BTreeMap<PeerId, Peer> =
+            loaded.contacts.into_iter().map(|contact| (contact.id, Peer::new(contact, None))).collect();
+        for (id, conversation) in conversations {
+            peers.entry(id).or_insert_with(|| Peer::blank(id, now.unix)).conversation = Some(conversation);
+        }
+        let mut node = Self {
+            mac1: Mac1Key::of_id(&identity.id()),
+            boot: loaded.boot,
+            discovery: Discovery::new(discovery, discovery_seed, now.instant),
+            config,
+            identity,
+            rng,
+            reader,
+            start: now,
+            now,
+            interfaces: Vec::new(),
+            first_announce: None,
+            touched: peers.keys().copied().collect(),
+            peers,
+            routes: BTreeMap::new(),
+            half_open: HalfOpens::default(),
+            in_view: BTreeSet::new(),
+            away: None,
+            lookups: Vec::new(),
+            batches: Batches::new(),
+            asked: BTreeMap::new(),
+            uncommitted: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            outbox_len: loaded.outbox_len,
+            ready: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            noticed: BTreeSet::new(),
+            leaving: None,
+            dropped: 0,
+        };
+        if loaded.name != node.config.name {
+            node.batches.push(Op::Name(node.config.name.clone()));
+        }
+        node.load_expiries();
+        node
+    }
+
+    /// What is due to expire, from the outbox on disk.
+    fn load_expiries(&mut self) {
+        let mut after = None;
+        while let Ok(page) = self.reader.outbox_page(after, crate::store::ROWS_MAX) {
+            let Some(last) = page.rows.last() else { break };
+            after = Some((last.conversation, last.seq));
+            let expiring = page.rows.iter().filter(|row| row.void.is_none());
+            self.expiries.extend(expiring.filter_map(|row| row.expires.map(|expires| (expires, row.id))));
+        }
+    }
+
+    /// Who we are.
+    pub fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    /// The session with a peer, where the link is up: for tests, benches and `ping`.
+    pub fn session(&self, peer: &PeerId) -> Option<&Session> {
+        self.peers.get(peer).and_then(Peer::session)
+    }
+
+    // --- input
+
+    /// Takes a datagram. Whatever makes no sense is counted and changes nothing.
+    pub fn handle_datagram(&mut self, now: Now, datagram: Datagram<'_>) {
+        self.now = now;
+        let Datagram { from, interface, socket, hop_limit, bytes } = datagram;
+        let is_session = socket == SocketKind::Session;
+        match wire::kind(bytes) {
+            Ok(wire::KIND_PACKET) if is_session => self.on_packet(now, from, bytes),
+            Ok(wire::KIND_INITIATION) if is_session => self.on_initiation(now, from, bytes),
+            Ok(wire::KIND_RESPONSE) if is_session => self.on_response(now, from, bytes),
+            Ok(wire::KIND_CONFIRM) if is_session => self.on_confirm(now, from, bytes),
+            Ok(wire::KIND_ANNOUNCE) => {
+                let arrival = Arrival { from, interface, on_link: !is_session && hop_limit == Some(255) };
+                if self.discovery.handle_datagram(now.instant, arrival, bytes, verify_announce).is_err() {
+                    self.drop_datagram();
+                }
+            }
+            _ => self.drop_datagram(),
+        }
+        self.finish(now);
+    }
+
+    /// Takes a command; its reply comes as an event.
+    pub fn handle_command(&mut self, now: Now, id: CommandId, command: Command) {
+        self.now = now;
+        match command {
+            Command::Send { .. } => self.send(now, id, command),
+            Command::Resolve { peer, timeout } => self.resolve(now, id, peer, timeout),
+            Command::Peers { settle } => self.list_peers(now, id, settle),
+            Command::Watch(peer) => self.watch(now, id, peer),
+            Command::Cancel(message) => self.cancel(id, message),
+            Command::Retry(peer) => {
+                let waiting = self.peers.iter().filter(|(one, it)| peer.is_none_or(|peer| peer == **one) && it.has_mail());
+                let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+                waiting.into_iter().for_each(|peer| self.dial_soon(peer));
+                self.reply(id, Reply::Done);
+            }
+            Command::SetName(name) => self.set_name(now, id, name),
+            Command::SetAway(away) => self.set_away(now, id, away),
+            Command::MarkRead(peer, message) => {
+                self.batches.push(Op::MarkRead(peer, message));
+                self.batches.gate(Claim::Reply(id, Reply::Done));
+            }
+            Command::AddContact { peer, petname } => self.add_contact(now, id, peer, petname),
+            Command::Waiting(peer) => {
+                let reason = self.waiting_reason(&peer);
+                let next_try = self.next_try(&peer);
+                self.reply(id, Reply::Waiting { reason, next_try });
+            }
+            Command::Status => {
+                let status = self.status();
+                self.reply(id, Reply::Status(status));
+            }
+            Command::Leave => self.leave(now, id),
+        }
+        self.finish(now);
+    }
+
+    /// Takes the end of a commit: opens what waited for it, or keeps it closed.
+    pub fn handle_committed(&mut self, now: Now, batch: BatchId, result: Result<Committed, CommitError>) {
+        self.now = now;
+        match result {
+            Ok(committed) => {
+                let was_well = self.batches.health() == Health::Well;
+                self.batches.on_committed(&committed);
+                self.open_claims(now, &committed);
+                if !was_well {
+                    self.noticed.retain(|(code, _)| !matches!(code, NoticeCode::DiskFull | NoticeCode::ReadOnly));
+                }
+            }
+            Err(error) => self.on_commit_failed(now, batch, error),
+        }
+        self.finish(now);
+    }
+
+    fn on_commit_failed(&mut self, now: Now, batch: BatchId, error: CommitError) {
+        self.batches.on_failed(now.instant, batch, error);
+        match (error, self.batches.health()) {
+            (CommitError::Full, _) => {
+                self.refuse_unwritten(CommandError::DiskFull);
+                self.notice(NoticeCode::DiskFull, "the disk is full: nothing is accepted until there is room", None);
+            }
+            (CommitError::Io, Health::ReadOnly(_)) => {
+                self.notice(NoticeCode::ReadOnly, "the profile cannot be written: nothing is accepted until it can", None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the interfaces as they are now.
+    pub fn handle_interfaces(&mut self, now: Now, interfaces: Vec<Interface>) {
+        self.now = now;
+        let had = self.has_network();
+        let first = self.interfaces.is_empty();
+        self.interfaces = interfaces;
+        self.discovery.handle_interfaces(now.instant, &self.interfaces);
+        match (had, self.has_network()) {
+            (_, false) if had || first => {
+                self.notice_again(NoticeCode::NoNetwork, "no network: messages are kept and go out when there is one")
+            }
+            (false, true) if !first => self.notice_again(NoticeCode::NetworkBack, "the network is back"),
+            _ => {}
+        }
+        let waiting: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.is_wanted()).map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.dial_soon(id));
+        self.finish(now);
+    }
+
+    fn has_network(&self) -> bool {
+        self.interfaces.iter().any(|interface| !interface.loopback && !interface.addrs.is_empty())
+    }
+
+    /// The machine has slept: everybody may have gone, and we may have been forgotten.
+    pub fn handle_wake(&mut self, now: Now) {
+        self.now = now;
+        self.discovery.handle_wake(now.instant);
+        for peer in self.peers.values_mut() {
+            peer.sessions_mut().for_each(|session| session.ping(now.instant));
+        }
+        let all: Vec<_> = self.peers.keys().copied().collect();
+        all.into_iter().for_each(|id| self.dial_soon(id));
+        self.finish(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        self.discovery.handle_timeout(now.instant);
+        for index in self.half_open.on_timeout(now.instant) {
+            self.routes.remove(&index);
+        }
+        self.expire(now);
+        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.instant) {
+            self.deadlines.remove(&(at, id));
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.deadline = None;
+            }
+            self.on_peer_timeout(now, id);
+        }
+        self.answer_lookups(now);
+        self.finish(now);
+    }
+
+    /// Every mutation ends here: news of the LAN, then each peer that something happened to.
+    fn finish(&mut self, now: Now) {
+        while let Some(event) = self.discovery.poll_event() {
+            self.on_discovery(now, event);
+        }
+        while let Some(id) = self.touched.pop_first() {
+            self.drive_link(now, id);
+            self.offer(now, id);
+            self.ready.insert(id);
+            self.set_deadline(id);
+        }
+        self.end_leaving(now);
+    }
+
+    // --- output
+
+    /// The next batch to commit; `None` while one is in flight.
+    pub fn poll_write(&mut self) -> Option<WriteBatch> {
+        self.batches.poll_write(self.now.instant)
+    }
+
+    /// Writes one datagram into `out` (cleared first) and says where it goes; `None`: nothing more now.
+    pub fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) -> Option<Target> {
+        out.clear();
+        if let Some((target, datagram)) = self.transmits.pop_front() {
+            out.extend_from_slice(&datagram);
+            return Some(target);
+        }
+        if let Some(outgoing) = self.discovery.poll_announce() {
+            self.first_announce.get_or_insert(now.instant);
+            out.extend_from_slice(&self.identity.sign_announce(&outgoing.announce));
+            return Some(match outgoing.to {
+                Destination::Multicast { interface, group } => Target::Multicast { interface, group },
+                Destination::Unicast(addr) => Target::Unicast(addr),
+            });
+        }
+        while let Some(id) = self.ready.first().copied() {
+            let peer = self.peers.get_mut(&id);
+            let path = peer.and_then(|peer| peer.sessions_mut().find_map(|session| session.poll_transmit(now.instant, out)));
+            if let Some(path) = path {
+                return Some(Target::Unicast(path.remote));
+            }
+            self.ready.remove(&id);
+            self.set_deadline(id);
+        }
+        None
+    }
+
+    /// The next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None`: not before the next
+    /// input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let start = self.start;
+        let expiry = self.expiries.first().map(|(at, _)| start.instant + at.since(start.unix));
+        let leaving = self.leaving.as_ref().filter(|leaving| !leaving.told).map(|leaving| leaving.until);
+        [
+            self.discovery.poll_timeout(),
+            self.half_open.poll_timeout(),
+            self.deadlines.first().map(|(at, _)| *at),
+            self.batches.poll_timeout(),
+            self.lookup_timeout(),
+            expiry,
+            leaving,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    // --- the rest is for the rooms beside this file
+
+    fn set_deadline(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let deadline = self.peer_deadline(peer);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.deadline != deadline {
+            if let Some(old) = peer.deadline {
+                self.deadlines.remove(&(old, id));
+            }
+            peer.deadline = deadline;
+            self.deadlines.extend(deadline.map(|at| (at, id)));
+        }
+    }
+
+    fn touch(&mut self, id: PeerId) {
+        self.touched.insert(id);
+    }
+
+    fn peer_mut(&mut self, id: PeerId, now: Now) -> &mut Peer {
+        self.peers.entry(id).or_insert_with(|| {
+            let mut peer = Peer::blank(id, now.unix);
+            if let Some(neighbour) = self.discovery.neighbour(&id) {
+                peer.neighbour = true;
+                peer.heard = true;
+                for remote in neighbour.addrs.iter().rev() {
+                    let on_link = interface::on_link(&self.interfaces, remote);
+                    peer.on_heard_at(now.instant, crate::session::PathAddr { remote: *remote, on_link });
+                }
+            }
+            peer
+        })
+    }
+
+    fn session_mut(&mut self, id: PeerId, index: SessionIndex) -> Option<&mut Session> {
+        self.peers.get_mut(&id)?.sessions_mut().find(|session| session.local_index() == index)
+    }
+
+    /// The wall clock as this run has seen it start: a jump of the real one changes no age.
+    fn steady(&self, now: Now) -> Unix {
+        let run = now.instant.since(self.start.instant);
+        Unix(self.start.unix.0.saturating_add(u64::try_from(run.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    fn random_incarnation(&mut self) -> Incarnation {
+        Incarnation(self.rng.next_u64() | 1)
+    }
+
+    fn drop_datagram(&mut self) {
+        self.dropped += 1;
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    fn reply(&mut self, command: CommandId, reply: Reply) {
+        self.tell(Event::Reply(command, reply));
+    }
+
+    fn fail(&mut self, command: CommandId, error: CommandError) {
+        self.reply(command, Reply::Failed(error));
+    }
+
+    /// Tells something once per run and peer.
+    fn notice(&mut self, code: NoticeCode, text: &str, peer: Option<PeerId>) {
+        if self.noticed.insert((code, peer)) {
+            self.tell(Event::Notice { code, text: text.to_owned(), peer });
+        }
+    }
+
+    fn notice_again(&mut self, code: NoticeCode, text: &str) {
+        self.tell(Event::Notice { code, text: text.to_owned(), peer: None });
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    fn leave(&mut self, now: Now, command: CommandId) {
+        self.leaving = Some(Leaving { command, until: now.instant + LEAVE_MAX, told: false });
+        self.discovery.leave(now.instant);
+        for peer in self.peers.values_mut() {
+            peer.sessions_mut().for_each(|session| session.close(CloseCode::Done));
+        }
+        self.ready.extend(self.peers.keys().copied());
+    }
+
+    /// Goodbye is said once the last announce is out and the disk has what it was given.
+    fn end_leaving(&mut self, now: Now) {
+        let said = self.discovery.has_left() && self.batches.is_idle();
+        let Some(leaving) = &mut self.leaving else { return };
+        if !leaving.told && (said || leaving.until <= now.instant) {
+            leaving.told = true;
+            let command = leaving.command;
+            self.reply(command, Reply::Left);
+        }
+    }
+
+    fn status(&self) -> NodeStatus {
+        let commit_error = match self.batches.health() {
+            Health::Well => None,
+            Health::Failing(error) | Health::ReadOnly(error) => Some(error),
+        };
+        NodeStatus {
+            sessions: self.peers.values().filter(|peer| peer.session().is_some()).count(),
+            neighbours: self.discovery.neighbours().count(),
+            outbox: self.outbox_len,
+            commit_error,
+            dropped: self.dropped,
+        }
+    }
+
+    fn on_discovery(&mut self, now: Now, event: DiscoveryEvent) {
+        match event {
+            DiscoveryEvent::Heard { id, boot, seq, name, away, addr, came, new_boot, .. } => {
+                if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&id) {
+                    return;
+                }
+                let path = self.path(addr);
+                let peer = self.peer_mut(id, now);
+                let is_back = came || new_boot || peer.silent;
+                peer.neighbour = true;
+                peer.heard = true;
+                peer.silent = false;
+                peer.contact.boot = boot;
+                peer.contact.announce_seq = seq;
+                peer.contact.last_heard = Some(now.unix);
+                peer.on_heard_at(now.instant, path);
+                if let Some(session) = peer.session_mut()
+                    && new_boot
+                {
+                    // Another run of its program: this session will not answer any more.
+                    session.ping(now.instant);
+                }
+                self.on_name(id, &name);
+                self.on_away(id, away.then(String::new));
+                if is_back {
+                    self.dial_soon(id);
+                }
+                self.tell_presence(now, id);
+                self.touch(id);
+                self.answer_lookups(now);
+            }
+            DiscoveryEvent::Left { id } => self.doubt(now, id),
+            DiscoveryEvent::Expired { id } => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.neighbour = false;
+                }
+                self.tell_presence(now, id);
+                self.forget_blank(id);
+            }
+            DiscoveryEvent::MyIdElsewhere => {
+                self.notice(
+                    NoticeCode::ProfileInUseElsewhere,
+                    "this profile runs on two machines: nothing is lost, but stop one of them",
+                    None,
+                );
+            }
+            DiscoveryEvent::OtherVersion => {
+                self.notice(NoticeCode::OtherVersion, "somebody here speaks another version of the protocol", None);
+            }
+        }
+    }
 }

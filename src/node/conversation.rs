@@ -1,0 +1,409 @@
+//! One conversation, both directions, as this run knows it: which places are offered, which are
+//! receipted, which are on disk. Pure bookkeeping: what is said to whom lives in `delivery`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    clock::Instant,
+    id::{ConversationId, Incarnation, MessageId, PeerId, Seq},
+    store::row::{ConversationRow, INCARNATIONS_MAX, MineRow, VoidReason, YoursRow},
+    wire::message,
+};
+
+/// Messages beyond the lowest unreceipted one that may be under way (protocol §5).
+pub(crate) const WINDOW_MESSAGES_MAX: usize = 256;
+/// Bytes beyond the lowest unreceipted message that may be under way.
+pub(crate) const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Re-offer no sooner than this after the last fragment was acked.
+const REOFFER_MIN: Duration = Duration::from_secs(2);
+const REOFFER_MAX: Duration = Duration::from_secs(60);
+
+/// A message of ours in the window.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) id: MessageId,
+    pub(crate) void: Option<VoidReason>,
+    pub(crate) len: usize,
+    /// The text, where it is still in memory; else it is read from the store.
+    pub(crate) text: Option<(u64, String)>,
+    pub(crate) stage: Stage,
+    pub(crate) created: crate::clock::Unix,
+    /// `sent` was told.
+    pub(crate) told_sent: bool,
+    wait: Duration,
+}
+
+/// How far an offer is, in this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// To be given to the session.
+    Ready,
+    /// The session has it under this number.
+    Handed(u64),
+    /// Its last fragment was acked; the receipt is awaited until `at`, then it is offered again.
+    Acked { since: Instant, at: Instant },
+}
+
+/// What the receiver said about a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// The next one: it and what it released are visible once committed.
+    Next,
+    /// Kept aside.
+    Held,
+    /// Known already.
+    Known,
+    /// Too far ahead, or too many gaps: not taken, the sender will offer it again.
+    NotTaken,
+}
+
+/// A conversation in memory.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    pub(crate) row: ConversationRow,
+    /// Our offers by seq, all committed; the lowest is the lowest unreceipted one that was loaded.
+    pub(crate) offers: BTreeMap<Seq, Offer>,
+    offered_bytes: usize,
+    /// Seqs below this are in `offers` or settled; from here on the store is asked.
+    pub(crate) loaded_to: Seq,
+    /// There may be rows at or above `loaded_to` in the store.
+    pub(crate) more: bool,
+    /// Offers to hand over, and when to offer acked ones again.
+    ready: BTreeSet<Seq>,
+    reoffer: BTreeSet<(Instant, Seq)>,
+    by_number: BTreeMap<u64, Seq>,
+    /// What the peer said it has of ours, this session.
+    peer_has: Option<message::Yours>,
+    /// The peer's view arrived in this session: content may leave.
+    pub(crate) is_open: bool,
+    /// The peer cannot store now: no offer before then.
+    pub(crate) busy_until: Option<Instant>,
+    /// Smoothed time from ack to receipt.
+    receipt_time: Duration,
+    /// The incarnation that the peer sends in now, once it said so in this session.
+    pub(crate) theirs: Option<Incarnation>,
+    /// Our direction must start anew as soon as the disk is idle: the peer has more than we ever sent.
+    pub(crate) wants_new_incarnation: bool,
+}
+
+impl Conversation {
+    pub(crate) fn new(me: &PeerId, peer: PeerId, incarnation: Incarnation) -> Self {
+        let id = ConversationId::direct(me, &peer);
+        let mine = MineRow { incarnation, next: Seq(1), previous: None };
+        Self::load(ConversationRow { id, peer, mine, yours: Vec::new() }, Seq(1), false)
+    }
+
+    /// From the store: `lowest` is the lowest seq in the outbox, where there is one.
+    pub(crate) fn load(row: ConversationRow, lowest: Seq, more: bool) -> Self {
+        Self {
+            row,
+            offers: BTreeMap::new(),
+            offered_bytes: 0,
+            loaded_to: lowest,
+            more,
+            ready: BTreeSet::new(),
+            reoffer: BTreeSet::new(),
+            by_number: BTreeMap::new(),
+            peer_has: None,
+            is_open: false,
+            busy_until: None,
+            receipt_time: Duration::ZERO,
+            theirs: None,
+            wants_new_incarnation: false,
+        }
+    }
+
+    /// True while something of ours waits for a receipt, as far as memory knows.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.more || !self.offers.is_empty()
+    }
+
+    /// The lowest seq that can still be offered; `next` where nothing can.
+    pub(crate) fn base(&self) -> Seq {
+        match self.offers.first_key_value() {
+            Some((seq, _)) => *seq,
+            None if self.more => self.loaded_to,
+            None => self.row.mine.next,
+        }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        let span = self.offers.first_key_value().map_or(0, |(lowest, _)| self.loaded_to.0.saturating_sub(lowest.0));
+        span < WINDOW_MESSAGES_MAX as u64 && self.offered_bytes < WINDOW_BYTES_MAX
+    }
+
+    /// Puts a committed message into the window. False where there is no room or rows before it were
+    /// not loaded yet: then it is loaded from the store in its turn.
+    pub(crate) fn insert(
+        &mut self,
+        seq: Seq,
+        id: MessageId,
+        void: Option<VoidReason>,
+        created: crate::clock::Unix,
+        text: (u64, String),
+    ) -> bool {
+        if seq != self.loaded_to || !self.has_room() {
+            self.more |= seq >= self.loaded_to;
+            return false;
+        }
+        self.loaded_to = seq.next();
+        let len = text.1.len();
+        self.offered_bytes += len;
+        let offer =
+            Offer { id, void, len, text: Some(text), stage: Stage::Ready, created, told_sent: false, wait: Duration::ZERO };
+        self.offers.insert(seq, offer);
+        self.ready.insert(seq);
+        true
+    }
+
+    /// The next offer to hand to the session, lowest first.
+    pub(crate) fn next_ready(&self) -> Option<Seq> {
+        self.ready.first().copied()
+    }
+
+    /// The session has it.
+    pub(crate) fn on_handed(&mut self, seq: Seq, number: u64) {
+        if let Some(offer) = self.offers.get_mut(&seq) {
+            offer.stage = Stage::Handed(number);
+            offer.text = None;
+            self.ready.remove(&seq);
+            self.by_number.insert(number, seq);
+        }
+    }
+
+    /// The session says that all of a message was acked. Returns the offer's seq.
+    pub(crate) fn on_acked(&mut self, now: Instant, number: u64) -> Option<Seq> {
+        let seq = self.by_number.remove(&number)?;
+        let first = REOFFER_MIN.max(self.receipt_time * 4);
+        let offer = self.offers.get_mut(&seq)?;
+        offer.wait = if offer.wait.is_zero() { first } else { (offer.wait * 2).min(REOFFER_MAX) };
+        let at = now + offer.wait;
+        offer.stage = Stage::Acked { since: now, at };
+        self.reoffer.insert((at, seq));
+        Some(seq)
+    }
+
+    /// Offers again what was acked and not receipted in time.
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        if self.busy_until.is_some_and(|until| until <= now) {
+            self.busy_until = None;
+        }
+        while let Some((at, seq)) = self.reoffer.first().copied().filter(|(at, _)| *at <= now) {
+            self.reoffer.remove(&(at, seq));
+            if let Some(offer) = self.offers.get_mut(&seq) {
+                offer.stage = Stage::Ready;
+                self.ready.insert(seq);
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let reoffer = self.reoffer.first().map(|(at, _)| *at);
+        [reoffer, self.busy_until].into_iter().flatten().min()
+    }
+
+    /// A receipt, or the peer's own books, settled this place.
+    pub(crate) fn settle(&mut self, now: Instant, seq: Seq) -> Option<Offer> {
+        let offer = self.offers.remove(&seq)?;
+        self.offered_bytes = self.offered_bytes.saturating_sub(offer.len);
+        self.ready.remove(&seq);
+        match offer.stage {
+            Stage::Ready => {}
+            Stage::Handed(number) => {
+                self.by_number.remove(&number);
+            }
+            Stage::Acked { since, at } => {
+                self.reoffer.remove(&(at, seq));
+                let sample = now.since(since);
+                self.receipt_time = if self.receipt_time.is_zero() { sample } else { (self.receipt_time * 7 + sample) / 8 };
+            }
+        }
+        Some(offer)
+    }
+
+    /// A committed hole replaces an offer: it is offered anew.
+    pub(crate) fn make_void(&mut self, seq: Seq, reason: VoidReason) {
+        let Some(offer) = self.offers.get_mut(&seq) else { return };
+        offer.void = Some(reason);
+        offer.text = Some((0, String::new()));
+        match offer.stage {
+            Stage::Ready => {}
+            Stage::Handed(number) => {
+                self.by_number.remove(&number);
+            }
+            Stage::Acked { at, .. } => {
+                self.reoffer.remove(&(at, seq));
+            }
+        }
+        offer.stage = Stage::Ready;
+        self.ready.insert(seq);
+    }
+
+    /// The session is gone: everything is offered again in the next one.
+    pub(crate) fn on_session_lost(&mut self) {
+        self.is_open = false;
+        self.theirs = None;
+        self.peer_has = None;
+        self.busy_until = None;
+        self.by_number.clear();
+        self.reoffer.clear();
+        for (seq, offer) in &mut self.offers {
+            offer.stage = Stage::Ready;
+            offer.wait = Duration::ZERO;
+            self.ready.insert(*seq);
+        }
+    }
+
+    /// Everything about our direction starts anew: what is in the outbox comes back under new seqs.
+    pub(crate) fn restart_mine(&mut self, incarnation: Incarnation, next: Seq) {
+        let end = Seq(self.row.mine.next.0.saturating_sub(1));
+        self.row.mine = MineRow { incarnation, next, previous: Some((self.row.mine.incarnation, end)) };
+        self.offers.clear();
+        self.offered_bytes = 0;
+        self.ready.clear();
+        self.reoffer.clear();
+        self.by_number.clear();
+        self.loaded_to = Seq(1);
+        self.more = next > Seq(1);
+        self.peer_has = None;
+        self.wants_new_incarnation = false;
+    }
+
+    /// What the peer says it has of ours.
+    pub(crate) fn on_yours(&mut self, yours: Option<message::Yours>) {
+        let Some(yours) = yours.filter(|yours| yours.incarnation == self.row.mine.incarnation) else {
+            self.peer_has = None;
+            return;
+        };
+        let highest = yours.held.last().map_or(yours.high_water, |held| held.1);
+        self.wants_new_incarnation |= highest >= self.row.mine.next;
+        self.peer_has = Some(yours);
+    }
+
+    /// True where the peer said that it has this place of ours.
+    pub(crate) fn peer_has(&self, seq: Seq) -> bool {
+        self.peer_has
+            .as_ref()
+            .is_some_and(|yours| seq <= yours.high_water || yours.held.iter().any(|held| held.0 <= seq && seq <= held.1))
+    }
+
+    // --- the receiving direction
+
+    /// The life that seqs of the peer belong to; made where it is new, everything below `base` given up.
+    pub(crate) fn yours_mut(&mut self, incarnation: Incarnation, base: Seq) -> &mut YoursRow {
+        let found = self.row.yours.iter().position(|yours| yours.incarnation == incarnation);
+        let index = found.unwrap_or_else(|| {
+            if self.row.yours.len() >= INCARNATIONS_MAX {
+                self.row.yours.remove(0);
+            }
+            self.row.yours.push(YoursRow { incarnation, high_water: Seq(base.0.saturating_sub(1)), held: Vec::new() });
+            self.row.yours.len() - 1
+        });
+        &mut self.row.yours[index]
+    }
+
+    pub(crate) fn yours(&self, incarnation: Incarnation) -> Option<&YoursRow> {
+        self.row.yours.iter().find(|yours| yours.incarnation == incarnation)
+    }
+
+    /// Our books about the peer's direction, for the peer: its current life where it is known.
+    pub(crate) fn yours_for_peer(&self) -> Option<message::Yours> {
+        let yours = match self.theirs {
+            Some(incarnation) => self.yours(incarnation),
+            None => self.row.yours.last(),
+        }?;
+        let held = yours.held.iter().copied().take(crate::wire::SEQ_RANGES_MAX).collect();
+        Some(message::Yours { incarnation: yours.incarnation, high_water: yours.high_water, held })
+    }
+}
+
+/// Takes a place into one life of the receiving direction. `Next` moves the high-water mark by one;
+/// whoever calls goes on with [`release_next`].
+pub(crate) fn receive(yours: &mut YoursRow, seq: Seq) -> Received {
+    if seq <= yours.high_water || yours.held.iter().any(|held| held.0 <= seq && seq <= held.1) {
+        return Received::Known;
+    }
+    if seq == yours.high_water.next() {
+        yours.high_water = seq;
+        return Received::Next;
+    }
+    if seq.0 - yours.high_water.0 > 2 * WINDOW_MESSAGES_MAX as u64 {
+        return Received::NotTaken;
+    }
+    insert_held(&mut yours.held, seq);
+    Received::Held
+}
+
+/// Moves the high-water mark over the next held place, if it is the next one.
+pub(crate) fn release_next(yours: &mut YoursRow) -> Option<Seq> {
+    let first = yours.held.first_mut()?;
+    if first.0 != yours.high_water.next() {
+        return None;
+    }
+    let seq = first.0;
+    if first.0 == first.1 {
+        yours.held.remove(0);
+    } else {
+        first.0 = first.0.next();
+    }
+    yours.high_water = seq;
+    Some(seq)
+}
+
+fn insert_held(held: &mut Vec<(Seq, Seq)>, seq: Seq) {
+    let at = held.partition_point(|range| range.1 < seq);
+    let joins_before = at > 0 && held[at - 1].1.next() == seq;
+    let joins_after = at < held.len() && seq.next() == held[at].0;
+    match (joins_before, joins_after) {
+        (true, true) => {
+            held[at - 1].1 = held[at].1;
+            held.remove(at);
+        }
+        (true, false) => held[at - 1].1 = seq,
+        (false, true) => held[at].0 = seq,
+        (false, false) => held.insert(at, (seq, seq)),
+    }
+}
+
+/// Sorted seqs as inclusive ranges.
+pub(crate) fn ranges(seqs: &BTreeSet<Seq>) -> Vec<(Seq, Seq)> {
+    let mut ranges: Vec<(Seq, Seq)> = Vec::new();
+    for &seq in seqs {
+        match ranges.last_mut() {
+            Some(last) if last.1.next() == seq => last.1 = seq,
+            _ => ranges.push((seq, seq)),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn held_ranges_agree_with_a_set(seqs in proptest::collection::vec(1u64..400, 0..300)) {
+            let mut yours = YoursRow { incarnation: Incarnation(1), high_water: Seq(0), held: Vec::new() };
+            let mut taken = BTreeSet::new();
+            for seq in seqs.into_iter().map(Seq) {
+                let known = taken.contains(&seq);
+                let received = receive(&mut yours, seq);
+                prop_assert_eq!(received == Received::Known, known);
+                if received != Received::NotTaken {
+                    taken.insert(seq);
+                }
+                while release_next(&mut yours).is_some() {}
+                let high_water = (1..).map(Seq).find(|seq| !taken.contains(seq)).map_or(0, |seq| seq.0 - 1);
+                prop_assert_eq!(yours.high_water, Seq(high_water));
+                let above = taken.iter().copied().filter(|seq| seq.0 > high_water).collect();
+                prop_assert_eq!(&yours.held, &ranges(&above));
+            }
+        }
+    }
+}

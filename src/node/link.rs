@@ -1,0 +1,577 @@
+//! Links: how a peer is reached, and which of several sessions with it counts (protocol §2 "Dialling",
+//! §3). The state itself is `peer::Link`; who may cost us a handshake is decided in `admission`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rand_core::RngCore;
+
+use super::{
+    Node, Target, dials_first,
+    event::NoticeCode,
+    peer::{Dial, Link, Peer, Repeat, Rising},
+};
+use crate::{
+    clock::{Instant, Now},
+    crypto::handshake::{Established, Initiator, Responder, Role},
+    id::{PeerId, SessionIndex},
+    node::interface::on_link,
+    session::{CloseReason, PathAddr, Session, SessionConfig, SessionEvent},
+    store::row::{Op, Trust},
+    wire::{
+        WIRE_VERSION,
+        frame::CloseCode,
+        message::{Admission, HandshakePayload, Item},
+        packet::{Confirm, Initiation, PacketHeader, Response},
+    },
+};
+
+/// Handshake datagrams of one attempt at most.
+const TRIES_MAX: u32 = 8;
+/// First wait for an answer, by kind of path; doubled up to [`RETRY_MAX`], ±20 %.
+const RETRY_ON_LINK: Duration = Duration::from_millis(50);
+const RETRY_OFF_LINK: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Wait after the first failed attempt; doubled up to [`REDIAL_MAX`], with jitter.
+const REDIAL_MIN: Duration = Duration::from_millis(200);
+const REDIAL_MAX: Duration = Duration::from_secs(60);
+/// The higher id leaves the lower one this long to dial first.
+const LOWER_FIRST: Duration = Duration::from_millis(300);
+/// Between two sessions with the same peer the loser is received for this long.
+const FADE: Duration = Duration::from_secs(10);
+/// A copy of a peer's profile takes the link over no sooner than this.
+const CLONE_TURN: Duration = Duration::from_secs(5);
+/// Keepalive of a link that somebody looks at or that has unreceipted mail; at most this many links.
+const KEEPALIVE_IN_VIEW: Duration = Duration::from_secs(1);
+pub(crate) const IN_VIEW_MAX: usize = 8;
+/// Keepalive of other links on this LAN, and elsewhere.
+const KEEPALIVE_ON_LINK: Duration = Duration::from_secs(15);
+const KEEPALIVE_OFF_LINK: Duration = Duration::from_secs(20);
+/// A session on this LAN that carried nothing for this long is closed quietly.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// A peer that said goodbye must answer a ping within this.
+const DOUBT: Duration = Duration::from_millis(300);
+/// Sessions with one peer that wait for their first rekey at most.
+const RISING_MAX: usize = 4;
+
+/// Whom a session index belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    Dial(PeerId),
+    HalfOpen,
+    Session(PeerId),
+}
+
+impl Node {
+    // --- dialling
+
+    /// Starts what this peer needs now: an attempt, a repetition, or nothing.
+    pub(crate) fn drive_link(&mut self, now: Now, id: PeerId) {
+        let me = self.id();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        match &peer.link {
+            Link::Idle => {}
+            Link::Waiting(until) if *until <= now.instant => peer.link = Link::Idle,
+            Link::Handshaking(dial) if dial.repeat.at <= now.instant => return self.repeat_dial(now, id),
+            Link::Waiting(_) | Link::Handshaking(_) | Link::Up(_) => return,
+        }
+        if !peer.is_wanted() || peer.candidates.is_empty() || self.leaving.is_some() {
+            peer.dial_at = None;
+            return;
+        }
+        // A session is about to open: no second one beside it.
+        if !peer.rising.is_empty() {
+            return;
+        }
+        if !dials_first(&me, &id) && !peer.has_mail() && !peer.watched {
+            let at = *peer.dial_at.get_or_insert(now.instant + LOWER_FIRST);
+            if at > now.instant {
+                return;
+            }
+        }
+        peer.dial_at = None;
+        let index = self.free_index();
+        let (initiator, datagram) = Initiator::new(&self.identity, id, &self.config.network, index, &mut self.rng);
+        self.routes.insert(index, Route::Dial(id));
+        let dial = Dial { initiator, index, datagram, repeat: Repeat { tries: 0, at: now.instant } };
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.link = Link::Handshaking(Box::new(dial));
+        }
+        self.repeat_dial(now, id);
+    }
+
+    /// Sends the initiation (again), or gives the attempt up.
+    fn repeat_dial(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Link::Handshaking(dial) = &peer.link else { return };
+        let tries = dial.repeat.tries;
+        if tries >= TRIES_MAX || !peer.is_wanted() {
+            return self.give_up_dial(now, id);
+        }
+        let targets = peer.targets(now.instant);
+        let Link::Handshaking(dial) = &mut peer.link else { return };
+        let near = targets.iter().any(|target| on_link(&self.interfaces, &target.remote));
+        for target in targets {
+            self.transmits.push_back((Target::Unicast(target.remote), dial.datagram.clone()));
+        }
+        dial.repeat.tries += 1;
+        dial.repeat.at = now.instant + retry(tries, near, &mut self.rng);
+    }
+
+    fn give_up_dial(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Link::Handshaking(dial) = &peer.link {
+            self.routes.remove(&dial.index);
+        }
+        let wait = REDIAL_MIN.saturating_mul(1 << peer.failures.min(16)).min(REDIAL_MAX);
+        peer.failures = peer.failures.saturating_add(1);
+        peer.link = Link::Waiting(now.instant + jitter(wait, &mut self.rng));
+        self.tell_presence(now, id);
+    }
+
+    /// Something says that the peer is back: no waiting.
+    pub(crate) fn dial_soon(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.failures = 0;
+        if let Link::Waiting(_) = peer.link {
+            peer.link = Link::Idle;
+        }
+        self.touch(id);
+    }
+
+    // --- handshake datagrams
+
+    pub(crate) fn on_initiation(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        let Ok(initiation) = Initiation::decode(datagram) else { return self.drop_datagram() };
+        if !self.mac1.verify(datagram) || self.leaving.is_some() {
+            return self.drop_datagram();
+        }
+        if let Some(response) = self.half_open.repeated(&initiation.mac1) {
+            let response = response.to_vec();
+            return self.transmits.push_back((Target::Unicast(from), response));
+        }
+        if !self.half_open.admits(from) {
+            return self.drop_datagram();
+        }
+        let index = self.free_index();
+        let payload = self.payload();
+        let made = Responder::new(&self.identity, &self.config.network, datagram, index, &payload, &mut self.rng);
+        let Ok((responder, response)) = made else { return self.drop_datagram() };
+        let is_contact = self.peers.values().any(|peer| peer.candidates.iter().any(|candidate| candidate.path.remote == from));
+        let evicted = self.half_open.insert(now.instant, index, responder, initiation.mac1, from, is_contact, &mut self.rng);
+        if let Some(evicted) = evicted {
+            self.routes.remove(&evicted);
+        }
+        self.routes.insert(index, Route::HalfOpen);
+        self.transmits.push_back((Target::Unicast(from), response));
+    }
+
+    pub(crate) fn on_response(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        let Ok(response) = Response::decode(datagram) else { return self.drop_datagram() };
+        let Some(&Route::Dial(id)) = self.routes.get(&response.receiver) else { return self.drop_datagram() };
+        let payload = self.payload();
+        let path = self.path(from);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Link::Handshaking(dial) = &mut peer.link else { return };
+        let Ok((established, confirm)) = dial.initiator.on_response(datagram, &payload) else { return self.drop_datagram() };
+        let repeat = Repeat { tries: 1, at: now.instant + retry(0, path.on_link, &mut self.rng) };
+        peer.link = Link::Idle;
+        self.transmits.push_back((Target::Unicast(from), confirm.clone()));
+        self.add_rising(now, established, path, Some((confirm, repeat)));
+    }
+
+    pub(crate) fn on_confirm(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        let Ok(confirm) = Confirm::decode(datagram) else { return self.drop_datagram() };
+        let Some(half_open) = self.half_open.get_mut(confirm.receiver) else { return self.drop_datagram() };
+        let Ok(established) = half_open.responder.on_confirm(datagram) else { return self.drop_datagram() };
+        self.half_open.remove(confirm.receiver);
+        self.routes.remove(&confirm.receiver);
+        let path = self.path(from);
+        if self.admits(&established.peer, path) {
+            self.add_rising(now, established, path, None);
+        }
+    }
+
+    /// Who may have a session: contacts from anywhere, strangers from this LAN, nobody whom I block.
+    fn admits(&self, id: &PeerId, path: PathAddr) -> bool {
+        let is_contact = match self.peers.get(id) {
+            Some(peer) if peer.contact.trust == Trust::Blocked => return false,
+            Some(peer) => peer.contact.added,
+            None => false,
+        };
+        *id != self.id() && (is_contact || (path.on_link && (self.peers.contains_key(id) || self.peers.len() < super::PEERS_MAX)))
+    }
+
+    fn add_rising(&mut self, now: Now, established: Established, path: PathAddr, confirm: Option<(Vec<u8>, Repeat)>) {
+        let id = established.peer;
+        let index = established.local;
+        self.peer_mut(id, now);
+        let mut session = Session::new(established, path, SessionConfig::default(), now.instant, &mut self.rng);
+        session.grant_full();
+        self.routes.insert(index, Route::Session(id));
+        let peer = self.peer_mut(id, now);
+        if peer.rising.len() >= RISING_MAX {
+            let oldest = peer.rising.remove(0);
+            self.routes.remove(&oldest.session.local_index());
+        }
+        self.peer_mut(id, now).rising.push(Rising { session, confirm });
+        self.drain_sessions(now, id);
+    }
+
+    // --- packets
+
+    pub(crate) fn on_packet(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) {
+        let Ok(header) = PacketHeader::decode(datagram) else { return self.drop_datagram() };
+        let Some(&Route::Session(id)) = self.routes.get(&header.receiver) else { return self.drop_datagram() };
+        let path = self.path(from);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = peer.sessions_mut().find(|session| session.local_index() == header.receiver) else { return };
+        if session.handle_datagram(now.instant, path, datagram).is_err() {
+            return self.drop_datagram();
+        }
+        self.on_authenticated(now, id, path);
+        self.drain_sessions(now, id);
+    }
+
+    /// Something of this peer opened: it is there, and it was there at this address.
+    fn on_authenticated(&mut self, now: Now, id: PeerId, path: PathAddr) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let is_news = !peer.heard || peer.silent;
+        peer.heard = true;
+        peer.silent = false;
+        peer.contact.last_heard = Some(now.unix);
+        if peer.candidates.first().is_none_or(|candidate| candidate.path != path) || is_news {
+            peer.on_heard_at(now.instant, path);
+        }
+        if is_news {
+            self.tell_presence(now, id);
+        }
+    }
+
+    /// Takes what the sessions of a peer have to say.
+    pub(crate) fn drain_sessions(&mut self, now: Now, id: PeerId) {
+        loop {
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            let next = peer.sessions_mut().find_map(|session| session.poll_event().map(|event| (session.local_index(), event)));
+            let Some((index, event)) = next else { break };
+            match event {
+                SessionEvent::Opened => self.on_opened(now, id, index),
+                SessionEvent::Received { bytes, .. } => self.on_item(now, id, index, &bytes),
+                SessionEvent::Acked(number) if self.is_link(&id, index) => self.on_acked(now, id, number),
+                SessionEvent::Acked(_) => {}
+                SessionEvent::PathChanged => self.tell_presence(now, id),
+                SessionEvent::Pong { .. } => {
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        peer.doubt_until = None;
+                    }
+                }
+                SessionEvent::Unresponsive => self.on_unresponsive(now, id, index),
+                SessionEvent::Closed(reason) => self.on_closed(now, id, index, reason),
+            }
+        }
+        self.touch(id);
+    }
+
+    fn is_link(&self, id: &PeerId, index: SessionIndex) -> bool {
+        self.peers.get(id).and_then(Peer::session).is_some_and(|session| session.local_index() == index)
+    }
+
+    // --- which session counts
+
+    /// A session's first packet of epoch 1 opened: from now on it counts. Against another one with the
+    /// same peer the newer boot wins; with equal boots the one that the lower id initiated.
+    fn on_opened(&mut self, now: Now, id: PeerId, index: SessionIndex) {
+        let me = self.id();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(at) = peer.rising.iter().position(|rising| rising.session.local_index() == index) else { return };
+        let session = peer.rising.remove(at).session;
+        let initiated_by_lower = |session: &Session| (session.role() == Role::Initiator) == dials_first(&me, &id);
+        let mut is_clone = false;
+        let wins = match &peer.link {
+            Link::Up(current) if current.boot() == session.boot() => initiated_by_lower(&session) || !initiated_by_lower(current),
+            // A live handshake of an older run beside a newer one: two copies of a profile take turns.
+            Link::Up(current) if current.boot() > session.boot() => {
+                is_clone = true;
+                now.instant.since(peer.up_since) >= CLONE_TURN
+            }
+            _ => true,
+        };
+        if is_clone {
+            self.notice(
+                NoticeCode::PeerClonedProfile,
+                "this peer's profile runs on two machines; its messages are all kept",
+                Some(id),
+            );
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !wins {
+            return self.fade(now, id, session, is_clone);
+        }
+        let old = std::mem::replace(&mut peer.link, Link::Idle);
+        peer.up_since = now.instant;
+        peer.session_boot = session.boot();
+        peer.failures = 0;
+        peer.doubt_until = None;
+        let same_run = matches!(&old, Link::Up(current) if current.boot() == session.boot());
+        let is_first_meeting = peer.contact.trust == Trust::Unknown;
+        if is_first_meeting {
+            peer.contact.trust = Trust::Seen;
+        }
+        if peer.remember(session.path().remote) || is_first_meeting {
+            let contact = peer.contact.clone();
+            self.batches.push(Op::Contact(contact));
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(conversation) = &mut peer.conversation {
+            conversation.on_session_lost();
+        }
+        peer.link = Link::Up(Box::new(session));
+        match old {
+            Link::Up(old) => self.fade(now, id, *old, !same_run && is_clone),
+            Link::Handshaking(dial) => {
+                self.routes.remove(&dial.index);
+            }
+            Link::Idle | Link::Waiting(_) => {}
+        }
+        self.greet(now, id);
+        self.tell_presence(now, id);
+    }
+
+    /// The first items of a session: admission, the name, and the books of the conversation.
+    fn greet(&mut self, now: Now, id: PeerId) {
+        let name = Item::Name(crate::wire::message::Name { name: self.config.name.clone() }).encode();
+        let presence = self
+            .away
+            .as_ref()
+            .map(|text| Item::Presence(crate::wire::message::Presence { away: true, text: text.clone() }).encode());
+        if let Some(session) = self.peers.get_mut(&id).and_then(Peer::session_mut) {
+            session.send_control(Item::Admission(Admission::FULL).encode());
+            session.send_control(name);
+            presence.into_iter().for_each(|presence| {
+                session.send_control(presence);
+            });
+        }
+        self.send_conversation(now, id);
+        self.adjust_keepalive(now, id);
+    }
+
+    /// The loser is received for a while; a copy of a profile is told to go, so that it tries again.
+    fn fade(&mut self, now: Now, id: PeerId, mut session: Session, superseded: bool) {
+        if superseded {
+            session.close(CloseCode::Superseded);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        session.set_keepalive(now.instant, None);
+        let replaced = peer.fading.replace((session, now.instant + FADE));
+        if let Some((replaced, _)) = replaced {
+            self.routes.remove(&replaced.local_index());
+        }
+    }
+
+    fn on_closed(&mut self, now: Now, id: PeerId, index: SessionIndex, reason: CloseReason) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(at) = peer.rising.iter().position(|rising| rising.session.local_index() == index) {
+            peer.rising.remove(at);
+            self.routes.remove(&index);
+            return self.give_up_dial_unless_up(now, id);
+        }
+        if peer.fading.as_ref().is_some_and(|fading| fading.0.local_index() == index) {
+            if let CloseReason::Remote(_) = reason {
+                peer.fading = None;
+                self.routes.remove(&index);
+            }
+            return;
+        }
+        if !self.is_link(&id, index) {
+            return;
+        }
+        if reason == CloseReason::Remote(CloseCode::Done)
+            && let Some(peer) = self.peers.get_mut(&id)
+        {
+            // It said goodbye, or was idle; an announce tells which.
+            peer.silent = !peer.neighbour || peer.doubt_until.is_some();
+        }
+        self.lose_link(now, id, reason);
+    }
+
+    fn give_up_dial_unless_up(&mut self, now: Now, id: PeerId) {
+        if matches!(self.peers.get(&id).map(|peer| &peer.link), Some(Link::Idle)) {
+            self.give_up_dial(now, id);
+        }
+    }
+
+    /// The peer does not answer any more: its messages wait, and it is dialled anew.
+    fn on_unresponsive(&mut self, now: Now, id: PeerId, index: SessionIndex) {
+        if !self.is_link(&id, index) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.silent = true;
+        }
+        self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
+    }
+
+    /// The link's session is over. What it carried is offered again in the next one; what still comes in
+    /// on it is received for a while.
+    fn lose_link(&mut self, now: Now, id: PeerId, reason: CloseReason) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Link::Up(session) = std::mem::replace(&mut peer.link, Link::Idle) else { return };
+        if let Some(conversation) = &mut peer.conversation {
+            conversation.on_session_lost();
+        }
+        peer.doubt_until = None;
+        tracing::debug!(peer = %id.short(), ?reason, "session ended");
+        self.fade(now, id, *session, false);
+        if let CloseReason::Remote(CloseCode::Superseded) | CloseReason::Violation(_) = reason {
+            self.give_up_dial(now, id);
+        }
+        self.tell_presence(now, id);
+        self.touch(id);
+    }
+
+    // --- time
+
+    pub(crate) fn on_peer_timeout(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        for session in peer.sessions_mut() {
+            if session.poll_timeout().is_some_and(|at| at <= now.instant) {
+                session.handle_timeout(now.instant);
+            }
+        }
+        if let Some(conversation) = &mut peer.conversation {
+            conversation.on_timeout(now.instant);
+        }
+        if peer.fading.as_ref().is_some_and(|fading| fading.1 <= now.instant)
+            && let Some((session, _)) = peer.fading.take()
+        {
+            self.routes.remove(&session.local_index());
+        }
+        self.repeat_confirms(now, id);
+        self.drain_sessions(now, id);
+        self.end_doubt(now, id);
+        self.close_idle(now, id);
+        self.adjust_keepalive(now, id);
+    }
+
+    /// The third datagram goes out again until the responder was heard.
+    fn repeat_confirms(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        for rising in &mut peer.rising {
+            if rising.session.is_heard() {
+                rising.confirm = None;
+            }
+            let Some((confirm, repeat)) = &mut rising.confirm else { continue };
+            if repeat.at <= now.instant {
+                let path = rising.session.path();
+                self.transmits.push_back((Target::Unicast(path.remote), confirm.clone()));
+                repeat.at = now.instant + retry(repeat.tries, path.on_link, &mut self.rng);
+                repeat.tries += 1;
+            }
+        }
+    }
+
+    /// Goodbye was announced in this peer's name: if its session does not answer, it is gone.
+    fn end_doubt(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.doubt_until.is_some_and(|until| until <= now.instant) {
+            peer.doubt_until = None;
+            peer.silent = true;
+            self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
+        }
+    }
+
+    fn close_idle(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let keep = peer.watched || peer.has_mail();
+        let Link::Up(session) = &mut peer.link else { return };
+        if !keep && session.path().on_link && now.instant.since(session.idle_since()) >= IDLE_MAX {
+            session.close(CloseCode::Done);
+            self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
+        }
+    }
+
+    /// Somebody looks, or mail is unreceipted: the link is asked often, but only a few links are.
+    pub(crate) fn adjust_keepalive(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let in_view = peer.watched || peer.has_mail();
+        let Link::Up(session) = &mut peer.link else {
+            self.in_view.remove(&id);
+            return;
+        };
+        let is_near = in_view && (self.in_view.contains(&id) || self.in_view.len() < IN_VIEW_MAX);
+        if is_near {
+            self.in_view.insert(id);
+        } else {
+            self.in_view.remove(&id);
+        }
+        let interval = match (is_near, session.path().on_link) {
+            (true, _) => KEEPALIVE_IN_VIEW,
+            (false, true) => KEEPALIVE_ON_LINK,
+            (false, false) => KEEPALIVE_OFF_LINK,
+        };
+        session.set_keepalive(now.instant, Some(interval));
+    }
+
+    /// When this peer wants `on_peer_timeout`.
+    pub(crate) fn peer_deadline(&self, peer: &Peer) -> Option<Instant> {
+        let link = match &peer.link {
+            Link::Waiting(until) => peer.is_wanted().then_some(*until),
+            Link::Handshaking(dial) => Some(dial.repeat.at),
+            Link::Up(session) => [session.poll_timeout(), self.idle_deadline(peer, session)].into_iter().flatten().min(),
+            Link::Idle => peer.dial_at,
+        };
+        let rising = peer.rising.iter().flat_map(|rising| {
+            let repeat = rising.confirm.as_ref().filter(|_| !rising.session.is_heard()).map(|(_, repeat)| repeat.at);
+            [rising.session.poll_timeout(), repeat]
+        });
+        let fading = peer.fading.iter().flat_map(|(session, until)| [session.poll_timeout(), Some(*until)]);
+        let conversation = peer.conversation.as_ref().filter(|one| one.is_open).and_then(|one| one.poll_timeout());
+        rising.chain(fading).chain([link, conversation, peer.doubt_until]).flatten().min()
+    }
+
+    fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {
+        (session.path().on_link && !peer.watched && !peer.has_mail()).then(|| session.idle_since() + IDLE_MAX)
+    }
+
+    /// LEAVING was heard in this peer's name.
+    pub(crate) fn doubt(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.neighbour = false;
+        match &mut peer.link {
+            Link::Up(session) => {
+                session.ping(now.instant);
+                peer.doubt_until = Some(now.instant + DOUBT);
+            }
+            _ => peer.silent = true,
+        }
+        self.tell_presence(now, id);
+        self.touch(id);
+    }
+
+    fn payload(&self) -> HandshakePayload {
+        let software = concat!("p2pchat-udp/", env!("CARGO_PKG_VERSION")).to_owned();
+        HandshakePayload { version: WIRE_VERSION, boot: self.boot, features: Vec::new(), software }
+    }
+
+    pub(crate) fn path(&self, remote: SocketAddr) -> PathAddr {
+        PathAddr { remote, on_link: on_link(&self.interfaces, &remote) }
+    }
+
+    fn free_index(&mut self) -> SessionIndex {
+        loop {
+            let index = SessionIndex(self.rng.next_u32());
+            if !self.routes.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+}
+
+fn retry(tries: u32, near: bool, rng: &mut rand_chacha::ChaCha20Rng) -> Duration {
+    let first = if near { RETRY_ON_LINK } else { RETRY_OFF_LINK };
+    jitter(first.saturating_mul(1 << tries.min(8)).min(RETRY_MAX), rng)
+}
+
+/// ±20 %.
+fn jitter(wait: Duration, rng: &mut rand_chacha::ChaCha20Rng) -> Duration {
+    wait * (80 + rng.next_u32() % 41) / 100
+}

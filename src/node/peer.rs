@@ -1,0 +1,238 @@
+//! One peer as this node knows it: its contact row, where it may be, and the link. What moves a link
+//! from state to state lives in `link`; what travels over it in `delivery`.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+
+use crate::{
+    clock::{Instant, Unix},
+    crypto::handshake::Initiator,
+    id::{PeerId, SessionIndex},
+    node::conversation::Conversation,
+    session::{PathAddr, Session},
+    store::row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
+};
+
+/// An address counts as proved for this long after something authenticated came from it (protocol §3).
+const PROVED_FOR: Duration = Duration::from_secs(600);
+/// Initiations to an unproved address within [`UNPROVED_WITHIN`].
+const UNPROVED_TRIES_MAX: usize = 3;
+const UNPROVED_WITHIN: Duration = Duration::from_secs(60);
+/// Addresses that one try goes to at most.
+const CANDIDATES_PER_TRY_MAX: usize = 4;
+/// Candidates kept at most; the one heard longest ago goes.
+pub(crate) const CANDIDATES_MAX: usize = 8;
+
+/// Where a peer may be.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) path: PathAddr,
+    /// Something authenticated, or a valid announce with hop limit 255, came from here then.
+    heard: Option<Instant>,
+    /// Initiations sent there since it was last heard.
+    tried: VecDeque<Instant>,
+}
+
+/// The node's state about reaching a peer.
+pub(crate) enum Link {
+    /// Nobody wants to reach it, or nobody knows where it is.
+    Idle,
+    /// Reaching it failed: the next try is then.
+    Waiting(Instant),
+    /// Our initiation is out.
+    Handshaking(Box<Dial>),
+    /// Messages flow.
+    Up(Box<Session>),
+}
+
+/// Our half of a handshake that the peer has not answered.
+pub(crate) struct Dial {
+    pub(crate) initiator: Initiator,
+    pub(crate) index: SessionIndex,
+    pub(crate) datagram: Vec<u8>,
+    pub(crate) repeat: Repeat,
+}
+
+/// When a handshake datagram is sent again.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    pub(crate) tries: u32,
+    pub(crate) at: Instant,
+}
+
+/// A session in which no packet of epoch 1 has opened yet: it does not count.
+pub(crate) struct Rising {
+    pub(crate) session: Session,
+    /// We are the initiator, and the peer may not have our third datagram.
+    pub(crate) confirm: Option<(Vec<u8>, Repeat)>,
+}
+
+/// A peer.
+pub(crate) struct Peer {
+    pub(crate) contact: Contact,
+    pub(crate) conversation: Option<Conversation>,
+    pub(crate) link: Link,
+    pub(crate) rising: Vec<Rising>,
+    /// Lost against another session with the same peer: received until then, sent on no more.
+    pub(crate) fading: Option<(Session, Instant)>,
+    pub(crate) candidates: Vec<Candidate>,
+    /// Dials that failed in a row.
+    pub(crate) failures: u32,
+    /// Dial no sooner than this: the lower id goes first.
+    pub(crate) dial_at: Option<Instant>,
+    /// A shell looks at it.
+    pub(crate) watched: bool,
+    /// Heard on the LAN and neither left nor expired.
+    pub(crate) neighbour: bool,
+    /// Does not answer although its announces may still be believed: offline until heard again.
+    pub(crate) silent: bool,
+    /// Something of it was heard in this run.
+    pub(crate) heard: bool,
+    pub(crate) away: Option<String>,
+    /// Said goodbye on the LAN: the session must answer a ping until then.
+    pub(crate) doubt_until: Option<Instant>,
+    /// Its presence as last told.
+    pub(crate) told: Option<super::command::Presence>,
+    /// The session became the link's then.
+    pub(crate) up_since: Instant,
+    /// The boot of the session that the link has or had.
+    pub(crate) session_boot: crate::id::BootId,
+    /// The deadline that stands in the node's table.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Peer {
+    pub(crate) fn new(contact: Contact, conversation: Option<Conversation>) -> Self {
+        let candidates = contact
+            .addresses
+            .iter()
+            .map(|&remote| Candidate { path: PathAddr { remote, on_link: false }, heard: None, tried: VecDeque::new() })
+            .collect();
+        Self {
+            contact,
+            conversation,
+            link: Link::Idle,
+            rising: Vec::new(),
+            fading: None,
+            candidates,
+            failures: 0,
+            dial_at: None,
+            watched: false,
+            neighbour: false,
+            silent: false,
+            heard: false,
+            away: None,
+            doubt_until: None,
+            told: None,
+            up_since: Instant::default(),
+            session_boot: crate::id::BootId(0),
+            deadline: None,
+        }
+    }
+
+    /// A peer of which only the id is known.
+    pub(crate) fn blank(id: PeerId, now: Unix) -> Self {
+        Self::new(
+            Contact {
+                id,
+                more_ids: Vec::new(),
+                name: String::new(),
+                petname: None,
+                trust: Trust::Unknown,
+                added: false,
+                since: now,
+                last_heard: None,
+                boot: crate::id::BootId(0),
+                announce_seq: 0,
+                addresses: Vec::new(),
+            },
+            None,
+        )
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.link {
+            Link::Up(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.link {
+            Link::Up(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Every session with this peer, the link's first.
+    pub(crate) fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        let up = match &mut self.link {
+            Link::Up(session) => Some(&mut **session),
+            _ => None,
+        };
+        up.into_iter()
+            .chain(self.rising.iter_mut().map(|rising| &mut rising.session))
+            .chain(self.fading.as_mut().map(|fading| &mut fading.0))
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        self.conversation.as_ref().is_some_and(Conversation::has_mail)
+    }
+
+    /// True where a session is worth a handshake: mail, a person who looks, or a contact that is here.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.contact.trust != Trust::Blocked
+            && (self.has_mail() || self.watched || (self.contact.added && self.neighbour && !self.silent))
+    }
+
+    /// It was heard at this address: authenticated, or by a valid announce of the LAN.
+    pub(crate) fn on_heard_at(&mut self, now: Instant, path: PathAddr) {
+        let found = self.candidates.iter().position(|candidate| candidate.path.remote == path.remote);
+        let mut candidate = match found {
+            Some(index) => self.candidates.remove(index),
+            None => Candidate { path, heard: None, tried: VecDeque::new() },
+        };
+        candidate.path = path;
+        candidate.heard = Some(now);
+        candidate.tried.clear();
+        self.candidates.insert(0, candidate);
+        self.candidates.truncate(CANDIDATES_MAX);
+    }
+
+    /// Where the next initiation goes: proved addresses, newest first, and unproved ones within their
+    /// budget. Counts them as tried.
+    pub(crate) fn targets(&mut self, now: Instant) -> Vec<PathAddr> {
+        let mut targets = Vec::new();
+        for candidate in &mut self.candidates {
+            let proved = candidate.heard.is_some_and(|heard| now.since(heard) < PROVED_FOR);
+            candidate.tried.retain(|tried| now.since(*tried) < UNPROVED_WITHIN);
+            if !proved && candidate.tried.len() >= UNPROVED_TRIES_MAX {
+                continue;
+            }
+            candidate.tried.push_back(now);
+            candidate.tried.truncate(CANDIDATES_MAX);
+            targets.push(candidate.path);
+            if targets.len() == CANDIDATES_PER_TRY_MAX {
+                break;
+            }
+        }
+        targets
+    }
+
+    /// Remembers where an authenticated packet came from. True where the contact row changed.
+    /// Link-local addresses are not kept: their scope may mean something else tomorrow.
+    pub(crate) fn remember(&mut self, remote: SocketAddr) -> bool {
+        let is_local = matches!(remote, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
+        if is_local || self.contact.addresses.first() == Some(&remote) {
+            return false;
+        }
+        self.contact.addresses.retain(|known| *known != remote);
+        self.contact.addresses.insert(0, remote);
+        self.contact.addresses.truncate(REMEMBERED_ADDRESSES_MAX);
+        true
+    }
+
+    /// The name to show and to look for: what it calls itself, else its short id.
+    pub(crate) fn name(&self) -> String {
+        if self.contact.name.is_empty() { self.contact.id.short() } else { self.contact.name.clone() }
+    }
+}

@@ -1,0 +1,155 @@
+//! Who is meant: from what a person wrote to one peer, or to an honest refusal (cli: "How a PEER is
+//! found"). Names never unlock anything; they only select among ids.
+
+use super::{
+    Node,
+    command::{CommandError, CommandId, PeerView, Reply},
+};
+use crate::{
+    clock::{Instant, Now},
+    id::{PEER_ID_SHORT_LEN, PeerId},
+    text::{Shown, name_key},
+};
+
+use std::time::Duration;
+
+/// Look-ups that wait at most; past that a new one is answered at once with what is known.
+pub(crate) const LOOKUPS_MAX: usize = 256;
+/// After the first announce left, others with the same name get this long to be heard too.
+const SAME_NAME_GRACE: Duration = Duration::from_millis(250);
+
+/// A look-up that waits for the LAN.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    command: CommandId,
+    ask: Ask,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Resolve(String),
+    Peers,
+}
+
+/// What the known peers say about a word.
+enum Found {
+    One(PeerId),
+    /// One, but only by the name it announces: another one may turn up.
+    OneByName(PeerId),
+    Error(CommandError),
+    Nobody,
+}
+
+impl Node {
+    pub(crate) fn resolve(&mut self, now: Now, command: CommandId, word: String, timeout: Duration) {
+        let word = word.trim().to_owned();
+        self.look_up(now, Lookup { command, ask: Ask::Resolve(word), deadline: now.instant + timeout });
+    }
+
+    pub(crate) fn list_peers(&mut self, now: Now, command: CommandId, settle: bool) {
+        if !settle {
+            return self.reply(command, Reply::Peers(self.peer_views()));
+        }
+        self.look_up(now, Lookup { command, ask: Ask::Peers, deadline: now.instant + Duration::from_secs(3) });
+    }
+
+    fn look_up(&mut self, now: Now, lookup: Lookup) {
+        let full = self.lookups.len() >= LOOKUPS_MAX;
+        if let Some(lookup) = self.answer_lookup(now, lookup, full) {
+            self.lookups.push(lookup);
+        }
+    }
+
+    /// Something new was heard, or time went by: answers what can be answered.
+    pub(crate) fn answer_lookups(&mut self, now: Now) {
+        for lookup in std::mem::take(&mut self.lookups) {
+            if let Some(waiting) = self.answer_lookup(now, lookup, false) {
+                self.lookups.push(waiting);
+            }
+        }
+    }
+
+    pub(crate) fn lookup_timeout(&self) -> Option<Instant> {
+        let deadline = self.lookups.iter().map(|lookup| lookup.deadline).min()?;
+        let grace = self.first_announce.map(|at| at + SAME_NAME_GRACE);
+        // What was over before now has been seen already.
+        let next = [Some(self.discovery.settled_at()), grace].into_iter().flatten().filter(|at| *at > self.now.instant);
+        Some(next.fold(deadline, Instant::min))
+    }
+
+    /// Answers the look-up, or gives it back where an answer would be too early.
+    fn answer_lookup(&mut self, now: Now, lookup: Lookup, at_once: bool) -> Option<Lookup> {
+        let settled = self.discovery.settled(now.instant);
+        let over = at_once || settled || lookup.deadline <= now.instant;
+        let word = match &lookup.ask {
+            Ask::Peers if over => {
+                self.reply(lookup.command, Reply::Peers(self.peer_views()));
+                return None;
+            }
+            Ask::Peers => return Some(lookup),
+            Ask::Resolve(word) => word,
+        };
+        let grace_over = self.first_announce.is_some_and(|at| at + SAME_NAME_GRACE <= now.instant);
+        match self.find(word) {
+            Found::One(id) => self.reply(lookup.command, Reply::Resolved(id)),
+            Found::OneByName(id) if over || grace_over => self.reply(lookup.command, Reply::Resolved(id)),
+            Found::Error(error) => self.fail(lookup.command, error),
+            Found::Nobody if over => {
+                let error = self.nobody(word, settled);
+                self.fail(lookup.command, error);
+            }
+            Found::OneByName(_) | Found::Nobody => return Some(lookup),
+        }
+        None
+    }
+
+    fn nobody(&self, word: &str, settled: bool) -> CommandError {
+        let peer = Shown::line(word).to_string();
+        if settled && self.first_announce.is_some() {
+            CommandError::NoSuchPeer { peer, neighbours: self.discovery.neighbours().count() }
+        } else if self.first_announce.is_some() {
+            CommandError::NotFound { peer, asked: "the LAN had too little time to answer".to_owned() }
+        } else {
+            CommandError::NotFound { peer, asked: "there was nobody to ask: no LAN".to_owned() }
+        }
+    }
+
+    /// Steps 1 and 4 of cli.md: petname, then a contact's own name, then a neighbour's name, then an id's
+    /// beginning; the first step with a match decides.
+    fn find(&self, word: &str) -> Found {
+        if let Some(id) = whole_id(word) {
+            return if id == self.id() { Found::Error(CommandError::Myself) } else { Found::One(id) };
+        }
+        let views = self.peer_views();
+        let key = name_key(word);
+        let named = |view: &&PeerView| name_key(&view.name) == key;
+        let petnamed: Vec<_> =
+            views.iter().filter(|view| view.petname.as_deref().is_some_and(|name| name_key(name) == key)).collect();
+        let contacts: Vec<_> = views.iter().filter(|view| view.contact).filter(named).collect();
+        let strangers: Vec<_> = views.iter().filter(|view| !view.contact).filter(named).collect();
+        let prefixed: Vec<_> =
+            views.iter().filter(|view| word.len() >= PEER_ID_SHORT_LEN && view.id.to_string().starts_with(word)).collect();
+        if petnamed.is_empty() && !contacts.is_empty() && !strangers.is_empty() {
+            let candidates = contacts.into_iter().chain(strangers).cloned().collect();
+            return Found::Error(CommandError::FamiliarName { peer: Shown::line(word).to_string(), candidates });
+        }
+        let is_name_of_stranger = petnamed.is_empty() && contacts.is_empty() && !strangers.is_empty();
+        let step = [petnamed, contacts, strangers, prefixed].into_iter().find(|step| !step.is_empty());
+        match step.as_deref() {
+            None => Found::Nobody,
+            Some([one]) if is_name_of_stranger => Found::OneByName(one.id),
+            Some([one]) => Found::One(one.id),
+            Some(several) => {
+                let candidates = several.iter().map(|view| (*view).clone()).collect();
+                Found::Error(CommandError::Ambiguous { peer: Shown::line(word).to_string(), candidates })
+            }
+        }
+    }
+}
+
+/// A full id, alone or in a `p2pchat:` link.
+fn whole_id(word: &str) -> Option<PeerId> {
+    let link = word.strip_prefix("p2pchat:").unwrap_or(word);
+    link.split(['?', '/']).next()?.parse().ok()
+}
