@@ -1,5 +1,10 @@
 //! Keys and what is done with them. No address is known here.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
+
 pub mod handshake;
 pub mod identity;
 pub mod keys;

@@ -97,7 +97,7 @@ impl Announce {
             nonce: self.nonce.to_le_bytes(),
             name: &self.name,
             ext: &self.ext,
-            pad: &[0; ANNOUNCE_PAD_LEN_MAX][..self.pad.min(ANNOUNCE_PAD_LEN_MAX)],
+            pad: [0; ANNOUNCE_PAD_LEN_MAX].get(..self.pad).unwrap_or(&[0; ANNOUNCE_PAD_LEN_MAX]),
         };
         encode_to(&body, &mut out);
         out
@@ -141,5 +141,133 @@ impl<'a> Signed<'a> {
             pad: body.pad.len(),
         };
         Ok(Self { announce, signed, signature: *signature })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::DATAGRAM_LEN_MAX;
+
+    fn peer_id() -> PeerId {
+        let mut base = [0x66; 32];
+        base[0] = 0x58;
+        PeerId::from_bytes(base).unwrap()
+    }
+
+    fn announce() -> Announce {
+        Announce {
+            id: peer_id(),
+            boot: BootId(1),
+            seq: 2,
+            port: 17_118,
+            ttl: 53,
+            network: [0; 8],
+            flags: FLAG_ANSWER_ME,
+            peers: 3,
+            digest: 4,
+            nonce: 5,
+            name: "alice".to_owned(),
+            ext: Vec::new(),
+            pad: 0,
+        }
+    }
+
+    fn datagram(announce: &Announce) -> Vec<u8> {
+        let mut datagram = announce.encode_unsigned();
+        datagram.extend_from_slice(&[0xaa; SIGNATURE_LEN]);
+        datagram
+    }
+
+    prop_compose! {
+        fn any_announce()(
+            (boot, seq, port, ttl) in (any::<u64>(), any::<u64>(), 1u16.., any::<u16>()),
+            (network, flags, peers, digest, nonce) in any::<([u8; 8], u8, u32, u64, u64)>(),
+            name in "[a-zé ]{0,32}",
+            ext in prop::collection::vec(any::<u8>(), 0..=ANNOUNCE_EXT_LEN_MAX),
+            pad in 0..=ANNOUNCE_PAD_LEN_MAX,
+        ) -> Announce {
+            let boot = BootId(boot);
+            Announce { id: peer_id(), boot, seq, port, ttl, network, flags, peers, digest, nonce, name, ext, pad }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn announces_survive_the_wire(announce in any_announce()) {
+            let datagram = datagram(&announce);
+            let signed = Signed::decode(&datagram)?;
+            prop_assert_eq!(&signed.announce, &announce);
+            prop_assert_eq!(signed.signed, &datagram[..datagram.len() - SIGNATURE_LEN], "the bytes as they came are signed");
+            prop_assert_eq!(signed.signature, [0xaa; SIGNATURE_LEN]);
+        }
+
+        #[test]
+        fn any_bytes_are_an_announce_or_an_error(body in prop::collection::vec(any::<u8>(), 0..400), headed: bool) {
+            let datagram = if headed { [HEAD.to_vec(), body].concat() } else { body };
+            let _ = Signed::decode(&datagram);
+        }
+
+        #[test]
+        fn a_cut_or_longer_announce_is_no_announce(announce in any_announce(), cut: prop::sample::Index) {
+            let mut datagram = datagram(&announce);
+            prop_assert_eq!(Signed::decode(&datagram[..cut.index(datagram.len())]), Err(WireError::Malformed));
+            datagram.push(0);
+            prop_assert_eq!(Signed::decode(&datagram), Err(WireError::Malformed));
+        }
+    }
+
+    /// The extension map is for versions to come: whatever stands in it, this version reads the rest.
+    #[test]
+    fn an_extension_and_unknown_flags_of_a_later_version_are_carried() {
+        let ext = vec![0x81, 0xa5, b'r', b'o', b'o', b'm', b's', 0x93, 1, 2, 3];
+        let future = Announce { ext, flags: 0xff, ..announce() };
+        assert_eq!(Signed::decode(&datagram(&future)).unwrap().announce, future);
+    }
+
+    #[test]
+    fn another_version_is_told_apart_from_noise() {
+        let mut future = datagram(&announce());
+        future[5] = 2;
+        assert_eq!(Signed::decode(&future), Err(WireError::OtherVersion(2)));
+        future[4] ^= 1;
+        assert_eq!(Signed::decode(&future), Err(WireError::Malformed), "not our magic");
+    }
+
+    #[test]
+    fn fields_outside_their_limits_are_malformed() {
+        let refused = |announce: Announce| Signed::decode(&datagram(&announce)).err();
+        assert_eq!(refused(Announce { name: "x".repeat(NAME_LEN_MAX), ..announce() }), None);
+        assert_eq!(refused(Announce { name: "x".repeat(NAME_LEN_MAX + 1), ..announce() }), Some(WireError::Malformed));
+        assert_eq!(refused(Announce { ext: vec![0; ANNOUNCE_EXT_LEN_MAX + 1], ..announce() }), Some(WireError::Malformed));
+        assert_eq!(refused(Announce { port: 0, ..announce() }), Some(WireError::Malformed));
+        let mut no_key = datagram(&announce());
+        no_key[6 + 31] |= 0x80;
+        assert_eq!(Signed::decode(&no_key), Err(WireError::Malformed), "sign bit 1");
+        let mut no_text = datagram(&announce());
+        let at = no_text.windows(5).position(|window| window == b"alice").unwrap();
+        no_text[at] = 0xff;
+        assert_eq!(Signed::decode(&no_text), Err(WireError::Malformed), "the name is no UTF-8");
+    }
+
+    #[test]
+    fn the_longest_announce_is_one_datagram() {
+        let longest = Announce {
+            boot: BootId(u64::MAX),
+            seq: u64::MAX,
+            port: u16::MAX,
+            ttl: u16::MAX,
+            peers: u32::MAX,
+            digest: u64::MAX,
+            name: "x".repeat(NAME_LEN_MAX),
+            ext: vec![0; ANNOUNCE_EXT_LEN_MAX],
+            pad: usize::MAX,
+            ..announce()
+        };
+        let datagram = datagram(&longest);
+        assert!(datagram.len() <= DATAGRAM_LEN_MAX);
+        assert_eq!(Signed::decode(&datagram).unwrap().announce.pad, ANNOUNCE_PAD_LEN_MAX, "asking for more gives the most");
     }
 }

@@ -167,7 +167,7 @@ impl Frame<'_> {
             Self::Ack(ack) => ack.encode(out),
             Self::Padding(len) => {
                 head(TYPE_PADDING, *len, out);
-                out.resize(out.len() + len, 0);
+                out.resize(out.len().saturating_add(*len), 0);
             }
             Self::Message { n, bytes } => body(TYPE_MESSAGE, &MessageBody { n: *n, bytes }, out),
             Self::Fragment { n, index, count, bytes } => {
@@ -199,7 +199,7 @@ impl Frame<'_> {
             Self::Close(code) => encoded_len(&code.to_wire()),
         };
         // Every type is below 251 and so one byte.
-        1 + encoded_len(&(body as u64)) + body
+        encoded_len(&body).saturating_add(1).saturating_add(body)
     }
 }
 
@@ -225,7 +225,7 @@ impl Ack {
     fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
         let largest = self.ranges.first().map_or(0, |range| range.1.0);
         let ranges = self.ranges.iter().take(ACK_RANGES_MAX);
-        let count = ranges.len() as u64;
+        let count = u64::try_from(ranges.len()).unwrap_or(u64::MAX);
         let mut below = None;
         let ranges = ranges.flat_map(move |&(first, last)| {
             let gap = below.map(|below: u64| below.saturating_sub(last.0).saturating_sub(2));
@@ -342,7 +342,7 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
 
 fn head(frame_type: u64, len: usize, out: &mut Vec<u8>) {
     encode_to(&frame_type, out);
-    encode_to(&(len as u64), out);
+    encode_to(&len, out);
 }
 
 fn body<T: Encode>(frame_type: u64, value: &T, out: &mut Vec<u8>) {
@@ -354,3 +354,6 @@ fn fixed(frame_type: u64, token: u64, out: &mut Vec<u8>) {
     head(frame_type, size_of::<u64>(), out);
     out.extend_from_slice(&token.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,12 +41,12 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> 
 /// The fields of a map whose keys `is_known` does not know, as a map of their own, byte for byte as
 /// they came; empty where there are none.
 pub(super) fn unknown_fields(bytes: &[u8], is_known: impl Fn(&str) -> bool) -> Result<Vec<u8>, WireError> {
-    let mut count = 0;
+    let mut count = 0_u32;
     let mut fields = Vec::new();
     for entry in Entries::new(bytes)? {
         let (key, bytes) = entry?;
         if !is_known(key) {
-            count += 1;
+            count = count.saturating_add(1);
             fields.extend_from_slice(bytes);
         }
     }
@@ -140,18 +140,20 @@ enum Token<'a> {
 fn token(bytes: &[u8]) -> Result<(Token<'_>, &[u8]), WireError> {
     let (&marker, rest) = bytes.split_first().ok_or(WireError::Malformed)?;
     let scalar = |len| take(rest, len).map(|(_, rest)| (Token::Scalar, rest));
+    let text = |len, rest| take(rest, len).map(|(text, rest)| (Token::Text(text), rest));
+    let bytes = |len, rest| take(rest, len).map(|(_, rest)| (Token::Scalar, rest));
     match marker {
         0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => scalar(0),
         0x80..=0x8f => Ok((Token::Map(u32::from(marker & 0x0f)), rest)),
         0x90..=0x9f => Ok((Token::List(u32::from(marker & 0x0f)), rest)),
-        0xa0..=0xbf => take(rest, u32::from(marker & 0x1f)).map(|(text, rest)| (Token::Text(text), rest)),
+        0xa0..=0xbf => text(u32::from(marker & 0x1f), rest),
         0xc1 => Err(WireError::Malformed),
-        0xc4..=0xc6 => length(rest, marker - 0xc4).and_then(|(len, rest)| take(rest, len)).map(|(_, rest)| (Token::Scalar, rest)),
-        0xc7..=0xc9 => {
-            let (len, rest) = length(rest, marker - 0xc7)?;
-            let (_, rest) = take(rest, 1)?;
-            take(rest, len).map(|(_, rest)| (Token::Scalar, rest))
-        }
+        0xc4 => length_8(rest).and_then(|(len, rest)| bytes(len, rest)),
+        0xc5 => length_16(rest).and_then(|(len, rest)| bytes(len, rest)),
+        0xc6 => length_32(rest).and_then(|(len, rest)| bytes(len, rest)),
+        0xc7 => length_8(rest).and_then(|(len, rest)| bytes(len.saturating_add(1), rest)),
+        0xc8 => length_16(rest).and_then(|(len, rest)| bytes(len.saturating_add(1), rest)),
+        0xc9 => length_32(rest).and_then(|(len, rest)| bytes(len.saturating_add(1), rest)),
         0xcc | 0xd0 => scalar(1),
         0xcd | 0xd1 | 0xd4 => scalar(2),
         0xd5 => scalar(3),
@@ -160,22 +162,26 @@ fn token(bytes: &[u8]) -> Result<(Token<'_>, &[u8]), WireError> {
         0xcb | 0xcf | 0xd3 => scalar(8),
         0xd7 => scalar(9),
         0xd8 => scalar(17),
-        0xd9..=0xdb => {
-            length(rest, marker - 0xd9).and_then(|(len, rest)| take(rest, len)).map(|(text, rest)| (Token::Text(text), rest))
-        }
-        0xdc | 0xdd => length(rest, marker - 0xdc + 1).map(|(len, rest)| (Token::List(len), rest)),
-        0xde | 0xdf => length(rest, marker - 0xde + 1).map(|(len, rest)| (Token::Map(len), rest)),
+        0xd9 => length_8(rest).and_then(|(len, rest)| text(len, rest)),
+        0xda => length_16(rest).and_then(|(len, rest)| text(len, rest)),
+        0xdb => length_32(rest).and_then(|(len, rest)| text(len, rest)),
+        0xdc => length_16(rest).map(|(len, rest)| (Token::List(len), rest)),
+        0xdd => length_32(rest).map(|(len, rest)| (Token::List(len), rest)),
+        0xde => length_16(rest).map(|(len, rest)| (Token::Map(len), rest)),
+        0xdf => length_32(rest).map(|(len, rest)| (Token::Map(len), rest)),
     }
 }
 
-/// A big-endian length of 1, 2 or 4 bytes (`width` 0, 1, 2).
-fn length(bytes: &[u8], width: u8) -> Result<(u32, &[u8]), WireError> {
-    match width {
-        0 => bytes.split_first().map(|(&len, rest)| (u32::from(len), rest)),
-        1 => bytes.split_first_chunk().map(|(len, rest)| (u32::from(u16::from_be_bytes(*len)), rest)),
-        _ => bytes.split_first_chunk().map(|(len, rest)| (u32::from_be_bytes(*len), rest)),
-    }
-    .ok_or(WireError::Malformed)
+fn length_8(bytes: &[u8]) -> Result<(u32, &[u8]), WireError> {
+    bytes.split_first().map(|(&len, rest)| (u32::from(len), rest)).ok_or(WireError::Malformed)
+}
+
+fn length_16(bytes: &[u8]) -> Result<(u32, &[u8]), WireError> {
+    bytes.split_first_chunk().map(|(len, rest)| (u32::from(u16::from_be_bytes(*len)), rest)).ok_or(WireError::Malformed)
+}
+
+fn length_32(bytes: &[u8]) -> Result<(u32, &[u8]), WireError> {
+    bytes.split_first_chunk().map(|(len, rest)| (u32::from_be_bytes(*len), rest)).ok_or(WireError::Malformed)
 }
 
 fn take(bytes: &[u8], len: u32) -> Result<(&[u8], &[u8]), WireError> {

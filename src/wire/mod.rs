@@ -4,6 +4,11 @@
 //! Datagram bodies and frame bodies are bincode (little endian, varint); what is stored, signed or
 //! read by later versions is MessagePack (protocol §0). bincode is named nowhere outside this module.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
+
 pub mod announce;
 pub mod frame;
 mod map;

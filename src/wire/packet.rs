@@ -204,4 +204,31 @@ mod tests {
         let response = Response::decode(&datagram).unwrap();
         assert_eq!((response.sender, response.receiver, response.noise), (SessionIndex(6), SessionIndex(5), &[8; 96][..]));
     }
+    #[test]
+    fn handshake_datagrams_have_a_longest() {
+        let mut datagram = Vec::new();
+        Response::encode_without_macs(SessionIndex(6), SessionIndex(5), &[8; HANDSHAKE_LEN_MAX - 9 - 2 * MAC_LEN], &mut datagram);
+        datagram.extend_from_slice(&[0; 2 * MAC_LEN]);
+        assert!(Response::decode(&datagram).is_ok());
+        datagram.push(0);
+        assert_eq!(Response::decode(&datagram), Err(WireError::Malformed));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_datagram_or_an_error(
+            kind: u8, body in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..=HANDSHAKE_LEN_MAX)
+        ) {
+            let mut datagram = vec![kind];
+            datagram.extend(body);
+            let ok = [
+                PacketHeader::decode(&datagram).is_ok(),
+                Initiation::decode(&datagram).is_ok(),
+                Response::decode(&datagram).is_ok(),
+                Confirm::decode(&datagram).is_ok(),
+            ];
+            proptest::prop_assert!(ok.iter().filter(|ok| **ok).count() <= 1, "a kind is one kind");
+            proptest::prop_assert!(ok == [false; 4] || crate::wire::kind(&datagram) == Ok(kind));
+        }
+    }
 }
