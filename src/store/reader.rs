@@ -1,8 +1,21 @@
 //! Looking at the store: snapshots of what is committed, in pages. Nothing here writes.
 
-use std::collections::BTreeMap;
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, RwLock},
+};
 
-use super::row::{Contact, ConversationRow, HistoryRow, OutboxRow};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
+
+use super::{
+    contacts::Counters,
+    history::{Line, Mark, Search},
+    outbox::Waiting,
+    row::{Contact, ConversationRow, Direction, HistoryRow, OutboxRow, State},
+    tables::{self, OWN, decode},
+};
 use crate::{
     clock::Unix,
     id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
@@ -95,14 +108,91 @@ impl Default for HistoryQuery {
     }
 }
 
+/// The database, or its absence while it is opened anew. The one lock of this module: it is held for
+/// the beginning of a transaction, never for one, so nobody waits for a disk behind it.
+#[derive(Debug)]
+pub(super) struct Slot(RwLock<Option<Database>>);
+
+impl Slot {
+    pub(super) const fn new(database: Database) -> Self {
+        Self(RwLock::new(Some(database)))
+    }
+
+    pub(super) fn put(&self, database: Database) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+    }
+
+    /// Closes the database; returns when its file is at rest.
+    pub(super) fn close(&self) {
+        let database = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Outside the lock, and guarded: the last words of a damaged database may be a panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+
+    pub(super) fn begin_write(&self) -> Option<WriteTransaction> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.begin_write().ok()
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
+        let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(slot.as_ref().ok_or(ReadError::Closed)?.begin_read().map_err(redb::Error::from)?)
+    }
+}
+
+impl From<redb::Error> for ReadError {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseClosed | redb::Error::PreviousIo => Self::Closed,
+            redb::Error::Io(error) => Self::Io(error.to_string()),
+            error => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+impl From<redb::TableError> for ReadError {
+    fn from(error: redb::TableError) -> Self {
+        redb::Error::from(error).into()
+    }
+}
+
+impl From<redb::StorageError> for ReadError {
+    fn from(error: redb::StorageError) -> Self {
+        redb::Error::from(error).into()
+    }
+}
+
+impl From<Damaged> for ReadError {
+    fn from(damaged: Damaged) -> Self {
+        Self::Row(damaged)
+    }
+}
+
+/// What a panic said.
+pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    words.unwrap_or("its pages make no sense").to_owned()
+}
+
+/// Whether a row of `tables::IDS` is on disk.
+pub(super) fn stands(database: &Database, (id, number): (MessageId, u32)) -> Result<bool, redb::Error> {
+    let ids = database.begin_read()?.open_table(tables::IDS)?;
+    Ok(ids.get((id.as_bytes(), number))?.is_some())
+}
+
 /// Snapshots of what is committed. Each call sees one state, whole; a later call a later one.
 #[derive(Debug, Clone)]
-pub struct Reader {}
+pub struct Reader {
+    slot: Arc<Slot>,
+}
 
 impl Reader {
+    pub(super) const fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+
     /// Everything that a node keeps in memory.
     pub fn load(&self) -> Result<Loaded, ReadError> {
-        Err(ReadError::Closed)
+        self.look(Snapshot::load)
     }
 
     /// The outbox of a conversation from `from` on, by seq: at most `rows_max` rows, and no further row
@@ -114,20 +204,46 @@ impl Reader {
         rows_max: usize,
         bytes_max: usize,
     ) -> Result<Rows<OutboxRow>, ReadError> {
-        let _ = (conversation, from, rows_max, bytes_max);
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let mut rows = Rows::default();
+            if let Some(number) = snapshot.number(conversation)? {
+                snapshot.outbox(number, from, rows_max.min(ROWS_MAX), bytes_max, &mut rows)?;
+            }
+            Ok(rows)
+        })
     }
 
     /// The outbox row of a message.
     pub fn outbox_by_id(&self, id: MessageId) -> Result<Option<OutboxRow>, ReadError> {
-        let _ = id;
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let Some((number, _, seq)) = snapshot.known(id, OWN)? else { return Ok(None) };
+            let mut rows = Rows::default();
+            snapshot.outbox(number, Seq(seq), 1, usize::MAX, &mut rows)?;
+            match rows.damaged.pop() {
+                Some(damaged) if rows.rows.is_empty() => Err(damaged.into()),
+                _ => Ok(rows.rows.pop().filter(|row| row.id == id)),
+            }
+        })
     }
 
     /// The whole outbox in pages: what follows `after`, conversation by conversation.
     pub fn outbox_page(&self, after: Option<(ConversationId, Seq)>, max: usize) -> Result<Rows<OutboxRow>, ReadError> {
-        let _ = (after, max);
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let max = max.min(ROWS_MAX);
+            let mut rows = Rows::default();
+            let mut from = match after {
+                Some((conversation, seq)) => (snapshot.number(conversation)?.unwrap_or(0), seq.next().0),
+                None => (0, 0),
+            };
+            let keys = snapshot.transaction.open_table(tables::OUTBOX)?;
+            while rows.rows.len() < max {
+                let Some(entry) = keys.range(from..)?.next() else { break };
+                let (number, seq) = entry?.0.value();
+                snapshot.outbox(number, Seq(seq), max, usize::MAX, &mut rows)?;
+                from = (number.saturating_add(1), 0);
+            }
+            Ok(rows)
+        })
     }
 
     /// The id that came first under this place of a peer's direction, held ones and holes included.
@@ -137,36 +253,330 @@ impl Reader {
         incarnation: Incarnation,
         seq: Seq,
     ) -> Result<Option<MessageId>, ReadError> {
-        let _ = (conversation, incarnation, seq);
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let Some(number) = snapshot.number(conversation)? else { return Ok(None) };
+            let id = snapshot.transaction.open_table(tables::RECEIVED)?.get((number, incarnation.0, seq.0))?;
+            Ok(id.map(|id| MessageId::from_bytes(*id.value())))
+        })
     }
 
     /// What is held at this place: one row, or several where a cloned profile used it twice.
     pub fn held(&self, conversation: ConversationId, incarnation: Incarnation, seq: Seq) -> Result<Rows<HistoryRow>, ReadError> {
-        let _ = (conversation, incarnation, seq);
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let mut rows = Rows::default();
+            let Some(number) = snapshot.number(conversation)? else { return Ok(rows) };
+            let (conversation, peer) = snapshot.names(number)?;
+            let place = (number, incarnation.0, seq.0);
+            let range = (place.0, place.1, place.2, &[0; 16])..=(place.0, place.1, place.2, &[u8::MAX; 16]);
+            for entry in snapshot.transaction.open_table(tables::HELD)?.range(range)? {
+                let line = decode::<Line<'static>>("held", || format!("{place:?}"), entry?.1.value());
+                rows.take(line.map(|line| line.into_row(conversation, peer)));
+            }
+            Ok(rows)
+        })
     }
 
     /// A message of ours.
     pub fn own_by_id(&self, id: MessageId) -> Result<Option<HistoryRow>, ReadError> {
-        let _ = id;
-        Err(ReadError::Closed)
+        self.look(|snapshot| match snapshot.known(id, OWN)? {
+            Some((number, line, _)) => snapshot.line(number, line),
+            None => Ok(None),
+        })
     }
 
     /// A message of the conversation with `peer`: the peer's own, else ours to it.
     pub fn history_by_id(&self, peer: PeerId, id: MessageId) -> Result<Option<HistoryRow>, ReadError> {
-        let _ = (peer, id);
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let Some(number) = snapshot.number_with(peer)? else { return Ok(None) };
+            let theirs = snapshot.known(id, number)?;
+            let known = match theirs {
+                Some(known) => Some(known),
+                None => snapshot.known(id, OWN)?.filter(|known| known.0 == number),
+            };
+            known.map_or(Ok(None), |(number, line, _)| snapshot.line(number, line))
+        })
     }
 
     /// Lines of the history with their numbers, which grow in order of commit.
     pub fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
-        let _ = query;
-        Err(ReadError::Closed)
+        self.look(|snapshot| snapshot.history(query))
     }
 
     /// How many messages of each peer are unread; peers without any are left out.
     pub fn unread(&self) -> Result<BTreeMap<PeerId, u64>, ReadError> {
-        Err(ReadError::Closed)
+        self.look(|snapshot| {
+            let mut unread = BTreeMap::new();
+            for entry in snapshot.transaction.open_table(tables::UNREAD)?.iter()? {
+                let (number, counts) = entry?;
+                let (count, _) = counts.value();
+                if count > 0 {
+                    *unread.entry(snapshot.names(number.value())?.1).or_default() += count;
+                }
+            }
+            Ok(unread)
+        })
+    }
+
+    /// Panics of redb over damaged pages end here.
+    fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        catch_unwind(AssertUnwindSafe(|| look(&Snapshot { transaction: self.slot.begin_read()? })))
+            .unwrap_or_else(|panic| Err(ReadError::Corrupt(words_of(&*panic))))
+    }
+}
+
+/// One state of the store.
+struct Snapshot {
+    transaction: ReadTransaction,
+}
+
+impl Snapshot {
+    fn load(&self) -> Result<Loaded, ReadError> {
+        let meta = self.transaction.open_table(tables::META)?;
+        let damaged = |key: &str| Damaged { table: "meta", key: key.to_owned(), why: "missing or of the wrong size".to_owned() };
+        let secret = meta.get("secret")?.and_then(|value| value.value().try_into().ok()).ok_or_else(|| damaged("secret"))?;
+        let boot = meta.get("boot")?.and_then(|value| value.value().try_into().ok()).ok_or_else(|| damaged("boot"))?;
+        let name = meta.get("name")?.map(|value| String::from_utf8_lossy(value.value()).into_owned());
+        let mut loaded = Loaded {
+            secret,
+            name: name.unwrap_or_default(),
+            boot: BootId(u64::from_le_bytes(boot)),
+            contacts: Vec::new(),
+            conversations: Vec::new(),
+            outbox_len: 0,
+            outbox_counts: BTreeMap::new(),
+            damaged: Vec::new(),
+        };
+        for entry in self.transaction.open_table(tables::CONTACTS)?.iter()? {
+            let (id, value) = entry?;
+            match decode("contacts", || format!("{:02x?}", id.value()), value.value()) {
+                Ok(contact) => loaded.contacts.push(contact),
+                Err(damaged) => loaded.damaged.push(damaged),
+            }
+        }
+        self.load_conversations(&mut loaded)?;
+        Ok(loaded)
+    }
+
+    fn load_conversations(&self, loaded: &mut Loaded) -> Result<(), ReadError> {
+        let counters = self.transaction.open_table(tables::COUNTERS)?;
+        let outbox = self.transaction.open_table(tables::OUTBOX)?;
+        loaded.outbox_len = outbox.len()?;
+        for entry in self.transaction.open_table(tables::CONVERSATIONS)?.iter()? {
+            let (id, number) = entry?;
+            let (id, number) = (ConversationId::from_bytes(*id.value()), number.value());
+            let row = match counters.get(number)? {
+                Some(value) => self.counters_of(id, number, value.value()).map(Some),
+                None => Ok(None),
+            };
+            match row {
+                Ok(row) => loaded.conversations.extend(row),
+                Err(ReadError::Row(damaged)) => loaded.damaged.push(damaged),
+                Err(error) => return Err(error),
+            }
+            for entry in outbox.range((number, 0)..=(number, u64::MAX))? {
+                let seq = Seq(entry?.0.value().1);
+                loaded.outbox_counts.entry(id).or_insert((seq, 0)).1 += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn counters_of(&self, id: ConversationId, number: u32, value: &[u8]) -> Result<ConversationRow, ReadError> {
+        let (_, peer) = self.names(number)?;
+        let Counters { mine, yours } = decode("counters", || number.to_string(), value)?;
+        Ok(ConversationRow { id, peer, mine, yours })
+    }
+
+    fn number(&self, conversation: ConversationId) -> Result<Option<u32>, ReadError> {
+        let number = self.transaction.open_table(tables::CONVERSATIONS)?.get(conversation.as_bytes())?;
+        Ok(number.map(|number| number.value()))
+    }
+
+    fn number_with(&self, peer: PeerId) -> Result<Option<u32>, ReadError> {
+        let number = self.transaction.open_table(tables::PEERS)?.get(peer.as_bytes())?;
+        Ok(number.map(|number| number.value()))
+    }
+
+    /// Which conversation a number means, and with whom.
+    fn names(&self, number: u32) -> Result<(ConversationId, PeerId), ReadError> {
+        let damaged = |why: String| Damaged { table: "numbers", key: number.to_string(), why };
+        let entry = self.transaction.open_table(tables::NUMBERS)?.get(number)?;
+        let entry = entry.ok_or_else(|| damaged("missing".to_owned()))?;
+        let (conversation, peer) = entry.value();
+        let peer = PeerId::from_bytes(*peer).map_err(|error| damaged(error.to_string()))?;
+        Ok((ConversationId::from_bytes(*conversation), peer))
+    }
+
+    /// Conversation, line and seq of a message.
+    fn known(&self, id: MessageId, whose: u32) -> Result<Option<(u32, u64, u64)>, ReadError> {
+        let known = self.transaction.open_table(tables::IDS)?.get((id.as_bytes(), whose))?;
+        Ok(known.map(|known| known.value()))
+    }
+
+    fn outbox(
+        &self,
+        number: u32,
+        from: Seq,
+        rows_max: usize,
+        bytes_max: usize,
+        rows: &mut Rows<OutboxRow>,
+    ) -> Result<(), ReadError> {
+        let (conversation, peer) = self.names(number)?;
+        let history = self.transaction.open_table(tables::HISTORY)?;
+        let mut bytes = 0;
+        for entry in self.transaction.open_table(tables::OUTBOX)?.range((number, from.0)..=(number, u64::MAX))? {
+            if rows.rows.len() >= rows_max || bytes >= bytes_max {
+                break;
+            }
+            let (key, value) = entry?;
+            let seq = Seq(key.value().1);
+            let key = || format!("{:?}", (number, seq.0));
+            let row = decode::<Waiting<'static>>("outbox", key, value.value()).and_then(|row| {
+                let text = match (row.void, row.text) {
+                    (Some(_), _) => String::new(),
+                    (None, Some(text)) => text.into_owned(),
+                    (None, None) => {
+                        let missing = || Damaged { table: "history", key: row.line.to_string(), why: "missing".to_owned() };
+                        let line = history.get((number, row.line)).ok().flatten().ok_or_else(missing)?;
+                        decode::<Line<'static>>("history", || row.line.to_string(), line.value())?.text.into_owned()
+                    }
+                };
+                let Waiting { id, kind, created, expires, void, .. } = row;
+                Ok(OutboxRow { conversation, peer, seq, id, kind, text, created, expires, void })
+            });
+            bytes += row.as_ref().map_or(0, |row| row.text.len());
+            rows.take(row);
+        }
+        Ok(())
+    }
+
+    fn line(&self, number: u32, line: u64) -> Result<Option<HistoryRow>, ReadError> {
+        let Some(value) = self.transaction.open_table(tables::HISTORY)?.get((number, line))? else { return Ok(None) };
+        let mut of = self.open_line(number)?;
+        Ok(Some(of.row(line, value.value())?))
+    }
+
+    fn open_line(&self, number: u32) -> Result<Lines, ReadError> {
+        let (conversation, peer) = self.names(number)?;
+        let read_up_to = self.transaction.open_table(tables::UNREAD)?.get(number)?.map_or(0, |counts| counts.value().1);
+        Ok(Lines { number, conversation, peer, read_up_to, marks: self.transaction.open_table(tables::MARKS)? })
+    }
+
+    fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
+        let mut rows = Rows::default();
+        let limit = query.limit.min(ROWS_MAX);
+        let search = Search::new(&query.words);
+        let (low, high) = (query.after.map_or(0, |after| after.saturating_add(1)), query.before.unwrap_or(u64::MAX));
+        if low >= high {
+            return Ok(rows);
+        }
+        let numbers = match query.peer {
+            Some(peer) => self.number_with(peer)?.into_iter().collect(),
+            None => self.all_numbers()?,
+        };
+        let forward = query.after.is_some();
+        let history = self.transaction.open_table(tables::HISTORY)?;
+        let mut merge = Merge { forward, heads: BTreeMap::new() };
+        for number in numbers {
+            merge.advance(number, history.range((number, low)..(number, high))?)?;
+        }
+        let mut conversations = BTreeMap::new();
+        while rows.rows.len() < limit
+            && let Some((line, number, value)) = merge.next()?
+        {
+            let of = match conversations.entry(number) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.open_line(number)?),
+            };
+            match of.row(line, value.value()) {
+                Ok(row) if query.since.is_none_or(|since| row.received_at >= since) && search.matches(&row.text) => {
+                    rows.rows.push((line, row));
+                }
+                Ok(_) => {}
+                Err(ReadError::Row(damaged)) => rows.take(Err(damaged)),
+                Err(error) => return Err(error),
+            }
+        }
+        if !forward {
+            rows.rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    fn all_numbers(&self) -> Result<Vec<u32>, ReadError> {
+        let numbers = self.transaction.open_table(tables::NUMBERS)?;
+        numbers.iter()?.map(|entry| Ok(entry?.0.value())).collect()
+    }
+}
+
+/// The lines of one conversation.
+struct Lines {
+    number: u32,
+    conversation: ConversationId,
+    peer: PeerId,
+    read_up_to: u64,
+    marks: redb::ReadOnlyTable<(u32, u64), &'static [u8]>,
+}
+
+impl Lines {
+    fn row(&mut self, line: u64, value: &[u8]) -> Result<HistoryRow, ReadError> {
+        let decoded = decode::<Line<'static>>("history", || line.to_string(), value)?;
+        let mut row = decoded.into_row(self.conversation, self.peer);
+        match row.direction {
+            Direction::In if line <= self.read_up_to => row.state = State::Read,
+            Direction::In => {}
+            Direction::Out => {
+                if let Some(mark) = self.marks.get((self.number, line))? {
+                    let mark: Mark<'static> = decode("marks", || line.to_string(), mark.value())?;
+                    row.state = mark.state;
+                    row.reason = mark.reason.into_owned();
+                }
+            }
+        }
+        Ok(row)
+    }
+}
+
+type Value = redb::AccessGuard<'static, &'static [u8]>;
+type Range = redb::Range<'static, (u32, u64), &'static [u8]>;
+
+/// Brings the lines of several conversations into the one order of their numbers.
+struct Merge {
+    forward: bool,
+    /// Next line of each conversation: its value, its conversation, and what follows.
+    heads: BTreeMap<u64, (Value, u32, Range)>,
+}
+
+impl Merge {
+    fn advance(&mut self, number: u32, mut range: Range) -> Result<(), ReadError> {
+        let next = if self.forward { range.next() } else { range.next_back() };
+        if let Some(entry) = next {
+            let (key, value) = entry?;
+            self.heads.insert(key.value().1, (value, number, range));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<(u64, u32, Value)>, ReadError> {
+        let head = if self.forward { self.heads.pop_first() } else { self.heads.pop_last() };
+        let Some((line, (value, number, range))) = head else { return Ok(None) };
+        self.advance(number, range)?;
+        Ok(Some((line, number, value)))
+    }
+}
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), damaged: Vec::new() }
+    }
+}
+
+impl<T> Rows<T> {
+    fn take(&mut self, row: Result<T, Damaged>) {
+        match row {
+            Ok(row) => self.rows.push(row),
+            Err(damaged) if self.damaged.len() < ROWS_MAX => self.damaged.push(damaged),
+            Err(_) => {}
+        }
     }
 }

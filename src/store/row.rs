@@ -55,7 +55,8 @@ pub struct Contact {
     pub boot: BootId,
     /// See `boot`.
     pub announce_seq: u64,
-    /// Where it was reached, newest first.
+    /// Where it was reached, newest first. The interface of a link-local address is not stored: its
+    /// index means nothing after a restart.
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -208,11 +209,13 @@ pub enum Op {
     Contact(Contact),
     /// Inserts or replaces a conversation's counters.
     Conversation(ConversationRow),
-    /// A new message of ours: an outbox row, and its history row in state `Queued`.
+    /// A new message of ours: an outbox row, and its history row in state `Queued`. Nothing where a
+    /// message of ours with this id was ever queued, whatever became of it.
     Queue(OutboxRow, HistoryRow),
     /// Replaces an outbox row (a hole, or another seq after a new incarnation).
     Outbox(OutboxRow),
-    /// Removes the outbox row at this place, if it is there, and sets the state of its history row.
+    /// Removes the outbox row at this place, and where there was one, sets the state of its history
+    /// row as `State` does.
     Settle {
         /// Which conversation.
         conversation: ConversationId,
@@ -225,20 +228,22 @@ pub enum Op {
     },
     /// Removes the outbox row without a word about the message: it lives on under another seq.
     Unqueue(ConversationId, Seq),
-    /// Sets the state of the history row of one of our messages, if it is there; never backwards from
-    /// `Read` to `Delivered`.
+    /// Sets the state of the history row of one of our messages, if it is there; never backwards
+    /// (`Queued`, `Sent`, then an end: `Delivered`, `Cancelled` or `Failed`, then `Read`).
     State(MessageId, State),
-    /// A received message that is next in order: appended to the history, unless a message of the same
-    /// peer with this id stands there already (then the batch's [`Committed::is_duplicate`] says so).
-    /// Remembers the id under (conversation, incarnation, seq).
+    /// A received message that is next in order: appended to the history and unread, unless a message
+    /// of the same peer with this id stands there already (then [`Committed::is_duplicate`] says so).
+    /// Remembers the id under (conversation, incarnation, seq), unless another came there first.
     Receive(HistoryRow),
-    /// A received message before which others are missing: kept aside, durable, invisible. Remembers
-    /// the id under (conversation, incarnation, seq). Also a void: text empty, kind [`HELD_VOID`].
+    /// A received message before which others are missing: kept aside, durable, invisible; beside
+    /// what another id holds at the same place (a cloned profile). Remembers the id as `Receive`
+    /// does. Also a void: text empty, kind [`HELD_VOID`].
     Hold(HistoryRow),
     /// Moves what was held at this place to the end of the history (a void: just removes it); with the
-    /// same rule for duplicates as `Receive`.
+    /// same rule for duplicates as `Receive`. [`Committed::released`] has the rows.
     Release(ConversationId, Incarnation, Seq),
-    /// Marks every message of this peer as read up to and including this id's row.
+    /// Marks every message of this peer as read up to and including this id's row, which may be ours
+    /// to it. Never backwards; nothing where the id is unknown.
     MarkRead(PeerId, MessageId),
 }
 

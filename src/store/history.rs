@@ -1,0 +1,290 @@
+//! What was said, in order of commit: how lines come, what becomes of them, and which one a search
+//! means. How pages of them are read lives in `reader`.
+
+use std::borrow::Cow;
+
+use redb::{ReadableTable, StorageError};
+use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+use super::{
+    apply::Writing,
+    outbox::is_zero,
+    row::{Direction, HELD_VOID, HistoryRow, State},
+    tables::{OWN, encode},
+};
+use crate::{
+    clock::Unix,
+    id::{ConversationId, Incarnation, MessageId, PeerId, Seq},
+};
+
+/// The value of `tables::HISTORY` and `tables::HELD`; conversation and peer stand in
+/// `tables::NUMBERS`. One letter a field, since there are many of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Line<'a> {
+    #[serde(rename = "i")]
+    pub(super) id: MessageId,
+    #[serde(rename = "d")]
+    pub(super) direction: Direction,
+    #[serde(rename = "n")]
+    pub(super) incarnation: Incarnation,
+    #[serde(rename = "s")]
+    pub(super) seq: Seq,
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    pub(super) kind: u64,
+    #[serde(rename = "t")]
+    pub(super) text: Cow<'a, str>,
+    #[serde(rename = "m", default, skip_serializing_if = "no_bytes")]
+    pub(super) more: Cow<'a, Bytes>,
+    #[serde(rename = "w")]
+    pub(super) sent_at: Unix,
+    #[serde(rename = "r")]
+    pub(super) received_at: Unix,
+    #[serde(rename = "l", default, skip_serializing_if = "is_false")]
+    pub(super) late: bool,
+    /// As it was written; what became of it since stands in `tables::MARKS` and `tables::UNREAD`.
+    #[serde(rename = "a")]
+    pub(super) state: State,
+    #[serde(rename = "x", default, skip_serializing_if = "str::is_empty")]
+    pub(super) reason: Cow<'a, str>,
+}
+
+fn no_bytes(bytes: &Cow<'_, Bytes>) -> bool {
+    bytes.is_empty()
+}
+
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(row: &'a HistoryRow) -> Self {
+        Self {
+            id: row.id,
+            direction: row.direction,
+            incarnation: row.incarnation,
+            seq: row.seq,
+            kind: row.kind,
+            text: Cow::Borrowed(&row.text),
+            more: Cow::Borrowed(Bytes::new(&row.more)),
+            sent_at: row.sent_at,
+            received_at: row.received_at,
+            late: row.late,
+            state: row.state,
+            reason: Cow::Borrowed(&row.reason),
+        }
+    }
+
+    /// The row, of a conversation with `peer`.
+    pub(super) fn into_row(self, conversation: ConversationId, peer: PeerId) -> HistoryRow {
+        HistoryRow {
+            id: self.id,
+            conversation,
+            peer,
+            direction: self.direction,
+            incarnation: self.incarnation,
+            seq: self.seq,
+            kind: self.kind,
+            text: self.text.into_owned(),
+            more: self.more.into_owned().into_vec(),
+            sent_at: self.sent_at,
+            received_at: self.received_at,
+            late: self.late,
+            state: self.state,
+            reason: self.reason.into_owned(),
+        }
+    }
+}
+
+/// The value of `tables::MARKS`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Mark<'a> {
+    #[serde(rename = "a")]
+    pub(super) state: State,
+    #[serde(rename = "x", default, skip_serializing_if = "str::is_empty")]
+    pub(super) reason: Cow<'a, str>,
+}
+
+/// How far a message has come: a state of a lower rank does not replace one of a higher.
+const fn rank(state: State) -> u8 {
+    match state {
+        State::Queued => 0,
+        State::Sent => 1,
+        State::Delivered | State::Cancelled | State::Failed => 2,
+        State::Read => 3,
+    }
+}
+
+impl Writing<'_> {
+    pub(super) fn set_state(&mut self, id: &MessageId, state: State) -> Result<(), StorageError> {
+        let known = self.ids.get((id.as_bytes(), OWN))?.map(|known| known.value());
+        match known {
+            Some((number, line, _)) => self.mark(number, line, state, ""),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what became of a message of ours.
+    pub(super) fn mark(&mut self, number: u32, line: u64, state: State, reason: &str) -> Result<(), StorageError> {
+        let mark = encode(&Mark { state, reason: Cow::Borrowed(reason) });
+        let old = self.marks.insert((number, line), mark.as_slice())?.map(|old| old.value().to_vec());
+        let Some(old) = old else { return Ok(()) };
+        if rmp_serde::from_slice::<Mark<'static>>(&old).is_ok_and(|old| rank(old.state) > rank(state)) {
+            self.marks.insert((number, line), old.as_slice())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive(&mut self, row: &HistoryRow) -> Result<(), StorageError> {
+        let number = self.number(row.conversation, &row.peer)?;
+        self.remember(number, row)?;
+        self.append(number, row)?;
+        Ok(())
+    }
+
+    pub(super) fn hold(&mut self, row: &HistoryRow) -> Result<(), StorageError> {
+        let number = self.number(row.conversation, &row.peer)?;
+        self.remember(number, row)?;
+        let key = (number, row.incarnation.0, row.seq.0, row.id.as_bytes());
+        self.held.insert(key, encode(&Line::new(row)).as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn release(
+        &mut self,
+        conversation: ConversationId,
+        incarnation: Incarnation,
+        seq: Seq,
+    ) -> Result<(), StorageError> {
+        let landed = self.landed;
+        if let Some(rows) = landed.released.get(&(conversation, incarnation, seq)) {
+            self.released.extend(rows.iter().cloned());
+        }
+        let Some(&number) = self.directory.numbers.get(&conversation) else { return Ok(()) };
+        let range = (number, incarnation.0, seq.0, &[0; 16])..=(number, incarnation.0, seq.0, &[u8::MAX; 16]);
+        let mut found = Vec::new();
+        for entry in self.held.range(range)? {
+            let (key, value) = entry?;
+            found.push((*key.value().3, rmp_serde::from_slice::<Line<'static>>(value.value()).ok()));
+        }
+        for (id, line) in found {
+            self.held.remove((number, incarnation.0, seq.0, &id))?;
+            // A damaged one is lost; what follows it must not wait for ever.
+            let Some(line) = line.filter(|line| line.kind != HELD_VOID) else { continue };
+            let Some(peer) = self.peer_of(number)? else { continue };
+            let row = line.into_row(conversation, peer);
+            if self.append(number, &row)? {
+                self.attempt.released.entry((conversation, incarnation, seq)).or_default().push(row.clone());
+                self.released.push(row);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn mark_read(&mut self, peer: &PeerId, id: &MessageId) -> Result<(), StorageError> {
+        let Some(number) = self.peers.get(peer.as_bytes())?.map(|number| number.value()) else { return Ok(()) };
+        let theirs = self.ids.get((id.as_bytes(), number))?.map(|known| known.value().1);
+        let line = match theirs {
+            Some(line) => Some(line),
+            None => self
+                .ids
+                .get((id.as_bytes(), OWN))?
+                .map(|known| known.value())
+                .filter(|known| known.0 == number)
+                .map(|known| known.1),
+        };
+        let (unread, read_up_to) = *self.unread_of(number)?;
+        let Some(line) = line.filter(|line| *line > read_up_to) else { return Ok(()) };
+        let mut left = 0;
+        if unread > 0 {
+            for entry in self.history.range((number, line.saturating_add(1))..=(number, u64::MAX))? {
+                let (_, value) = entry?;
+                let line = rmp_serde::from_slice::<Line<'static>>(value.value());
+                left += u64::from(line.is_ok_and(|line| line.direction == Direction::In));
+            }
+        }
+        *self.unread_of(number)? = (left, line);
+        Ok(())
+    }
+
+    /// Remembers which message came first at this place.
+    fn remember(&mut self, number: u32, row: &HistoryRow) -> Result<(), StorageError> {
+        let place = (number, row.incarnation.0, row.seq.0);
+        let first = self.received.insert(place, row.id.as_bytes())?.map(|first| *first.value());
+        if let Some(first) = first.filter(|first| first != row.id.as_bytes()) {
+            self.received.insert(place, &first)?;
+        }
+        Ok(())
+    }
+
+    /// Appends a received message, or notes that it is a duplicate; true where it was appended.
+    fn append(&mut self, number: u32, row: &HistoryRow) -> Result<bool, StorageError> {
+        let line = self.directory.next_line;
+        let key = (row.id.as_bytes(), number);
+        let known = self.ids.insert(key, (number, line, row.seq.0))?.map(|old| old.value());
+        if let Some(known) = known {
+            self.ids.insert(key, known)?;
+            if !self.landed.new.contains(&row.place()) {
+                self.duplicates.push(row.place());
+            }
+            return Ok(false);
+        }
+        self.directory.next_line += 1;
+        self.attempt.probe.get_or_insert((row.id, number));
+        self.attempt.new.insert(row.place());
+        self.history.insert((number, line), encode(&Line::new(row)).as_slice())?;
+        self.unread_of(number)?.0 += 1;
+        Ok(true)
+    }
+
+    fn peer_of(&self, number: u32) -> Result<Option<PeerId>, StorageError> {
+        let entry = self.numbers.get(number)?;
+        Ok(entry.and_then(|entry| PeerId::from_bytes(*entry.value().1).ok()))
+    }
+}
+
+/// What a search looks for.
+#[derive(Debug)]
+pub(super) struct Search(Vec<Pattern>);
+
+#[derive(Debug)]
+struct Pattern {
+    words: Vec<String>,
+    /// The last word may go on.
+    open: bool,
+}
+
+impl Search {
+    /// Each of `words` must be there: a word, the beginning of one and `*`, or a phrase.
+    pub(super) fn new(words: &[String]) -> Self {
+        let patterns = words.iter().map(|word| Pattern { words: split(word), open: word.ends_with('*') });
+        Self(patterns.filter(|pattern| !pattern.words.is_empty()).collect())
+    }
+
+    /// True where `text` has all of it.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        let there = split(text);
+        self.0.iter().all(|pattern| pattern.is_in(&there))
+    }
+}
+
+impl Pattern {
+    fn is_in(&self, there: &[String]) -> bool {
+        let Some((last, before)) = self.words.split_last() else { return true };
+        there.windows(self.words.len()).any(|window| {
+            window.split_last().is_some_and(|(end, start)| {
+                start == before && if self.open { end.starts_with(last.as_str()) } else { end == last }
+            })
+        })
+    }
+}
+
+/// The words of a text, without case and accents.
+fn split(text: &str) -> Vec<String> {
+    let folded: String = text.nfkd().filter(|char| !is_combining_mark(*char)).flat_map(char::to_lowercase).collect();
+    folded.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}

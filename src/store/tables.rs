@@ -1,0 +1,136 @@
+//! How the store lies on disk: the tables, their keys, how values are encoded, the schema's number and
+//! the way from an older one. What the rows mean does not live here (`outbox`, `history`, `contacts`).
+//!
+//! Values that may grow fields are MessagePack maps (protocol §0); a reader skips fields that it does
+//! not know. Keys are small: a conversation has a local number, given at its first row.
+
+use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{StoreError, reader::Damaged};
+
+/// What this version writes.
+pub(super) const SCHEMA: u32 = 1;
+
+/// Single values: `application`, `schema`, `secret`, `name`, `boot`.
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// PeerId to `row::Contact`.
+pub(super) const CONTACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("contacts");
+/// ConversationId to the conversation's number, from 1.
+pub(super) const CONVERSATIONS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("conversations");
+/// The same backwards: number to ConversationId and PeerId.
+pub(super) const NUMBERS: TableDefinition<'_, u32, (&[u8; 32], &[u8; 32])> = TableDefinition::new("numbers");
+/// PeerId to the number of the conversation of two.
+pub(super) const PEERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("peers");
+/// Number of a conversation to its counters.
+pub(super) const COUNTERS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("counters");
+/// Number and seq to what waits for its receipt. The text stands once, in the history.
+pub(super) const OUTBOX: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("outbox");
+/// Number and line to a message. Lines count through all conversations in order of commit, from 1.
+pub(super) const HISTORY: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("history");
+/// Number and line of a message of ours to what became of it, where that is more than `Queued`: so
+/// that a receipt writes some bytes and not the text again.
+pub(super) const MARKS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("marks");
+/// MessageId and number ([`OWN`] for ours) to number, line and seq.
+pub(super) const IDS: TableDefinition<'_, (&[u8; 16], u32), (u32, u64, u64)> = TableDefinition::new("ids");
+/// Number, incarnation and seq of a peer's direction to the MessageId that came first.
+pub(super) const RECEIVED: TableDefinition<'_, (u32, u64, u64), &[u8; 16]> = TableDefinition::new("received");
+/// Number, incarnation, seq and MessageId to what waits for what is missing before it.
+pub(super) const HELD: TableDefinition<'_, (u32, u64, u64, &[u8; 16]), &[u8]> = TableDefinition::new("held");
+/// Number to how many lines of the peer are unread, and the line up to which all are read.
+pub(super) const UNREAD: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("unread");
+
+/// In place of a number in [`IDS`]: the message is ours.
+pub(super) const OWN: u32 = u32::MAX;
+
+/// Written under `application` in [`META`]: whose file this is.
+const APPLICATION: &[u8] = b"p2pchat-udp profile";
+
+/// One step of the way to a newer schema, within the one transaction of the way.
+pub(super) type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
+
+/// The steps: the first leads from schema 1 to 2, and so on.
+pub(super) const STEPS: &[Step] = &[];
+
+/// Encodes a value as a MessagePack map.
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).expect("the rows hold nothing that MessagePack cannot, and a Vec takes all")
+}
+
+/// Decodes a value; the error names the row.
+pub(super) fn decode<T: DeserializeOwned>(table: &'static str, key: impl FnOnce() -> String, value: &[u8]) -> Result<T, Damaged> {
+    rmp_serde::from_slice(value).map_err(|error| Damaged { table, key: key(), why: error.to_string() })
+}
+
+/// Makes all tables, and marks the file as ours, within `transaction`.
+pub(super) fn lay_out(transaction: &WriteTransaction, schema: u32) -> Result<(), redb::Error> {
+    transaction.open_table(CONTACTS)?;
+    transaction.open_table(CONVERSATIONS)?;
+    transaction.open_table(NUMBERS)?;
+    transaction.open_table(PEERS)?;
+    transaction.open_table(COUNTERS)?;
+    transaction.open_table(OUTBOX)?;
+    transaction.open_table(HISTORY)?;
+    transaction.open_table(MARKS)?;
+    transaction.open_table(IDS)?;
+    transaction.open_table(RECEIVED)?;
+    transaction.open_table(HELD)?;
+    transaction.open_table(UNREAD)?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("application", APPLICATION)?;
+    meta.insert("schema", schema.to_le_bytes().as_slice())?;
+    Ok(())
+}
+
+/// The file's schema. Errors with [`StoreError::NotOurs`] where it is no profile.
+pub(super) fn schema_of(database: &impl ReadableDatabase) -> Result<u32, StoreError> {
+    let transaction = database.begin_read().map_err(StoreError::from_redb)?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::Storage(error)) => return Err(StoreError::from_redb(error)),
+        Err(_) => return Err(StoreError::NotOurs),
+    };
+    if meta.get("application").map_err(StoreError::from_redb)?.is_none_or(|value| value.value() != APPLICATION) {
+        return Err(StoreError::NotOurs);
+    }
+    let schema = meta.get("schema").map_err(StoreError::from_redb)?;
+    schema
+        .and_then(|value| Some(u32::from_le_bytes(value.value().try_into().ok()?)))
+        .ok_or_else(|| StoreError::Corrupt("its schema cannot be read".to_owned()))
+}
+
+/// Takes a file of schema `found` through `steps` to the newest one in one transaction, after `copy`
+/// has put the old one aside. After an error the file is as it was.
+pub(super) fn migrate(
+    database: &Database,
+    found: u32,
+    steps: &[Step],
+    copy: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let known = newest(steps);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    let done = found.checked_sub(1).ok_or_else(|| StoreError::Corrupt("schema 0 never was".to_owned()))?;
+    copy()?;
+    let mut transaction = database.begin_write().map_err(StoreError::from_redb)?;
+    transaction.set_quick_repair(true);
+    for step in steps.iter().skip(done as usize) {
+        step(&transaction).map_err(StoreError::from_redb)?;
+    }
+    {
+        let mut meta = transaction.open_table(META).map_err(StoreError::from_redb)?;
+        meta.insert("schema", known.to_le_bytes().as_slice()).map_err(StoreError::from_redb)?;
+    }
+    transaction.commit().map_err(StoreError::from_redb)
+}
+
+/// The schema that `steps` lead to.
+pub(super) const fn newest(steps: &[Step]) -> u32 {
+    steps.len() as u32 + 1
+}
+
+const _: () = assert!(newest(STEPS) == SCHEMA);
