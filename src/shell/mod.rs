@@ -1,4 +1,5 @@
 //! The readline shell.
 
+pub mod chat;
 pub mod parse;
 pub mod render;

@@ -1,0 +1,663 @@
+//! The shell as a state machine: typed lines, events and answers in; lines to print and calls to make
+//! out. No terminal, no clock and no socket: `mod` has those.
+
+mod own;
+mod people;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use self::{own::Owns, people::People};
+use super::{
+    parse::{Input, parse_line},
+    render::{Glyphs, Look, how_to, prompt},
+};
+use crate::{
+    clock::{Instant, Now, Unix},
+    control::{
+        call::{Call, History, Nick, Outbox, Peers, Send, WaitFor, Watch, Whois},
+        client::CallError,
+        proto::{ErrorLine, HistoryLine, Kind, Line, MessageLine, OutboxLine, PeerLine, Presence, ReadyLine, State},
+    },
+    id::{MessageId, PeerId},
+    text::{Name, Shown, check_text},
+    wire::message::{CONTENT_ACTION, CONTENT_TEXT},
+};
+
+/// Nobody seen for this long after the start: it is said.
+const NOBODY: Duration = Duration::from_secs(2);
+/// Once somebody is seen, the others of the first moment are waited for.
+const FIRST: Duration = Duration::from_millis(300);
+/// Still nobody: what may be wrong is said, once.
+const ALONE: Duration = Duration::from_secs(5);
+/// The bell rings at most once in this time.
+const BELL_PAUSE: Duration = Duration::from_secs(3);
+/// Who has typed nothing for this long may look elsewhere: the bell rings for the target too.
+const IDLE: Duration = Duration::from_secs(30);
+/// `/history` without a number.
+const HISTORY_ROWS: usize = 20;
+/// `/history N` at most.
+const HISTORY_ROWS_MAX: u32 = 1_000;
+
+/// Pairs a call with its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag(pub u64);
+
+/// How the shell runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A line editor: what was typed gives way to how it is shown.
+    Edited,
+    /// Nothing on the screen is rewritten.
+    Plain,
+    /// The lines are a script's.
+    Script,
+}
+
+/// What the driver must do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Print this, without touching what is being typed. May have several rows; no newline at its end.
+    Print(String),
+    /// Something a person or a script asked for was not done.
+    Failed(ErrorLine),
+    /// Ask the owner; the answer goes to `handle_answer`.
+    Call(Tag, Call),
+    /// The prompt from now on.
+    Prompt(String),
+    /// Ring the bell.
+    Bell,
+    /// Clear the screen.
+    Clear,
+    /// The end, with this exit code.
+    End(u8),
+}
+
+/// What becomes of a line that was typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Typed {
+    /// Its text comes back as a message's line: what was typed can go.
+    pub gives_way: bool,
+    /// The prompt may change: wait for `is_settled` before it is shown.
+    pub holds: bool,
+}
+
+/// What a call was for, and the rows of its answer so far.
+#[derive(Debug)]
+enum Asked {
+    /// Nobody waits for it.
+    Nothing,
+    FirstPeers,
+    FirstOutbox(Vec<OutboxLine>),
+    Send(MessageId),
+    To(Option<PeerLine>),
+    Whois,
+    Peers(Vec<PeerLine>),
+    History(Vec<HistoryLine>),
+    Outbox(Vec<OutboxLine>),
+    Cancel,
+    Nick(Name),
+    Quit(Vec<OutboxLine>),
+}
+
+/// Who bare text goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    id: PeerId,
+}
+
+/// The shell.
+#[derive(Debug)]
+pub struct Chat {
+    look: Look,
+    mode: Mode,
+    /// Another process owns the profile.
+    second: bool,
+    me: PeerId,
+    name: String,
+    people: People,
+    target: Option<Target>,
+    last_from: Option<PeerId>,
+    owns: Owns,
+    asked: BTreeMap<Tag, Asked>,
+    next_tag: u64,
+    rng: ChaCha20Rng,
+    actions: VecDeque<Action>,
+    /// When the first list is said; `None`: it was.
+    first: Option<Instant>,
+    alone: Option<Instant>,
+    bell_at: Option<Instant>,
+    typed_at: Instant,
+    unix: Unix,
+    ended: bool,
+}
+
+impl Chat {
+    /// A shell for whoever said `ready`. `second`: another process owns the profile. `rng_seed` makes ids.
+    pub fn new(look: Look, mode: Mode, ready: &ReadyLine, second: bool, rng_seed: [u8; 32], now: Now) -> Self {
+        let mut chat = Self {
+            look,
+            mode,
+            second,
+            me: ready.id,
+            name: ready.name.clone(),
+            people: People::new(ready.id),
+            target: None,
+            last_from: None,
+            owns: Owns::default(),
+            asked: BTreeMap::new(),
+            next_tag: 1,
+            rng: ChaCha20Rng::from_seed(rng_seed),
+            actions: VecDeque::new(),
+            first: (mode != Mode::Script).then_some(now.instant + NOBODY),
+            alone: (mode != Mode::Script).then_some(now.instant + ALONE),
+            bell_at: None,
+            typed_at: now.instant,
+            unix: now.unix,
+            ended: false,
+        };
+        if mode != Mode::Script {
+            chat.greet(ready);
+        }
+        chat.call(Call::Peers(Peers::default()), Asked::FirstPeers);
+        chat.call(Call::Outbox(Outbox::default()), Asked::FirstOutbox(Vec::new()));
+        chat.actions.push_back(Action::Prompt(prompt(None)));
+        chat
+    }
+
+    /// How things look, for whoever prints errors.
+    pub fn look(&self) -> &Look {
+        &self.look
+    }
+
+    /// The terminal has another width now.
+    pub fn set_columns(&mut self, columns: Option<usize>) {
+        self.look.columns = columns;
+    }
+
+    /// Nothing that was asked for is under way: what the last line wanted is done, or failed.
+    pub fn is_settled(&self) -> bool {
+        let background = |asked: &Asked| matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
+        self.owns.is_settled() && self.asked.values().all(background)
+    }
+
+    /// The target is as it will be.
+    pub fn is_prompt_settled(&self) -> bool {
+        !self.asked.values().any(|asked| matches!(asked, Asked::To(_)))
+    }
+
+    /// How many messages of this shell are not delivered yet.
+    pub fn undelivered(&self) -> usize {
+        self.owns.undelivered()
+    }
+
+    /// Everybody's name as it is written, with the full id: for completion.
+    pub fn names(&self) -> Vec<(String, PeerId)> {
+        self.people.names()
+    }
+
+    /// Ids of messages that wait: for completion.
+    pub fn waiting(&self) -> Vec<String> {
+        self.owns.waiting()
+    }
+
+    /// Somebody touched the keyboard.
+    pub fn handle_key(&mut self, now: Now) {
+        self.typed_at = now.instant;
+    }
+
+    /// A line was typed, or read from a script.
+    pub fn handle_line(&mut self, now: Now, line: &str) -> Typed {
+        self.unix = now.unix;
+        self.typed_at = now.instant;
+        let mut typed = Typed { gives_way: false, holds: false };
+        match parse_line(line) {
+            Input::Nothing => {}
+            Input::Text(text) => typed.gives_way = self.to_target(now, text, CONTENT_TEXT),
+            Input::Me(text) => typed.gives_way = self.to_target(now, text, CONTENT_ACTION),
+            Input::Msg { peer, text } => typed.gives_way = self.send(now, peer, text, CONTENT_TEXT),
+            Input::Reply(text) => match self.last_from {
+                Some(id) => typed.gives_way = self.send(now, id.to_string(), text, CONTENT_TEXT),
+                None => self.wrong("nobody has written yet", None),
+            },
+            Input::To(peer) => {
+                typed.holds = true;
+                self.call(Call::Whois(Whois { peer, timeout: None }), Asked::To(None));
+            }
+            Input::Close => self.set_target(None),
+            Input::Peers => self.call(Call::Peers(Peers::default()), Asked::Peers(Vec::new())),
+            Input::Whois(peer) => self.call(Call::Whois(Whois { peer, timeout: None }), Asked::Whois),
+            Input::History(rows) => self.ask_history(rows),
+            Input::Outbox => self.call(Call::Outbox(Outbox::default()), Asked::Outbox(Vec::new())),
+            Input::Cancel(id) => {
+                self.call(Call::Outbox(Outbox { cancel: Some(id), ..Outbox::default() }), Asked::Cancel);
+            }
+            Input::Nick(name) => match Name::parse(&name) {
+                Ok(name) => self.call(Call::Nick(Nick { name: name.as_str().to_owned() }), Asked::Nick(name)),
+                Err(error) => self.wrong(&error.to_string(), None),
+            },
+            Input::Clear => self.actions.push_back(Action::Clear),
+            Input::Help(None) => self.print(self.look.help()),
+            Input::Help(Some(entry)) => self.print(self.look.help_of(entry)),
+            Input::Quit => {
+                typed.holds = true;
+                self.quit();
+            }
+            Input::Wrong(text) => self.wrong(&text, None),
+        }
+        typed
+    }
+
+    /// The person wants to leave: says what waits first.
+    pub fn quit(&mut self) {
+        self.call(Call::Outbox(Outbox::default()), Asked::Quit(Vec::new()));
+    }
+
+    /// Something happened.
+    pub fn handle_event(&mut self, now: Now, line: Line) {
+        self.unix = now.unix;
+        match line {
+            Line::Message(message) => self.on_message(now, &message),
+            Line::Status(status) => {
+                self.owns.on_status(now.instant, &status);
+                self.print_owns(now);
+            }
+            Line::Peer(peer) => self.on_peer(now, peer),
+            Line::Notice(notice) => self.print(self.look.note(&notice.text)),
+            _ => {}
+        }
+    }
+
+    /// The answer to a call goes on (`Some`), or is done (`None`).
+    pub fn handle_answer(&mut self, now: Now, tag: Tag, answer: Option<Result<Line, CallError>>) {
+        self.unix = now.unix;
+        match answer {
+            Some(Ok(line)) => self.on_row(now, tag, line),
+            None => {
+                if let Some(asked) = self.asked.remove(&tag) {
+                    self.on_done(now, asked);
+                }
+            }
+            Some(Err(error)) => {
+                if let Some(asked) = self.asked.remove(&tag) {
+                    self.on_refused(now, asked, error);
+                }
+            }
+        }
+    }
+
+    /// It is `poll_timeout`, or later.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.unix = now.unix;
+        self.print_owns(now);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.instant);
+        if is_due(self.first) {
+            self.say_who_is_here();
+        }
+        if is_due(self.alone) {
+            self.alone = None;
+            if !self.people.is_anybody_here() {
+                self.say_alone();
+            }
+        }
+        for text in self.people.poll_changes(now.instant) {
+            self.print(self.look.note(&text));
+        }
+    }
+
+    /// When `handle_timeout` has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.first, self.alone, self.owns.poll_timeout(), self.people.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// What is to be done next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn print(&mut self, text: String) {
+        self.actions.push_back(Action::Print(text));
+    }
+
+    fn wrong(&mut self, text: &str, hint: Option<&str>) {
+        let error = ErrorLine::new("usage", 2, text);
+        let error = if let Some(hint) = hint { error.hint(hint) } else { error };
+        self.actions.push_back(Action::Failed(error));
+    }
+
+    fn call(&mut self, call: Call, asked: Asked) {
+        let tag = Tag(self.next_tag);
+        self.next_tag += 1;
+        self.asked.insert(tag, asked);
+        self.actions.push_back(Action::Call(tag, call));
+    }
+
+    fn to_target(&mut self, now: Now, text: String, kind: u64) -> bool {
+        let Some(target) = &self.target else {
+            self.wrong("nobody to send this to: choose somebody with /to NAME first", None);
+            return false;
+        };
+        let to = target.id.to_string();
+        self.send(now, to, text, kind)
+    }
+
+    /// True where the text is on its way.
+    fn send(&mut self, now: Now, peer: String, text: String, kind: u64) -> bool {
+        if let Err(why) = check_text(&text) {
+            self.wrong(why, None);
+            return false;
+        }
+        let mut random = [0; 10];
+        self.rng.fill_bytes(&mut random);
+        let id = MessageId::new(now.unix.0, &random);
+        self.owns.insert(now, id, peer, text, Kind(kind));
+        self.send_next();
+        true
+    }
+
+    /// One at a time, so that they are queued in the order they were typed.
+    fn send_next(&mut self) {
+        let Some(own) = self.owns.next_unsent() else { return };
+        let mut send = Send::new(own.written.clone(), own.text.clone());
+        send.kind = own.kind;
+        send.id = vec![own.id];
+        send.wait = WaitFor::Queued;
+        let id = own.id;
+        self.call(Call::Send(send), Asked::Send(id));
+    }
+
+    fn ask_history(&mut self, rows: Option<u32>) {
+        let peer = self.target.as_ref().map(|target| target.id.to_string());
+        let limit = rows.map_or(HISTORY_ROWS, |rows| rows.min(HISTORY_ROWS_MAX) as usize);
+        self.call(Call::History(History { peer, limit: Some(limit), since: None }), Asked::History(Vec::new()));
+    }
+
+    fn on_message(&mut self, now: Now, message: &MessageLine) {
+        // What we wrote stands before its answer.
+        self.print_owns_to(now, message.from);
+        let label = self.people.meet(message.from, &message.name);
+        if let Some(text) = self.people.first_word(&message.from) {
+            self.print(self.look.note(&text));
+        }
+        self.print(self.look.message(message, &label, now.unix));
+        self.last_from = Some(message.from);
+        let is_target = self.target.as_ref().is_some_and(|target| target.id == message.from);
+        let looks_away = now.instant.since(self.typed_at) >= IDLE;
+        let rested = self.bell_at.is_none_or(|at| now.instant.since(at) >= BELL_PAUSE);
+        if self.mode != Mode::Script && rested && (!is_target || looks_away) {
+            self.bell_at = Some(now.instant);
+            self.actions.push_back(Action::Bell);
+        }
+    }
+
+    fn on_peer(&mut self, now: Now, peer: PeerLine) {
+        let id = peer.id;
+        if id == self.me {
+            return;
+        }
+        let told = self.first.is_none() && self.mode != Mode::Script;
+        let before = self.people.label(&id);
+        let here = matches!(peer.presence, Presence::Online | Presence::Away);
+        if let Some(text) = self.people.on_peer(now.instant, peer, told) {
+            self.print(self.look.note(&text));
+        }
+        if here && let Some(first) = self.first {
+            self.first = Some(first.min(now.instant + FIRST));
+        }
+        if self.target.as_ref().is_some_and(|target| target.id == id) && self.people.label(&id) != before {
+            self.actions.push_back(Action::Prompt(prompt(Some(&self.people.label(&id)))));
+        }
+    }
+
+    fn on_row(&mut self, now: Now, tag: Tag, line: Line) {
+        let Some(asked) = self.asked.get_mut(&tag) else { return };
+        match (asked, line) {
+            (Asked::FirstPeers, Line::Peer(peer)) => self.on_peer(now, peer),
+            (Asked::To(found), Line::Peer(peer)) => *found = Some(peer),
+            (Asked::Whois, Line::Peer(peer)) => {
+                self.people.learn(&peer);
+                self.print(self.look.whois(&peer, now.unix));
+            }
+            (Asked::Peers(rows), Line::Peer(peer)) => rows.push(peer),
+            (Asked::History(rows), Line::History(row)) => rows.push(row),
+            (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
+            (Asked::Cancel, Line::Status(status)) => {
+                let text = match status.state {
+                    State::Cancelled => format!("{} is withdrawn", status.id.short()),
+                    state => format!("{}: too late, it is {}", status.id.short(), self.word(state)),
+                };
+                self.owns.silence(&status);
+                self.print(self.look.note(&text));
+            }
+            (Asked::Send(_), line @ Line::Status(_)) => self.handle_event(now, line),
+            _ => {}
+        }
+    }
+
+    fn word(&self, state: State) -> &'static str {
+        Look { glyphs: Glyphs::Words, ..self.look.clone() }.mark(state)
+    }
+
+    fn on_done(&mut self, now: Now, asked: Asked) {
+        match asked {
+            Asked::Nothing | Asked::Cancel | Asked::Whois => {}
+            Asked::FirstPeers => {
+                if let Some(first) = self.first {
+                    let soon = now.instant + if self.people.is_anybody_here() { Duration::ZERO } else { NOBODY };
+                    self.first = Some(first.min(soon));
+                }
+            }
+            Asked::FirstOutbox(rows) => {
+                self.owns.remember(&rows);
+                if let Some(text) = self.waits(&rows) {
+                    self.print(self.look.note(&format!("from before: {text}")));
+                }
+            }
+            Asked::Send(id) => {
+                self.owns.accepted(&id);
+                self.send_next();
+                self.print_owns(now);
+            }
+            Asked::To(Some(peer)) => self.turn_to(peer),
+            Asked::To(None) => self.wrong("nobody found", None),
+            Asked::Peers(rows) => {
+                rows.iter().for_each(|peer| self.people.learn(peer));
+                let labels: Vec<(Shown, &PeerLine)> = rows.iter().map(|peer| (self.people.label(&peer.id), peer)).collect();
+                let text = self.look.peers(&labels, now.unix);
+                self.print(text);
+            }
+            Asked::History(rows) => self.print_history(&rows, now),
+            Asked::Outbox(rows) => {
+                let labels: Vec<(Shown, &OutboxLine)> =
+                    rows.iter().map(|row| (self.people.meet(row.to, &row.name), row)).collect();
+                let text = self.look.outbox(&labels, now.unix);
+                self.print(text);
+            }
+            Asked::Nick(name) => {
+                self.name = name.as_str().to_owned();
+                self.print(self.look.note(&format!("you are {name} now")));
+            }
+            Asked::Quit(rows) => {
+                if let Some(text) = self.waits(&rows) {
+                    let when = if self.second { "by themselves" } else { "by themselves when p2pchat-udp runs again" };
+                    self.print(self.look.note(&format!("{text}; all are kept and go out {when}")));
+                }
+                self.end(0);
+            }
+        }
+    }
+
+    fn end(&mut self, code: u8) {
+        if !self.ended {
+            self.ended = true;
+            self.actions.push_back(Action::End(code));
+        }
+    }
+
+    fn on_refused(&mut self, now: Now, asked: Asked, error: CallError) {
+        let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
+        if let Asked::Send(id) = asked {
+            self.owns.refused(&id);
+            self.send_next();
+        }
+        match error {
+            CallError::Refused(error) if !background => self.actions.push_back(Action::Failed(error)),
+            CallError::Refused(_) => {}
+            CallError::Lost => self.handle_lost(),
+        }
+        if matches!(asked, Asked::Quit(_)) {
+            self.end(0);
+        }
+        self.print_owns(now);
+    }
+
+    /// The owner of the profile is gone.
+    pub fn handle_lost(&mut self) {
+        if !self.ended {
+            self.actions.push_back(Action::Failed(ErrorLine::new("no-owner", 11, "the owner of this profile has ended")));
+            self.end(11);
+        }
+    }
+
+    fn turn_to(&mut self, peer: PeerLine) {
+        self.people.learn(&peer);
+        let (id, presence) = (peer.id, peer.presence);
+        self.set_target(Some(id));
+        let label = self.people.label(&id);
+        let text = match presence {
+            Presence::Online => format!("writing to {label}, id {}, not verified", id.short()),
+            Presence::Away => {
+                let why = peer.away.filter(|text| !text.is_empty()).map(|text| format!(" ({})", Shown::short(&text, 40)));
+                format!("writing to {label}, who is away from the keyboard{}", why.unwrap_or_default())
+            }
+            Presence::Offline | Presence::Unknown => {
+                let since = peer
+                    .last_heard
+                    .map_or_else(|| ", never heard yet".to_owned(), |at| format!(" since {}", self.look.time(at.0, self.unix)));
+                self.owns.told_waiting(id);
+                format!("{label} is not here{since}: what you write is kept and goes out by itself when {label} comes")
+            }
+        };
+        self.print(self.look.note(&text));
+    }
+
+    fn set_target(&mut self, id: Option<PeerId>) {
+        self.target = id.map(|id| Target { id });
+        let label = id.map(|id| self.people.label(&id));
+        self.actions.push_back(Action::Prompt(prompt(label.as_ref())));
+        self.call(Call::Watch(Watch { peer: id }), Asked::Nothing);
+    }
+
+    fn print_history(&mut self, rows: &[HistoryLine], now: Now) {
+        if rows.is_empty() {
+            return self.print(self.look.note("no messages yet"));
+        }
+        let me = Shown::line(&self.name);
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let label = self.people.meet(row.peer, &row.name);
+                self.look.history(row, &me, &label, now.unix)
+            })
+            .collect();
+        self.print(lines.join("\n"));
+    }
+
+    /// `3 messages wait (bob 2, dave 1)`
+    fn waits(&mut self, rows: &[OutboxLine]) -> Option<String> {
+        let mut counts: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for row in rows {
+            self.people.meet(row.to, &row.name);
+            *counts.entry(row.to).or_default() += 1;
+        }
+        let each: Vec<String> = counts.iter().map(|(id, count)| format!("{} {count}", self.people.label(id))).collect();
+        match rows.len() {
+            0 => None,
+            1 => Some(format!("1 message waits ({})", each.join(", "))),
+            n => Some(format!("{n} messages wait ({})", each.join(", "))),
+        }
+    }
+
+    fn print_owns(&mut self, now: Now) {
+        self.print_due(now, None);
+        for change in self.owns.poll_changes(now.instant) {
+            let label = self.people.label(&change.to);
+            let why = change.reason.as_deref().map(super::render::reason);
+            let text = self.look.summary(&label, change.state, change.count, change.last.as_deref(), why);
+            self.print(text);
+        }
+    }
+
+    /// What we wrote to this peer is printed now, whatever its mark.
+    fn print_owns_to(&mut self, now: Now, peer: PeerId) {
+        self.print_due(now, Some(peer));
+    }
+
+    fn print_due(&mut self, now: Now, early: Option<PeerId>) {
+        let me = Shown::line(&self.name);
+        while let Some(own) = self.owns.poll_due(now.instant, early) {
+            let label = self.people.label(&own.to);
+            let elsewhere = self.target.as_ref().is_none_or(|target| target.id != own.to);
+            let line = own.as_shown(&me, elsewhere.then_some(&label));
+            let text = if self.mode == Mode::Plain {
+                self.look.own_plain(&line, &label, now.unix)
+            } else {
+                self.look.own(&line, now.unix)
+            };
+            self.print(text);
+            if own.state == State::Queued && self.owns.told_waiting(own.to) {
+                let text = format!("{label} is not here: it is kept and goes out by itself when {label} comes");
+                if !self.people.is_here(&own.to) {
+                    self.print(self.look.note(&text));
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, ready: &ReadyLine) {
+        let name = Shown::line(&ready.name);
+        let text = format!("You are {name}, id {}, on UDP port {} (p2pchat-udp {})", ready.id.short(), ready.port, ready.version);
+        self.print(self.look.note(&text));
+        if self.second {
+            let text = "The same person in two windows: another p2pchat-udp runs on this profile.";
+            self.print(self.look.note(text));
+            self.print(self.look.note("To try a second person here: p2pchat-udp --data-dir /tmp/second --name second"));
+        }
+    }
+
+    /// Who is here, and how to write: once, at the start.
+    fn say_who_is_here(&mut self) {
+        self.first = None;
+        let here = self.people.tell_first();
+        match here.first() {
+            Some((_, name)) => {
+                let labels: Vec<String> = here.iter().map(|(label, _)| label.to_string()).collect();
+                self.print(self.look.note(&format!("Here: {}", people::listed(&labels))));
+                let text = format!("Write {} and then your text; /help shows the rest", how_to(name));
+                self.print(self.look.note(&text));
+            }
+            None => {
+                self.print(self.look.note("Nobody here yet."));
+                self.print(self.look.note("Once somebody is: /to NAME and then your text; /help shows the rest"));
+            }
+        }
+    }
+
+    fn say_alone(&mut self) {
+        for text in [
+            "Still nobody. Is p2pchat-udp running on the other machine, on the same network?",
+            "A firewall must let UDP 17117-17133 in, on both.",
+            "Alone? `p2pchat-udp demo` shows it with two people on this machine.",
+        ] {
+            self.print(self.look.note(text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

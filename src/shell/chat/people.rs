@@ -1,0 +1,242 @@
+//! Who is known, what they are called here, and what of their coming and going was said.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    clock::Instant,
+    control::proto::{PeerLine, Presence, Trust},
+    id::PeerId,
+    text::{Name, Shown},
+};
+
+/// Comings and goings are gathered for this long, and one that undoes the other is not told.
+const GATHER: Duration = Duration::from_millis(250);
+/// So many are named in one line; the rest is counted.
+const LISTED_MAX: usize = 8;
+/// Peers remembered at most; past it, whoever is not here is forgotten first.
+const PEOPLE_MAX: usize = 8_192;
+
+#[derive(Debug)]
+struct Person {
+    name: Name,
+    petname: Option<Name>,
+    presence: Presence,
+    away: String,
+    trust: Trust,
+    contact: bool,
+    /// What was said last; `None`: nothing yet.
+    told: Option<Presence>,
+    /// It was said that this is somebody new.
+    introduced: bool,
+}
+
+/// Everybody known.
+#[derive(Debug)]
+pub(super) struct People {
+    me: PeerId,
+    map: BTreeMap<PeerId, Person>,
+    /// How many bear a name, by its key: where it is more than one, ids are shown.
+    names: BTreeMap<String, usize>,
+    due: Option<Instant>,
+}
+
+impl People {
+    pub(super) fn new(me: PeerId) -> Self {
+        Self { me, map: BTreeMap::new(), names: BTreeMap::new(), due: None }
+    }
+
+    /// What a peer is called here: its petname, else its name, with the short id where two have it.
+    pub(super) fn label(&self, id: &PeerId) -> Shown {
+        let Some(person) = self.map.get(id) else { return Shown::line(&id.short()) };
+        let name = person.called();
+        if self.names.get(&name.key()).is_some_and(|count| *count > 1) {
+            return Shown::line(&format!("{name}·{}", id.short()));
+        }
+        Shown::line(name.as_str())
+    }
+
+    /// Takes over what is known of a peer, without a word about its coming or going.
+    pub(super) fn learn(&mut self, peer: &PeerLine) {
+        if peer.id == self.me {
+            return;
+        }
+        let name = Name::or_short_id(&peer.name, &peer.id);
+        let petname = peer.petname.as_deref().and_then(|petname| Name::parse(petname).ok());
+        let old = self.remove(&peer.id);
+        let (told, introduced) = old.map_or((None, false), |old| (old.told, old.introduced));
+        let person = Person {
+            name,
+            petname,
+            presence: peer.presence,
+            away: peer.away.clone().unwrap_or_default(),
+            trust: peer.trust,
+            contact: peer.contact,
+            told,
+            introduced,
+        };
+        self.insert(peer.id, person);
+    }
+
+    /// A peer that wrote, or that is written to, under this name: its label.
+    pub(super) fn meet(&mut self, id: PeerId, name: &str) -> Shown {
+        if !self.map.contains_key(&id) {
+            let name = Name::or_short_id(name, &id);
+            let person = Person {
+                name,
+                petname: None,
+                presence: Presence::Unknown,
+                away: String::new(),
+                trust: Trust::Unknown,
+                contact: true,
+                told: None,
+                introduced: false,
+            };
+            self.insert(id, person);
+        }
+        self.label(&id)
+    }
+
+    fn insert(&mut self, id: PeerId, person: Person) {
+        if self.map.len() >= PEOPLE_MAX
+            && let Some(gone) = self.map.iter().find(|(_, person)| !person.is_here() && !person.contact).map(|(id, _)| *id)
+        {
+            self.remove(&gone);
+        }
+        *self.names.entry(person.called().key()).or_default() += 1;
+        self.map.insert(id, person);
+    }
+
+    fn remove(&mut self, id: &PeerId) -> Option<Person> {
+        let person = self.map.remove(id)?;
+        let key = person.called().key();
+        if let Some(count) = self.names.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.names.remove(&key);
+            }
+        }
+        Some(person)
+    }
+
+    /// A peer is, or is called, otherwise than before. `told`: comings and goings are said already. May
+    /// return a line to print at once.
+    pub(super) fn on_peer(&mut self, now: Instant, peer: PeerLine, told: bool) -> Option<String> {
+        let before = self.map.get(&peer.id).map(|person| (self.label(&peer.id), person.is_here()));
+        self.learn(&peer);
+        if told {
+            let person = self.map.get(&peer.id)?;
+            if person.told.unwrap_or(Presence::Unknown) != person.presence {
+                self.due = self.due.or(Some(now + GATHER));
+            }
+        }
+        let (label, was_here) = before?;
+        let after = self.label(&peer.id);
+        let renamed = label != after && was_here && told && self.map.get(&peer.id)?.told.is_some();
+        renamed.then(|| format!("{label} is called {after} now"))
+    }
+
+    /// The first word of somebody that I have never written to: who that is.
+    pub(super) fn first_word(&mut self, id: &PeerId) -> Option<String> {
+        let label = self.label(id);
+        let person = self.map.get_mut(id)?;
+        if person.contact || person.introduced || person.trust == Trust::Verified {
+            return None;
+        }
+        person.introduced = true;
+        Some(format!("{label} is new to you: id {}, not verified", id.short()))
+    }
+
+    /// Who is here, for the first list: label, and name as it is written. From here on changes are told.
+    pub(super) fn tell_first(&mut self) -> Vec<(Shown, String)> {
+        for person in self.map.values_mut() {
+            person.told = Some(person.presence);
+        }
+        let here = self.map.iter().filter(|(_, person)| person.is_here());
+        let mut list: Vec<(Shown, String)> = here.map(|(id, _)| (self.label(id), self.written(id))).collect();
+        list.sort();
+        list
+    }
+
+    pub(super) fn is_anybody_here(&self) -> bool {
+        self.map.values().any(Person::is_here)
+    }
+
+    pub(super) fn is_here(&self, id: &PeerId) -> bool {
+        self.map.get(id).is_some_and(Person::is_here)
+    }
+
+    /// What is to be said about comings and goings now.
+    pub(super) fn poll_changes(&mut self, now: Instant) -> Vec<String> {
+        if self.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.due = None;
+        let (mut here, mut gone, mut other) = (Vec::new(), Vec::new(), Vec::new());
+        let ids: Vec<PeerId> = self.map.keys().copied().collect();
+        for id in ids {
+            let label = self.label(&id).to_string();
+            let Some(person) = self.map.get_mut(&id) else { continue };
+            let told = person.told.replace(person.presence).unwrap_or(Presence::Unknown);
+            match (told, person.presence) {
+                (Presence::Online, Presence::Online) | (Presence::Away, Presence::Away) => {}
+                (Presence::Away, Presence::Online) => other.push(format!("{label} is back at the keyboard")),
+                (_, Presence::Online) => here.push(label),
+                (_, Presence::Away) => {
+                    let why =
+                        if person.away.is_empty() { String::new() } else { format!(": {}", Shown::short(&person.away, 40)) };
+                    other.push(format!("{label} is away from the keyboard{why}"));
+                }
+                (Presence::Online | Presence::Away, _) => gone.push(label),
+                _ => {}
+            }
+        }
+        let verb = |many: usize| if many == 1 { "is" } else { "are" };
+        let mut lines = Vec::new();
+        if !here.is_empty() {
+            lines.push(format!("{} {} here", listed(&here), verb(here.len())));
+        }
+        if !gone.is_empty() {
+            lines.push(format!("{} {} gone", listed(&gone), verb(gone.len())));
+        }
+        lines.extend(other);
+        lines
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What is written to mean this peer: its name, or its id where two have the name.
+    fn written(&self, id: &PeerId) -> String {
+        let Some(person) = self.map.get(id) else { return id.to_string() };
+        let name = person.called();
+        if self.names.get(&name.key()).is_some_and(|count| *count > 1) { id.to_string() } else { name.as_str().to_owned() }
+    }
+
+    /// Everybody's name as it is written, with the id.
+    pub(super) fn names(&self) -> Vec<(String, PeerId)> {
+        self.map.keys().map(|id| (self.written(id), *id)).collect()
+    }
+}
+
+impl Person {
+    fn called(&self) -> &Name {
+        self.petname.as_ref().unwrap_or(&self.name)
+    }
+
+    const fn is_here(&self) -> bool {
+        matches!(self.presence, Presence::Online | Presence::Away)
+    }
+}
+
+/// `bob`, `bob and carol`, `bob, carol and dave`, and past eight the rest as a number.
+pub(super) fn listed(names: &[String]) -> String {
+    if names.len() > LISTED_MAX {
+        return format!("{} and {} more", names[..LISTED_MAX].join(", "), names.len() - LISTED_MAX);
+    }
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
