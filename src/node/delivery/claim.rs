@@ -1,0 +1,165 @@
+//! What waits for a commit, and what happens when it opens (protocol §5, immediate and gated).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    clock::Now,
+    id::{ConversationId, Incarnation, PeerId, Seq, SessionIndex},
+    node::{
+        Node,
+        command::{CommandError, CommandId, Reply},
+        conversation::ranges,
+        event::Event,
+        peer::Peer,
+    },
+    store::row::{Committed, HistoryRow, Op, OutboxRow, VoidReason},
+    wire::{
+        SEQ_RANGES_MAX,
+        message::{Item, Receipt},
+    },
+};
+
+/// What waits for a commit.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// A message of ours is on disk: its askers hear so, and it may leave.
+    Queued(Box<OutboxRow>),
+    /// An answer.
+    Reply(CommandId, Reply),
+    /// A received message is on disk: shown, unless it was known before.
+    Shown(Box<HistoryRow>),
+    /// A held message was released: the commit brings it along.
+    Released(ConversationId, Incarnation, Seq),
+    /// A place of the peer's direction is on disk: it may be receipted.
+    Receipt { peer: PeerId, incarnation: Incarnation, seq: Seq, outcome: Outcome },
+    /// An item that names committed rows only.
+    Item { peer: PeerId, session: SessionIndex, bytes: Vec<u8> },
+    /// Received bytes have found their place: the sender may send as many more.
+    Consumed { peer: PeerId, session: SessionIndex, len: usize },
+    /// A hole is on disk and takes the offer's place.
+    Void { peer: PeerId, seq: Seq, reason: VoidReason },
+    /// The whole direction has new seqs on disk.
+    Renumbered(PeerId),
+    /// Something to tell.
+    Event(Event),
+}
+
+/// What a receipt says about a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Delivered,
+    Void,
+    Cloned,
+}
+
+/// Receipts that one commit has opened, gathered into few items.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts(BTreeMap<(PeerId, Incarnation), [BTreeSet<Seq>; 3]>);
+
+impl Receipts {
+    fn add(&mut self, peer: PeerId, incarnation: Incarnation, seq: Seq, outcome: Outcome) {
+        let sets = self.0.entry((peer, incarnation)).or_default();
+        sets[outcome as usize].insert(seq);
+    }
+}
+
+impl Node {
+    /// Opens all that `committed` proves.
+    pub(crate) fn open_claims(&mut self, now: Now, committed: &Committed) {
+        let mut receipts = Receipts::default();
+        while let Some(claim) = self.batches.open_next(committed) {
+            self.on_claim(now, claim, Some(committed), &mut receipts);
+        }
+        self.uncommitted.retain(|_, (batch, _)| *batch > committed.batch());
+        self.send_receipts(receipts);
+        self.start_new_incarnation(now);
+    }
+
+    pub(super) fn on_claim(&mut self, now: Now, claim: Claim, committed: Option<&Committed>, receipts: &mut Receipts) {
+        match claim {
+            Claim::Queued(row) => self.on_queued(*row),
+            Claim::Reply(command, reply) => self.reply(command, reply),
+            Claim::Shown(row) => self.show(*row, committed),
+            Claim::Released(conversation, incarnation, seq) => {
+                let is_it = |row: &&HistoryRow| (row.conversation, row.incarnation, row.seq) == (conversation, incarnation, seq);
+                for row in committed.into_iter().flat_map(Committed::released).filter(is_it) {
+                    self.show(row.clone(), None);
+                }
+            }
+            Claim::Receipt { peer, incarnation, seq, outcome } => receipts.add(peer, incarnation, seq, outcome),
+            Claim::Item { peer, session, bytes } => {
+                if let Some(session) = self.session_mut(peer, session) {
+                    session.send_control(bytes);
+                }
+                self.touch(peer);
+            }
+            Claim::Consumed { peer, session, len } => {
+                self.consumed(peer, session, len);
+                self.touch(peer);
+            }
+            Claim::Void { peer, seq, reason } => {
+                if let Some(conversation) = self.peers.get_mut(&peer).and_then(|peer| peer.conversation.as_mut()) {
+                    conversation.make_void(seq, reason);
+                }
+                self.touch(peer);
+            }
+            Claim::Renumbered(peer) => {
+                self.send_conversation(now, peer);
+                self.touch(peer);
+            }
+            Claim::Event(event) => self.tell(event),
+        }
+    }
+
+    fn show(&mut self, row: HistoryRow, committed: Option<&Committed>) {
+        if committed.is_some_and(|committed| committed.is_duplicate(&row)) {
+            return;
+        }
+        let name = self.peers.get(&row.peer).map(Peer::name).unwrap_or_default();
+        self.tell(Event::Message { row, name });
+    }
+
+    /// Says what the last commit has proved: as few items as the limits allow.
+    pub(super) fn send_receipts(&mut self, receipts: Receipts) {
+        for ((id, incarnation), [delivered, void, cloned]) in receipts.0 {
+            let Some(session) = self.peers.get_mut(&id).and_then(Peer::session_mut) else { continue };
+            let (delivered, void, cloned) = (ranges(&delivered), ranges(&void), ranges(&cloned));
+            let items = delivered.len().max(void.len()).max(cloned.len()).div_ceil(SEQ_RANGES_MAX);
+            let part = |ranges: &[(Seq, Seq)], item: usize| {
+                ranges.chunks(SEQ_RANGES_MAX).nth(item).map(<[_]>::to_vec).unwrap_or_default()
+            };
+            for item in 0..items {
+                let receipt = Receipt {
+                    incarnation,
+                    delivered: part(&delivered, item),
+                    void: part(&void, item),
+                    cloned: part(&cloned, item),
+                    ..Receipt::default()
+                };
+                session.send_control(Item::Receipt(receipt).encode());
+            }
+            self.touch(id);
+        }
+    }
+
+    /// No room on the disk: what was asked for and is not on disk is refused, and says so; what came from
+    /// peers waits for room.
+    pub(crate) fn refuse_unwritten(&mut self, error: CommandError) {
+        let withdrawn = self.batches.withdraw(|op| matches!(op, Op::Queue(..)));
+        let mut lowest: BTreeMap<PeerId, Seq> = BTreeMap::new();
+        for op in withdrawn {
+            let Op::Queue(row, _) = op else { continue };
+            let seq = lowest.entry(row.peer).or_insert(row.seq);
+            *seq = (*seq).min(row.seq);
+            self.outbox_len = self.outbox_len.saturating_sub(1);
+            for command in self.asked.remove(&row.id).unwrap_or_default() {
+                self.fail(command, error.clone());
+            }
+        }
+        for (id, seq) in lowest {
+            let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { continue };
+            conversation.row.mine.next = seq;
+            self.batches.correct_counters(&conversation.row);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The receiving half of delivery: what a session brought, into its place of the peer's direction; and
+//! how two sides open a conversation in a session by comparing their books.
+
+use super::{
+    PAGE_BYTES, PAGE_ROWS,
+    claim::{Claim, Outcome, Receipts},
+};
+use crate::{
+    clock::{Now, Unix},
+    id::{ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
+    node::{
+        Node,
+        batch::Health,
+        conversation::{Conversation, Received, receive, release_next},
+        event::{Event, NoticeCode},
+    },
+    session::Session,
+    store::{
+        ReadError,
+        row::{Direction, HELD_VOID, HistoryRow, Op, OutboxRow, State},
+    },
+    wire::message::{self, Content, Item, Mine},
+};
+
+/// Waited at its sender for at least this long: shown as late (cli: JSON lines).
+const LATE_AFTER_MS: u64 = 30_000;
+/// What a peer is told while we cannot store anything.
+const BUSY_RETRY_MS: u64 = 2_000;
+
+impl Node {
+    /// What a session has received. Credit for what needs the disk returns with its commit.
+    pub(crate) fn on_item(&mut self, now: Now, id: PeerId, session: SessionIndex, bytes: &[u8]) {
+        let len = bytes.len();
+        let Ok(item) = Item::decode(bytes) else {
+            self.dropped += 1;
+            return self.consumed(id, session, len);
+        };
+        match item {
+            Item::Content(content) => return self.on_content(now, id, session, content, len),
+            Item::Void(void) => {
+                let place = HeldVoid { id: void.id };
+                self.on_place(now, id, void.incarnation, void.seq, Place::Void(place));
+            }
+            Item::Conversation(conversation) => self.on_conversation(now, id, conversation),
+            Item::Receipt(receipt) => self.on_receipt(now, id, &receipt),
+            Item::Busy(busy) => {
+                if let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
+                    let wait = std::time::Duration::from_millis(busy.retry_ms.clamp(100, 60_000));
+                    conversation.busy_until = Some(now.instant + wait);
+                }
+            }
+            Item::Presence(presence) => self.on_away(id, presence.away.then_some(presence.text)),
+            Item::Name(name) => self.on_name(id, &name.name),
+            Item::Admission(_) | Item::Unknown(_) => {}
+        }
+        self.consumed(id, session, len);
+    }
+
+    pub(super) fn consumed(&mut self, id: PeerId, session: SessionIndex, len: usize) {
+        if let Some(session) =
+            self.peers.get_mut(&id).and_then(|peer| peer.sessions_mut().find(|one| one.local_index() == session))
+        {
+            session.consumed(len);
+        }
+    }
+
+    fn on_content(&mut self, now: Now, id: PeerId, session: SessionIndex, content: Content, len: usize) {
+        if !self.can_store() {
+            return self.say_busy(id, session, len);
+        }
+        let wall = self.steady(now);
+        let row = HistoryRow {
+            id: content.id,
+            conversation: ConversationId::direct(&self.id(), &id),
+            peer: id,
+            direction: Direction::In,
+            incarnation: content.incarnation,
+            seq: content.seq,
+            kind: content.kind,
+            text: content.text,
+            more: content.more,
+            sent_at: Unix(wall.0.saturating_sub(content.age_ms)),
+            received_at: wall,
+            late: content.age_ms >= LATE_AFTER_MS,
+            state: State::Delivered,
+            reason: String::new(),
+        };
+        self.on_place(now, id, content.incarnation, content.seq, Place::Message(Box::new(row)));
+        if let Some(open) = self.batches.gate_or_open(Claim::Consumed { peer: id, session, len }) {
+            self.on_claim(now, open, None, &mut Receipts::default());
+        }
+    }
+
+    fn can_store(&self) -> bool {
+        self.batches.health() == Health::Well && !self.batches.is_full()
+    }
+
+    fn say_busy(&mut self, id: PeerId, session: SessionIndex, len: usize) {
+        let busy = Item::Busy(message::Busy { retry_ms: BUSY_RETRY_MS }).encode();
+        if let Some(session) =
+            self.peers.get_mut(&id).and_then(|peer| peer.sessions_mut().find(|one| one.local_index() == session))
+        {
+            session.consumed(len);
+            session.send_control(busy);
+        }
+    }
+
+    /// A message or a hole at a place of the peer's direction.
+    fn on_place(&mut self, now: Now, id: PeerId, incarnation: Incarnation, seq: Seq, place: Place) {
+        if !self.can_store() {
+            return;
+        }
+        let me = self.id();
+        let fresh = self.random_incarnation();
+        let peer = self.peer_mut(id, now);
+        let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, fresh));
+        if conversation.yours(incarnation).is_none() && conversation.theirs != Some(incarnation) {
+            // Its sender's books come first; without them nobody knows what came before this place. It is
+            // offered again.
+            if conversation.theirs.is_some() {
+                return;
+            }
+        }
+        let key = (conversation.row.id, incarnation, seq);
+        let yours = conversation.yours_mut(incarnation, Seq(1));
+        match receive(yours, seq) {
+            Received::NotTaken => {}
+            Received::Known => self.on_known_place(now, id, key, place),
+            Received::Next => {
+                self.uncommitted.insert(key, (self.batches.growing(), place.message()));
+                let outcome = place.outcome();
+                if let Place::Message(row) = place {
+                    self.batches.push(Op::Receive((*row).clone()));
+                    self.batches.gate(Claim::Shown(row));
+                }
+                self.batches.gate(Claim::Receipt { peer: id, incarnation, seq, outcome });
+                self.release(id, incarnation);
+            }
+            Received::Held => {
+                self.uncommitted.insert(key, (self.batches.growing(), place.message()));
+                let outcome = place.outcome();
+                let row = place.into_row(id, incarnation, seq, key.0);
+                self.batches.push(Op::Hold(row));
+                self.batches.gate(Claim::Receipt { peer: id, incarnation, seq, outcome });
+            }
+        }
+        self.write_counters(id);
+    }
+
+    /// The same place again: a repeated offer is receipted as before, another message under one place is
+    /// the work of a copied profile: both are kept.
+    fn on_known_place(&mut self, now: Now, id: PeerId, key: (ConversationId, Incarnation, Seq), place: Place) {
+        let (conversation, incarnation, seq) = key;
+        let kept = match self.uncommitted.get(&key) {
+            Some((_, kept)) => *kept,
+            None => match self.kept_at(id, conversation, incarnation, seq) {
+                Ok(kept) => kept,
+                // Without a look at the disk nothing may be claimed: the place is offered again.
+                Err(_) => return,
+            },
+        };
+        let mut receipts = Receipts::default();
+        let outcome = match (kept, place) {
+            (Some(kept), Place::Message(row)) if kept != row.id => {
+                self.batches.push(Op::Receive((*row).clone()));
+                self.batches.gate(Claim::Shown(row));
+                self.notice(
+                    NoticeCode::PeerClonedProfile,
+                    "this peer's profile runs on two machines; its messages are all kept",
+                    Some(id),
+                );
+                self.batches.gate(Claim::Receipt { peer: id, incarnation, seq, outcome: Outcome::Delivered });
+                Outcome::Cloned
+            }
+            (Some(_), _) => Outcome::Delivered,
+            (None, _) => Outcome::Void,
+        };
+        if let Some(open) = self.batches.gate_or_open(Claim::Receipt { peer: id, incarnation, seq, outcome }) {
+            self.on_claim(now, open, None, &mut receipts);
+        }
+        self.send_receipts(receipts);
+    }
+
+    /// The message that is on disk at a place of a peer's direction; none for a hole.
+    fn kept_at(
+        &self,
+        peer: PeerId,
+        conversation: ConversationId,
+        incarnation: Incarnation,
+        seq: Seq,
+    ) -> Result<Option<MessageId>, ReadError> {
+        let Some(id) = self.reader.received_id(conversation, incarnation, seq)? else { return Ok(None) };
+        let held = self.reader.held(conversation, incarnation, seq)?.rows;
+        let is_message = held.iter().any(|row| row.kind != HELD_VOID) || self.reader.history_by_id(peer, id)?.is_some();
+        Ok(is_message.then_some(id))
+    }
+
+    /// Makes visible what the high-water mark has reached.
+    fn release(&mut self, id: PeerId, incarnation: Incarnation) {
+        loop {
+            let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
+            let conversation_id = conversation.row.id;
+            let Some(seq) = release_next(conversation.yours_mut(incarnation, Seq(1))) else { return };
+            self.batches.push(Op::Release(conversation_id, incarnation, seq));
+            self.batches.gate(Claim::Released(conversation_id, incarnation, seq));
+        }
+    }
+
+    fn write_counters(&mut self, id: PeerId) {
+        if let Some(conversation) = self.peers.get(&id).and_then(|peer| peer.conversation.as_ref()) {
+            self.batches.push_counters(&conversation.row);
+        }
+    }
+
+    // --- opening a conversation in a session
+
+    /// Our books for the peer, as soon as they are on disk.
+    pub(crate) fn send_conversation(&mut self, now: Now, id: PeerId) {
+        let me = self.id();
+        let incarnation = self.random_incarnation();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = peer.session().map(Session::local_index) else { return };
+        let is_new = peer.conversation.is_none();
+        let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, incarnation));
+        let mine = Mine {
+            incarnation: conversation.row.mine.incarnation,
+            base: conversation.base(),
+            next: conversation.row.mine.next,
+            previous: conversation.row.mine.previous,
+        };
+        let item = Item::Conversation(message::Conversation { conversation: None, mine, yours: conversation.yours_for_peer() });
+        if is_new {
+            self.batches.push_counters(&conversation.row);
+        }
+        if let Some(open) = self.batches.gate_or_open(Claim::Item { peer: id, session, bytes: item.encode() }) {
+            self.on_claim(now, open, None, &mut Receipts::default());
+        }
+    }
+
+    fn on_conversation(&mut self, now: Now, id: PeerId, theirs: message::Conversation) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(conversation) = &mut peer.conversation else { return };
+        let said = conversation.yours_for_peer().map(|yours| yours.incarnation);
+        conversation.theirs = Some(theirs.mine.incarnation);
+        conversation.on_yours(theirs.yours);
+        let is_first = !std::mem::replace(&mut conversation.is_open, true);
+        let is_known = conversation.yours(theirs.mine.incarnation).is_some();
+        let renewed = theirs.mine.previous.is_some_and(|previous| !is_known && conversation.yours(previous.0).is_some());
+        if self.can_store() {
+            self.give_up_below(id, theirs.mine.incarnation, theirs.mine.base);
+        }
+        if renewed {
+            self.notice(NoticeCode::NewIncarnation, "this peer went on from an older copy of its profile", Some(id));
+        }
+        let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
+        if is_first && is_known && said != Some(theirs.mine.incarnation) {
+            self.send_conversation(now, id);
+        } else if conversation.wants_new_incarnation {
+            self.start_new_incarnation(now);
+        }
+        self.clear_received(now, id);
+        self.touch(id);
+    }
+
+    /// Settles the offers that the peer says it has.
+    fn clear_received(&mut self, now: Now, id: PeerId) {
+        let Some(conversation) = self.peers.get(&id).and_then(|peer| peer.conversation.as_ref()) else { return };
+        if conversation.wants_new_incarnation {
+            return;
+        }
+        let known: Vec<_> = conversation.offers.keys().copied().filter(|seq| conversation.peer_has(*seq)).collect();
+        known.into_iter().for_each(|seq| self.settle(now, id, seq, State::Delivered));
+    }
+
+    /// The peer can offer nothing below `base` any more: what is held there becomes visible, the rest is
+    /// named as missing.
+    fn give_up_below(&mut self, id: PeerId, incarnation: Incarnation, base: Seq) {
+        let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
+        let is_new = conversation.yours(incarnation).is_none();
+        let mut missing = 0u64;
+        loop {
+            let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
+            let yours = conversation.yours_mut(incarnation, base);
+            let below = Seq(base.0.saturating_sub(1));
+            if yours.high_water >= below {
+                break;
+            }
+            let next_held = yours.held.first().map_or(base, |held| held.0.min(base));
+            missing += next_held.0 - yours.high_water.0 - 1;
+            yours.high_water = Seq(next_held.0 - 1);
+            self.release(id, incarnation);
+        }
+        self.release(id, incarnation);
+        if missing > 0 && !is_new {
+            let text = format!("{missing} messages were lost or withdrawn before they came");
+            let event = Event::Notice { code: NoticeCode::MessagesMissing, text, peer: Some(id) };
+            self.batches.gate(Claim::Event(event));
+        }
+        if missing > 0 || is_new {
+            self.write_counters(id);
+        }
+    }
+
+    /// Our profile is older than what the peer has of us: everything that waits goes on under new seqs in
+    /// a new incarnation. Only while nothing is in flight, so that the outbox on disk is the outbox.
+    pub(crate) fn start_new_incarnation(&mut self, now: Now) {
+        if !self.batches.is_idle() {
+            return;
+        }
+        let wanting: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.conversation.as_ref().is_some_and(|conversation| conversation.wants_new_incarnation))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in wanting {
+            let incarnation = self.random_incarnation();
+            let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { continue };
+            let mut from = Seq(1);
+            let mut next = Seq(1);
+            while let Ok(page) = self.reader.outbox(conversation.row.id, from, PAGE_ROWS, PAGE_BYTES) {
+                let Some(last) = page.rows.last() else { break };
+                from = last.seq.next();
+                for row in page.rows {
+                    self.batches.push(Op::Unqueue(row.conversation, row.seq));
+                    self.batches.push(Op::Outbox(OutboxRow { seq: next, ..row }));
+                    next = next.next();
+                }
+            }
+            conversation.restart_mine(incarnation, next);
+            self.batches.push_counters(&conversation.row);
+            self.batches.gate(Claim::Renumbered(id));
+            self.notice(
+                NoticeCode::NewIncarnation,
+                "this profile is older than what the peer has seen of it: a restored backup, or a copy",
+                Some(id),
+            );
+            let _ = now;
+        }
+    }
+}
+
+/// What stands at a place of a direction.
+enum Place {
+    Message(Box<HistoryRow>),
+    Void(HeldVoid),
+}
+
+struct HeldVoid {
+    id: MessageId,
+}
+
+impl Place {
+    /// The message that is kept here; none for a hole.
+    fn message(&self) -> Option<MessageId> {
+        match self {
+            Self::Message(row) => Some(row.id),
+            Self::Void(_) => None,
+        }
+    }
+
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Message(_) => Outcome::Delivered,
+            Self::Void(_) => Outcome::Void,
+        }
+    }
+
+    /// The row to hold back.
+    fn into_row(self, peer: PeerId, incarnation: Incarnation, seq: Seq, conversation: ConversationId) -> HistoryRow {
+        match self {
+            Self::Message(row) => *row,
+            Self::Void(void) => HistoryRow {
+                id: void.id,
+                conversation,
+                peer,
+                direction: Direction::In,
+                incarnation,
+                seq,
+                kind: HELD_VOID,
+                text: String::new(),
+                more: Vec::new(),
+                sent_at: Unix(0),
+                received_at: Unix(0),
+                late: false,
+                state: State::Delivered,
+                reason: String::new(),
+            },
+        }
+    }
+}
