@@ -1,289 +1,328 @@
 //! Who is on this LAN (protocol §2): when we announce ourselves, what we make of the announces of
 //! others, and which of them get an answer.
 //!
-//! A pure state machine: it hands out [`Announce`] values and the node signs them; joining groups is
+//! A pure state machine: it hands out `Announce` values and the node signs them; joining groups is
 //! `net`'s affair, presence of peers with an open session is the node's. An announce only ever adds a
-//! candidate address; nothing here removes or replaces a path.
+//! candidate address; nothing here removes or replaces a path. Not here yet, and this is where they
+//! will stand: pages of the list inside a session, the ring that notices crashes, and what to do where
+//! multicast is dead.
 //!
-//! Methods, sorted: getters, `handle_*` (input), commands, `poll_*` (output). Input first, then poll
+//! Methods, sorted: getters, `handle_*` (input), commands, `poll_*` (output). After each input poll
 //! until `None`.
 
-use std::net::SocketAddr;
+mod budget;
+mod hear;
+mod neighbours;
+mod say;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod values;
 
-use super::interface::Interface;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+pub use self::{
+    budget::SIGNATURES_PER_SECOND_MAX,
+    neighbours::{ADDRS_MAX, NEIGHBOURS_MAX, NEIGHBOURS_PER_SOURCE_MAX},
+    say::{ANSWER_ALL_MAX, ANSWERS_WANTED},
+    schedule::{BURST_ROUNDS, CHANGE_DELAY_MAX, STEADY_BYTES_PER_SECOND, STEADY_INTERVAL_MIN},
+    values::{Arrival, Destination, DiscoveryConfig, DiscoveryEvent, Group, Ignored, Known, Neighbour, Outgoing},
+};
+use self::{
+    budget::{Bucket, Budget},
+    neighbours::{Neighbours, digest_part},
+    say::{ANSWERS_PER_SECOND_MAX, Question},
+    schedule::{Families, HeardRate, Schedule, between},
+};
+use super::interface::{Interface, Membership, memberships};
 use crate::{
     clock::Instant,
     id::{BootId, PeerId},
-    wire::announce::{Announce, Signed},
+    wire::{NAME_LEN_MAX, announce::Signed},
 };
 
-/// What a node's discovery is made from.
-#[derive(Debug, Clone)]
-pub struct DiscoveryConfig {
-    /// Who we are.
-    pub id: PeerId,
-    /// This run.
-    pub boot: BootId,
-    /// Tag of our network's name; announces with another one are ignored.
-    pub network: [u8; 8],
-    /// UDP port of our session socket.
-    pub port: u16,
-    /// What we call ourselves, at most 64 bytes; longer is cut.
-    pub name: String,
-    /// False: nothing is ever announced, heard or answered.
-    pub lan: bool,
-    /// Names of the interfaces to use; empty: all.
-    pub only: Vec<String>,
-    /// Contacts: their announces are checked first, and older ones than these are ignored.
-    pub known: Vec<Known>,
-}
+/// The second goodbye.
+const SECOND_GOODBYE: Duration = Duration::from_millis(20);
+/// After a wake-up, whoever's time is up has so long to be heard again.
+const WAKE_GRACE: Duration = Duration::from_secs(5);
+/// The LAN has answered so long after our first announce.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// Nothing new for so long after an answer: everybody has answered.
+const QUIET: Duration = Duration::from_millis(500);
 
-/// What is remembered of a peer from earlier runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// Who.
-    pub id: PeerId,
-    /// Highest boot heard, zero where none was.
-    pub boot: BootId,
-    /// Highest announce seq heard in that boot.
-    pub seq: u64,
-    /// Where it was reached.
-    pub addresses: Vec<SocketAddr>,
-}
-
-/// How a datagram came in.
+/// Where we are between the first word and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its source.
-    pub from: SocketAddr,
-    /// The interface it came in by; 0 where that is not known (session socket only).
-    pub interface: u32,
-    /// It came to a discovery socket with hop limit 255, so nobody routed it. Everything else is heard
-    /// only where it echoes a nonce of ours.
-    pub on_link: bool,
-}
-
-/// Why a datagram changed nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
-pub enum Ignored {
-    /// Not an announce of this version.
-    #[error("malformed")]
-    Malformed,
-    /// An announce of another version.
-    #[error("another version")]
-    OtherVersion,
-    /// It was routed, and answers no question of ours.
-    #[error("not from this link and not asked for")]
-    NotAsked,
-    /// Discovery is off, or not on this interface.
-    #[error("not an interface of ours")]
-    Interface,
-    /// It belongs to another network name.
-    #[error("another network")]
-    Network,
-    /// We said it ourselves.
-    #[error("our own")]
-    Own,
-    /// A newer one of the same peer was heard before.
-    #[error("old")]
-    Old,
-    /// The same bytes from the same source were heard before.
-    #[error("heard before")]
-    Duplicate,
-    /// Its source is no address to talk to.
-    #[error("bad source address")]
-    Address,
-    /// The signature budget is spent.
-    #[error("over budget")]
-    Budget,
-    /// The signature is wrong.
-    #[error("bad signature")]
-    Signature,
-    /// Its source announces too many peers already.
-    #[error("too many peers from one source")]
-    Full,
-}
-
-/// An announce to sign and send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Two with the same `seq` are equal: sign once.
-    pub announce: Announce,
-    /// To whom.
-    pub to: Destination,
-}
-
-/// Where an announce goes; always from the session socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Destination {
-    /// To a group, by interface index.
-    Multicast {
-        /// Index of the interface.
-        interface: u32,
-        /// Which group.
-        group: Group,
-    },
-    /// To one peer. Link-local addresses carry their scope.
-    Unicast(SocketAddr),
-}
-
-/// The groups that announces go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Group {
-    /// Our own IPv4 group.
-    V4,
-    /// Our own IPv6 group.
-    V6,
-    /// All nodes on the link, `ff02::1`: what no switch filters.
-    AllNodesV6,
-}
-
-/// What the node is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiscoveryEvent {
-    /// A peer said something new, or the same from a new address.
-    Heard {
-        /// Who.
-        id: PeerId,
-        /// Which run of its program.
-        boot: BootId,
-        /// Place of the announce within that run.
-        seq: u64,
-        /// What it calls itself, as it came: not yet a valid name.
-        name: String,
-        /// It is not at the keyboard.
-        away: bool,
-        /// Where it can be dialled: a candidate, nothing more.
-        addr: SocketAddr,
-        /// Interface it was heard by.
-        interface: u32,
-        /// The source is proved in the sense of protocol §3: on this link, or it echoed our nonce.
-        proven: bool,
-        /// It was not here a moment ago.
-        came: bool,
-        /// This run of it was never heard before.
-        new_boot: bool,
-    },
-    /// A peer said goodbye.
-    Left {
-        /// Who.
-        id: PeerId,
-    },
-    /// A peer has not been heard for longer than it promised.
-    Expired {
-        /// Who.
-        id: PeerId,
-    },
-    /// Somebody else runs with our key: a copy of this profile. Told once.
-    MyIdElsewhere,
-    /// Somebody speaks another version of the protocol. Told once.
-    OtherVersion,
-}
-
-/// A peer that is here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
-    /// Who.
-    pub id: PeerId,
-    /// Which run of its program.
-    pub boot: BootId,
-    /// What it calls itself, as it came.
-    pub name: String,
-    /// It is not at the keyboard.
-    pub away: bool,
-    /// Where it was heard, newest first, never empty.
-    pub addrs: Vec<SocketAddr>,
-    /// When it was heard last.
-    pub last_heard: Instant,
+enum Stage {
+    Here,
+    /// One goodbye is out, the second is due.
+    Leaving(Instant),
+    Gone,
 }
 
 /// LAN discovery of one node.
 #[derive(Debug)]
 pub struct Discovery {
     config: DiscoveryConfig,
+    away: bool,
+    rng: ChaCha20Rng,
+    stage: Stage,
+    seq: u64,
+    /// Our part of every digest.
+    part: u64,
+    /// Every question is padded to this, so that no answer is larger.
+    question_len: usize,
+    interfaces: Vec<Interface>,
+    schedules: BTreeMap<u32, Schedule>,
+    neighbours: Neighbours,
+    /// Contacts, with the highest boot and seq heard.
+    known: BTreeMap<PeerId, (BootId, u64)>,
+    budget: Budget,
+    heard: HeardRate,
+    questions: VecDeque<Question>,
+    answers: Bucket,
+    answered: VecDeque<(Instant, SocketAddr, BootId)>,
+    created: Instant,
+    /// When interfaces were told first.
+    started: Option<Instant>,
+    first_announce: Option<Instant>,
+    last_announce: Instant,
+    /// When somebody came last.
+    last_news: Option<Instant>,
+    told_other_version: bool,
+    told_elsewhere: bool,
+    outgoing: VecDeque<Outgoing>,
+    events: VecDeque<DiscoveryEvent>,
 }
 
 impl Discovery {
     /// A discovery that knows no interface yet; it starts with the first [`Self::handle_interfaces`].
-    pub fn new(config: DiscoveryConfig, _rng_seed: [u8; 32], _now: Instant) -> Self {
-        Self { config }
+    pub fn new(config: DiscoveryConfig, rng_seed: [u8; 32], now: Instant) -> Self {
+        let mut budget = Budget::new(now);
+        for address in config.known.iter().flat_map(|known| &known.addresses) {
+            budget.remember(now, address.ip().to_canonical());
+        }
+        let mut discovery = Self {
+            away: false,
+            rng: ChaCha20Rng::from_seed(rng_seed),
+            stage: Stage::Here,
+            seq: 0,
+            part: digest_part(&config.id, config.boot),
+            question_len: 0,
+            interfaces: Vec::new(),
+            schedules: BTreeMap::new(),
+            neighbours: Neighbours::default(),
+            known: config.known.iter().map(|known| (known.id, (known.boot, known.seq))).collect(),
+            budget,
+            heard: HeardRate::default(),
+            questions: VecDeque::new(),
+            answers: Bucket::new(ANSWERS_PER_SECOND_MAX, ANSWERS_PER_SECOND_MAX, now),
+            answered: VecDeque::new(),
+            created: now,
+            started: None,
+            first_announce: None,
+            last_announce: now,
+            last_news: None,
+            told_other_version: false,
+            told_elsewhere: false,
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            config,
+        };
+        discovery.config.name = cut(&discovery.config.name);
+        discovery.question_len = discovery.longest_answer();
+        discovery
     }
 
     /// Everybody who is here now, by id.
     pub fn neighbours(&self) -> impl Iterator<Item = &Neighbour> {
-        std::iter::empty()
+        self.neighbours.here().map(|entry| &entry.shown)
     }
 
     /// This peer, if it is here now.
-    pub fn neighbour(&self, _id: &PeerId) -> Option<&Neighbour> {
-        None
+    pub fn neighbour(&self, id: &PeerId) -> Option<&Neighbour> {
+        self.neighbours.get(id).filter(|entry| entry.is_here()).map(|entry| &entry.shown)
     }
 
-    /// When the LAN has answered if nothing more comes: 2 s after the first announce, or 0.5 s after
-    /// the last new peer. At once without a LAN. Later news may move it.
+    /// When the LAN counts as asked: 2 s after the first announce; at once where there is no LAN.
+    pub fn asked_at(&self) -> Instant {
+        match (self.first_announce, self.started) {
+            (Some(first), _) => first + ANSWER_WAIT,
+            (None, Some(started)) if self.schedules.is_empty() => started,
+            (None, Some(started)) => started + ANSWER_WAIT,
+            (None, None) if self.config.lan => self.created + ANSWER_WAIT,
+            (None, None) => self.created,
+        }
+    }
+
+    /// When a list of who is here is worth showing if nothing more comes: [`Self::asked_at`], or half a
+    /// second after the last new peer. Later news may move it.
     pub fn settled_at(&self) -> Instant {
-        Instant::default()
+        let quiet = self.last_news.map(|at| at + QUIET);
+        quiet.map_or(self.asked_at(), |quiet| quiet.min(self.asked_at()))
     }
 
-    /// The LAN has answered.
+    /// A list of who is here is worth showing.
     pub fn settled(&self, now: Instant) -> bool {
         self.settled_at() <= now
     }
 
     /// The last goodbye is out.
     pub fn has_left(&self) -> bool {
-        true
+        self.stage == Stage::Gone && self.outgoing.is_empty()
     }
 
     /// Takes a datagram of kind announce. `verify` checks its signature and is called only within the
     /// budget, never for what was heard before.
     pub fn handle_datagram(
         &mut self,
-        _now: Instant,
-        _arrival: Arrival,
-        _datagram: &[u8],
-        _verify: impl FnOnce(&Signed<'_>) -> bool,
+        now: Instant,
+        arrival: Arrival,
+        datagram: &[u8],
+        verify: impl FnOnce(&Signed<'_>) -> bool,
     ) -> Result<(), Ignored> {
-        Err(Ignored::Malformed)
+        self.hear(now, arrival, datagram, verify)
     }
 
-    /// Takes the interfaces as they are now. Each that is new, or changed, gets a burst of announces.
-    pub fn handle_interfaces(&mut self, _now: Instant, _interfaces: &[Interface]) {}
+    /// Takes the interfaces as they are now. The first time the burst starts at once; later each
+    /// interface that is new or has other addresses gets one, within [`CHANGE_DELAY_MAX`].
+    pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
+        let first = self.started.is_none();
+        self.started.get_or_insert(now);
+        let before = std::mem::replace(&mut self.interfaces, interfaces.to_vec());
+        let members = if self.config.lan { memberships(interfaces, &self.config.only) } else { Vec::new() };
+        let lost: Vec<u32> =
+            self.schedules.keys().copied().filter(|index| members.iter().all(|member| member.index != *index)).collect();
+        for index in lost {
+            self.schedules.remove(&index);
+            self.neighbours.forget_interface(index);
+        }
+        for member in members {
+            let start = if first { now } else { now + between(&mut self.rng, Duration::ZERO, CHANGE_DELAY_MAX) };
+            let Some(schedule) = self.schedules.get_mut(&member.index) else {
+                self.schedules.insert(member.index, Schedule::new(member, start));
+                continue;
+            };
+            schedule.member = member;
+            let changed = changed(&before, interfaces, member);
+            if changed.any() {
+                schedule.burst(start, changed);
+            }
+        }
+        self.handle_timeout(now);
+    }
 
-    /// The machine slept: who was here may have gone, and we may have been forgotten.
-    pub fn handle_wake(&mut self, _now: Instant) {}
+    /// The machine slept: who was here may have gone, and we may have been forgotten. To be told before
+    /// anything else that the new time brings.
+    pub fn handle_wake(&mut self, now: Instant) {
+        self.neighbours.doubt(now, now + WAKE_GRACE);
+        for schedule in self.schedules.values_mut() {
+            let start = now + between(&mut self.rng, Duration::ZERO, CHANGE_DELAY_MAX);
+            schedule.burst(start, Families::from(&schedule.member));
+        }
+    }
 
     /// What [`Self::poll_timeout`] asked for is due.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-
-    /// We call ourselves this from now on.
-    pub fn set_name(&mut self, _now: Instant, name: &str) {
-        self.config.name = name.to_owned();
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Stage::Leaving(second) = self.stage {
+            if second <= now {
+                self.goodbye(now);
+                self.stage = Stage::Gone;
+            }
+            return;
+        }
+        while let Some(id) = self.neighbours.expire(now) {
+            self.events.push_back(DiscoveryEvent::Expired { id });
+        }
+        let due: Vec<u32> =
+            self.schedules.iter().filter(|(_, schedule)| schedule.due() <= now).map(|(index, _)| *index).collect();
+        for index in due {
+            let Some(mut schedule) = self.schedules.remove(&index) else { continue };
+            self.on_due(now, &mut schedule);
+            self.schedules.insert(index, schedule);
+        }
     }
 
-    /// We are away from the keyboard, or back.
-    pub fn set_away(&mut self, _now: Instant, _away: bool) {}
+    /// We call ourselves this from now on; cut at [`NAME_LEN_MAX`] bytes. Told to the LAN soon.
+    pub fn set_name(&mut self, now: Instant, name: &str) {
+        let name = cut(name);
+        if self.config.name != name {
+            self.config.name = name;
+            self.tell_news(now);
+        }
+    }
 
-    /// This peer became a contact, or was heard with a session: its announces go first from now on.
+    /// We are away from the keyboard, or back. Told to the LAN soon.
+    pub fn set_away(&mut self, now: Instant, away: bool) {
+        if self.away != away {
+            self.away = away;
+            self.tell_news(now);
+        }
+    }
+
+    /// This peer became a contact: its announces go first from now on, and it is never crowded out.
     pub fn remember(&mut self, known: Known) {
-        self.config.known.push(known);
+        let heard = self.known.entry(known.id).or_default();
+        *heard = (*heard).max((known.boot, known.seq));
+        for address in known.addresses {
+            self.budget.remember(self.last_announce, address.ip().to_canonical());
+        }
     }
 
     /// Says goodbye, now and once more 20 ms later; see [`Self::has_left`]. Nothing else is said after.
-    pub fn leave(&mut self, _now: Instant) {}
+    pub fn leave(&mut self, now: Instant) {
+        if self.stage != Stage::Here {
+            return;
+        }
+        self.outgoing.clear();
+        self.goodbye(now);
+        // Whom nobody could hear need not repeat himself.
+        self.stage = if self.outgoing.is_empty() { Stage::Gone } else { Stage::Leaving(now + SECOND_GOODBYE) };
+    }
 
     /// The next announce to sign and send.
     pub fn poll_announce(&mut self) -> Option<Outgoing> {
-        None
+        self.outgoing.pop_front()
     }
 
     /// The next piece of news.
     pub fn poll_event(&mut self) -> Option<DiscoveryEvent> {
-        None
+        self.events.pop_front()
     }
 
     /// When [`Self::handle_timeout`] wants to be called; `None`: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        match self.stage {
+            Stage::Here => {
+                let round = self.schedules.values().map(Schedule::due).min();
+                [round, self.neighbours.next_expiry()].into_iter().flatten().min()
+            }
+            Stage::Leaving(second) => Some(second),
+            Stage::Gone => None,
+        }
     }
+}
+
+/// The families of `member` whose addresses are not as they were.
+fn changed(before: &[Interface], now: &[Interface], member: Membership) -> Families {
+    let addrs = |interfaces: &[Interface], v4: bool| {
+        let interface = interfaces.iter().find(|interface| interface.index == member.index);
+        let mut addrs: Vec<_> = interface.map(|interface| interface.addrs.clone()).unwrap_or_default();
+        addrs.retain(|(addr, _)| addr.is_ipv4() == v4);
+        addrs.sort_unstable();
+        addrs
+    };
+    let differs = |v4| addrs(before, v4) != addrs(now, v4);
+    Families { v4: differs(true), v6: differs(false) }
+}
+
+/// At most [`NAME_LEN_MAX`] bytes of `name`, cut at a character.
+fn cut(name: &str) -> String {
+    name[..name.floor_char_boundary(NAME_LEN_MAX)].to_owned()
 }
