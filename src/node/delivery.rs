@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::{Now, Unix},
-    id::{MessageId, PeerId, Seq},
+    id::{BatchId, MessageId, PeerId, Seq},
     store::{
         ReadError, Reader,
         row::{CommitError, Direction, HistoryRow, Op, OutboxRow, State, Trust, VoidReason},
@@ -42,7 +42,7 @@ impl Node {
             return self.fail(command, error);
         }
         if let Some(askers) = self.asked.get_mut(&message) {
-            return askers.push(command);
+            return askers.1.push(command);
         }
         if self.is_known_message(&message) {
             return self.reply(command, Reply::Queued(message));
@@ -81,8 +81,9 @@ impl Node {
             self.batches.push(Op::Contact(contact));
         }
         self.batches.push(Op::Queue(row.clone(), history));
-        self.batches.gate(Claim::Queued(Box::new(row)));
-        self.asked.insert(message, vec![command]);
+        let batch = self.batches.growing();
+        self.batches.gate(Claim::Queued(Box::new(row), batch));
+        self.asked.insert(message, (batch, vec![command]));
         self.outbox_len += 1;
         self.touch(id);
     }
@@ -117,8 +118,12 @@ impl Node {
     }
 
     /// A message is on disk: its askers hear so, and it may leave.
-    pub(super) fn on_queued(&mut self, row: OutboxRow) {
-        let Some(askers) = self.asked.remove(&row.id) else { return };
+    pub(super) fn on_queued(&mut self, row: OutboxRow, batch: BatchId) {
+        // What was refused for want of room has no askers here, or is asked for again in a later batch.
+        if self.asked.get(&row.id).is_none_or(|asked| asked.0 != batch) {
+            return;
+        }
+        let (_, askers) = self.asked.remove(&row.id).unwrap_or((batch, Vec::new()));
         for command in askers {
             self.reply(command, Reply::Queued(row.id));
         }

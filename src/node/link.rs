@@ -412,7 +412,7 @@ impl Node {
 
     /// The link's session is over. What it carried is offered again in the next one; what still comes in
     /// on it is received for a while.
-    fn lose_link(&mut self, now: Now, id: PeerId, reason: CloseReason) {
+    pub(crate) fn lose_link(&mut self, now: Now, id: PeerId, reason: CloseReason) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Link::Up(session) = std::mem::replace(&mut peer.link, Link::Idle) else { return };
         if let Some(conversation) = &mut peer.conversation {

@@ -48,7 +48,7 @@ use crate::{
         identity::{Identity, network_tag, verify_announce},
     },
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
-    session::Session,
+    session::{CloseReason, PathAddr, Session},
     store::{
         Loaded, Reader,
         row::{CommitError, Committed, Op, WriteBatch},
@@ -143,7 +143,7 @@ pub struct Node {
     lookups: Vec<Lookup>,
     batches: Batches<Claim>,
     /// Sends that are on their way to the disk, and who asked for them.
-    asked: BTreeMap<MessageId, Vec<CommandId>>,
+    asked: BTreeMap<MessageId, (BatchId, Vec<CommandId>)>,
     /// Places of peers' directions that are on their way to the disk, with the message at each.
     uncommitted: BTreeMap<(ConversationId, Incarnation, Seq), (BatchId, Option<MessageId>)>,
     expiries: BTreeSet<(Unix, MessageId)>,
@@ -360,6 +360,7 @@ impl Node {
         self.now = now;
         let had = self.has_network();
         let first = self.interfaces.is_empty();
+        let changed = self.interfaces != interfaces;
         self.interfaces = interfaces;
         self.discovery.handle_interfaces(now.instant, &self.interfaces);
         match (had, self.has_network()) {
@@ -369,9 +370,20 @@ impl Node {
             (false, true) if !first => self.notice_again(NoticeCode::NetworkBack, "the network is back"),
             _ => {}
         }
-        let waiting: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.is_wanted()).map(|(id, _)| *id).collect();
-        waiting.into_iter().for_each(|id| self.dial_soon(id));
+        if changed {
+            self.wake_links(now);
+        }
         self.finish(now);
+    }
+
+    /// The way to everybody may have changed: sessions ask for a sign of life, which also shows the peer
+    /// our new address, and nobody waits to dial.
+    fn wake_links(&mut self, now: Now) {
+        for peer in self.peers.values_mut() {
+            peer.sessions_mut().for_each(|session| session.ping(now.instant));
+        }
+        let all: Vec<_> = self.peers.keys().copied().collect();
+        all.into_iter().for_each(|id| self.dial_soon(id));
     }
 
     fn has_network(&self) -> bool {
@@ -382,11 +394,7 @@ impl Node {
     pub fn handle_wake(&mut self, now: Now) {
         self.now = now;
         self.discovery.handle_wake(now.instant);
-        for peer in self.peers.values_mut() {
-            peer.sessions_mut().for_each(|session| session.ping(now.instant));
-        }
-        let all: Vec<_> = self.peers.keys().copied().collect();
-        all.into_iter().for_each(|id| self.dial_soon(id));
+        self.wake_links(now);
         self.finish(now);
     }
 
@@ -509,7 +517,7 @@ impl Node {
                 peer.heard = true;
                 for remote in neighbour.addrs.iter().rev() {
                     let on_link = interface::on_link(&self.interfaces, remote);
-                    peer.on_heard_at(now.instant, crate::session::PathAddr { remote: *remote, on_link });
+                    peer.on_heard_at(now.instant, PathAddr { remote: *remote, on_link });
                 }
             }
             peer
@@ -611,11 +619,10 @@ impl Node {
                 peer.contact.announce_seq = seq;
                 peer.contact.last_heard = Some(now.unix);
                 peer.on_heard_at(now.instant, path);
-                if let Some(session) = peer.session_mut()
-                    && new_boot
-                {
-                    // Another run of its program: this session will not answer any more.
-                    session.ping(now.instant);
+                // Another run of its program, by its own signature: the session with the run before is over.
+                let is_over = peer.session().is_some_and(|session| session.boot() < boot);
+                if is_over {
+                    self.lose_link(now, id, CloseReason::Local(CloseCode::Superseded));
                 }
                 self.on_name(id, &name);
                 self.on_away(id, away.then(String::new));

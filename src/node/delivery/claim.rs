@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Now,
-    id::{ConversationId, Incarnation, PeerId, Seq, SessionIndex},
+    id::{BatchId, ConversationId, Incarnation, PeerId, Seq, SessionIndex},
     node::{
         Node,
         command::{CommandError, CommandId, Reply},
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Claim {
     /// A message of ours is on disk: its askers hear so, and it may leave.
-    Queued(Box<OutboxRow>),
+    Queued(Box<OutboxRow>, BatchId),
     /// An answer.
     Reply(CommandId, Reply),
     /// A received message is on disk: shown, unless it was known before.
@@ -77,7 +77,7 @@ impl Node {
 
     pub(super) fn on_claim(&mut self, now: Now, claim: Claim, committed: Option<&Committed>, receipts: &mut Receipts) {
         match claim {
-            Claim::Queued(row) => self.on_queued(*row),
+            Claim::Queued(row, batch) => self.on_queued(*row, batch),
             Claim::Reply(command, reply) => self.reply(command, reply),
             Claim::Shown(row) => self.show(*row, committed),
             Claim::Released(conversation, incarnation, seq) => {
@@ -152,7 +152,8 @@ impl Node {
             let seq = lowest.entry(row.peer).or_insert(row.seq);
             *seq = (*seq).min(row.seq);
             self.outbox_len = self.outbox_len.saturating_sub(1);
-            for command in self.asked.remove(&row.id).unwrap_or_default() {
+            let askers = self.asked.remove(&row.id).map(|(_, askers)| askers);
+            for command in askers.unwrap_or_default() {
                 self.fail(command, error.clone());
             }
         }

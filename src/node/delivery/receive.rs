@@ -35,6 +35,21 @@ impl Node {
             self.dropped += 1;
             return self.consumed(id, session, len);
         };
+        // Only the conversation of the two people at the ends is built; what belongs to a room, or was
+        // written by somebody else, is a later version's.
+        let direct = Some(ConversationId::direct(&self.id(), &id));
+        let elsewhere = match &item {
+            Item::Content(content) => {
+                content.conversation.is_some_and(|one| Some(one) != direct) || content.author.is_some_and(|author| author != id)
+            }
+            Item::Void(void) => void.conversation.is_some_and(|one| Some(one) != direct),
+            Item::Conversation(conversation) => conversation.conversation.is_some_and(|one| Some(one) != direct),
+            Item::Receipt(receipt) => receipt.conversation.is_some_and(|one| Some(one) != direct),
+            _ => false,
+        };
+        if elsewhere {
+            return self.consumed(id, session, len);
+        }
         match item {
             Item::Content(content) => return self.on_content(now, id, session, content, len),
             Item::Void(void) => {
