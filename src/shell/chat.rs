@@ -218,8 +218,8 @@ impl Chat {
         let mut typed = Typed { gives_way: false, holds: false };
         match parse_line(line) {
             Input::Nothing => {}
-            Input::Text(text) => typed.gives_way = self.to_target(now, text, CONTENT_TEXT),
-            Input::Me(text) => typed.gives_way = self.to_target(now, text, CONTENT_ACTION),
+            Input::Text(text) => typed.gives_way = self.send_to_target(now, text, CONTENT_TEXT),
+            Input::Me(text) => typed.gives_way = self.send_to_target(now, text, CONTENT_ACTION),
             Input::Msg { peer, text } => typed.gives_way = self.send(now, peer, text, CONTENT_TEXT),
             Input::Reply(text) => match self.last_from {
                 Some(id) => typed.gives_way = self.send(now, id.to_string(), text, CONTENT_TEXT),
@@ -337,7 +337,7 @@ impl Chat {
         self.actions.push_back(Action::Call(tag, call));
     }
 
-    fn to_target(&mut self, now: Now, text: String, kind: u64) -> bool {
+    fn send_to_target(&mut self, now: Now, text: String, kind: u64) -> bool {
         let Some(target) = &self.target else {
             self.wrong("nobody to send this to: choose somebody with /to NAME first", None);
             return false;

@@ -1,5 +1,357 @@
-//! The readline shell.
+//! The shell: drives the state machine in `chat` with a terminal (or lines of a script) at one end and
+//! the owner of the profile at the other. It speaks the control protocol only, so it does not know
+//! whether the owner is this process.
 
 pub mod chat;
+pub mod complete;
 pub mod parse;
 pub mod render;
+mod term;
+
+use std::{
+    future::{Future, poll_fn},
+    io::IsTerminal,
+    pin::pin,
+    task::Poll,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use jiff::tz::TimeZone;
+
+use self::{
+    chat::{Action, Chat, Mode, Tag},
+    complete::{Known, Lists},
+    render::{Glyphs, Look},
+    term::{Before, Desk, Did},
+};
+use crate::{
+    clock::{Instant, Now, Unix},
+    control::{
+        client::{CallError, Client, Replies},
+        proto::{ErrorLine, Line},
+    },
+    id::MessageId,
+};
+
+/// How long a script waits for its messages to be delivered, where nobody says.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the shell is told at its start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `--plain`
+    pub plain: bool,
+    /// `--fail-fast`
+    pub fail_fast: bool,
+    /// `--timeout`
+    pub timeout: Option<Duration>,
+    /// The bell may ring.
+    pub bell: bool,
+    /// Another process owns the profile.
+    pub second: bool,
+    /// For the ids of messages.
+    pub rng_seed: [u8; 32],
+}
+
+/// Runs until the person leaves, the script is through, or the owner ends. Returns the exit code.
+pub async fn run(client: Client, options: &Options) -> u8 {
+    let mode = mode(options);
+    let look = look(mode, options);
+    let known = Known::default();
+    let desk = match mode {
+        Mode::Edited => Desk::edited(known.clone(), look.color).map_err(|error| error.to_string()),
+        Mode::Plain | Mode::Script => Desk::plain().map_err(|error| error.to_string()),
+    };
+    let desk = match desk {
+        Ok(desk) => desk,
+        Err(error) => {
+            eprintln!("p2pchat-udp: the terminal cannot be used: {error}");
+            return 1;
+        }
+    };
+    let clock = Clock { start: std::time::Instant::now() };
+    let events = client.subscribe(None);
+    let chat = Chat::new(look, mode, client.ready(), options.second, options.rng_seed, clock.now());
+    let shell = Shell {
+        client,
+        events,
+        calls: Vec::new(),
+        chat,
+        desk,
+        known,
+        mode,
+        clock,
+        fail_fast: options.fail_fast,
+        timeout: options.timeout.unwrap_or(SCRIPT_TIMEOUT),
+        bell: options.bell && mode != Mode::Script,
+        ringing: false,
+        prompt: String::new(),
+        before: Before::Keep,
+        line: 0,
+        input: Input::Open,
+        first_failure: None,
+        last_message: None,
+        code: None,
+        told_how_to_leave: false,
+    };
+    shell.run().await
+}
+
+fn mode(options: &Options) -> Mode {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| ["", "dumb", "emacs", "cons25"].iter().any(|name| term == *name));
+    if !std::io::stdin().is_terminal() {
+        Mode::Script
+    } else if options.plain || dumb || !std::io::stdout().is_terminal() {
+        Mode::Plain
+    } else {
+        Mode::Edited
+    }
+}
+
+fn look(mode: Mode, options: &Options) -> Look {
+    let plain = options.plain || mode == Mode::Plain;
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    // The first that is set decides (POSIX, 8.2).
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(set).and_then(|name| std::env::var(name).ok());
+    let utf8 = locale.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        name.contains("utf-8") || name.contains("utf8")
+    });
+    Look {
+        color: mode == Mode::Edited && !no_color,
+        glyphs: match (plain, utf8) {
+            (true, _) => Glyphs::Words,
+            (false, true) => Glyphs::Unicode,
+            (false, false) => Glyphs::Ascii,
+        },
+        columns: columns(),
+        zone: TimeZone::system(),
+    }
+}
+
+fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(usize::from(width.0))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    fn now(self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            instant: Instant::from_start(self.start.elapsed()),
+            unix: Unix(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// Where the lines come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// More may come.
+    Open,
+    /// A script is through: its messages are waited for until then.
+    Ended(tokio::time::Instant),
+}
+
+#[derive(Debug)]
+struct Shell {
+    client: Client,
+    events: Replies,
+    calls: Vec<(Tag, Replies)>,
+    chat: Chat,
+    desk: Desk,
+    known: Known,
+    mode: Mode,
+    clock: Clock,
+    fail_fast: bool,
+    timeout: Duration,
+    bell: bool,
+    ringing: bool,
+    prompt: String,
+    before: Before,
+    line: u64,
+    input: Input,
+    first_failure: Option<u8>,
+    last_message: Option<MessageId>,
+    code: Option<u8>,
+    told_how_to_leave: bool,
+}
+
+enum Step {
+    Did(Did),
+    Event(Option<Result<Line, CallError>>),
+    Answer(usize, Option<Result<Line, CallError>>),
+    Time,
+}
+
+impl Shell {
+    async fn run(mut self) -> u8 {
+        self.act();
+        while self.code.is_none() {
+            self.listen();
+            let step = self.step().await;
+            let now = self.clock.now();
+            self.chat.set_columns(columns());
+            if self.known.take_typed() {
+                self.chat.handle_key(now);
+            }
+            match step {
+                Step::Did(did) => self.on_did(now, did),
+                Step::Event(event) => self.on_event(now, event),
+                Step::Answer(place, answer) => {
+                    let tag = self.calls[place].0;
+                    if !matches!(answer, Some(Ok(_))) {
+                        self.calls.swap_remove(place);
+                    }
+                    self.chat.handle_answer(now, tag, answer);
+                }
+                Step::Time => self.chat.handle_timeout(now),
+            }
+            self.act();
+            self.end_of_script();
+        }
+        self.desk.close();
+        self.code.unwrap_or(0)
+    }
+
+    /// Whatever comes first.
+    async fn step(&mut self) -> Step {
+        let deadline = self.chat.poll_timeout().map(|at| at.since(self.clock.now().instant));
+        let script_end = match self.input {
+            Input::Ended(at) => Some(at.saturating_duration_since(tokio::time::Instant::now())),
+            Input::Open => None,
+        };
+        let wait = deadline.into_iter().chain(script_end).min();
+        let reads = self.reads();
+        let (desk, events, calls) = (&mut self.desk, &mut self.events, &mut self.calls);
+        tokio::select! {
+            biased;
+            (place, answer) = next_answer(calls) => Step::Answer(place, answer),
+            event = events.next() => Step::Event(event),
+            did = desk.next(), if reads => Step::Did(did),
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
+        }
+    }
+
+    /// Lines are taken: not while the prompt may change, and a script's only one after the other.
+    fn reads(&self) -> bool {
+        match self.mode {
+            Mode::Script => self.input == Input::Open && self.chat.is_settled(),
+            Mode::Edited | Mode::Plain => self.chat.is_prompt_settled(),
+        }
+    }
+
+    fn listen(&mut self) {
+        if self.reads() && self.input == Input::Open {
+            self.desk.go_on(&self.prompt, self.before, self.mode == Mode::Plain);
+            self.before = Before::Keep;
+        }
+    }
+
+    fn on_did(&mut self, now: Now, did: Did) {
+        match did {
+            Did::Line(line) => {
+                self.line += 1;
+                let typed = self.chat.handle_line(now, &line);
+                if typed.gives_way {
+                    self.before = Before::TakeBack;
+                }
+            }
+            Did::Interrupt => {
+                if !self.told_how_to_leave {
+                    self.told_how_to_leave = true;
+                    self.desk.print(self.chat.look().note("Ctrl-D or /quit ends the chat"));
+                }
+            }
+            Did::End if self.mode == Mode::Script => {
+                self.input = Input::Ended(tokio::time::Instant::now() + self.timeout);
+            }
+            Did::End => {
+                self.input = Input::Ended(tokio::time::Instant::now() + self.timeout);
+                self.chat.quit();
+            }
+        }
+    }
+
+    fn on_event(&mut self, now: Now, event: Option<Result<Line, CallError>>) {
+        match event {
+            Some(Ok(line)) => {
+                if let Line::Message(message) = &line {
+                    self.last_message = Some(message.id);
+                }
+                self.chat.handle_event(now, line);
+            }
+            Some(Err(CallError::Refused(error))) if error.code == "too-slow" => {
+                self.events = self.client.subscribe(self.last_message);
+            }
+            Some(Err(_)) | None => self.chat.handle_lost(),
+        }
+    }
+
+    /// Does what the state machine wants done.
+    fn act(&mut self) {
+        while let Some(action) = self.chat.poll_action() {
+            match action {
+                Action::Print(text) if std::mem::take(&mut self.ringing) => self.desk.print(format!("\x07{text}")),
+                Action::Print(text) => self.desk.print(text),
+                Action::Failed(error) => self.fail(&error),
+                Action::Call(tag, call) => self.calls.push((tag, self.client.call(call))),
+                Action::Prompt(prompt) => self.prompt = prompt,
+                Action::Bell => self.ringing = self.bell,
+                Action::Clear if self.mode == Mode::Edited => self.before = Before::Clear,
+                Action::Clear => {}
+                Action::End(code) => self.code = Some(self.first_failure.unwrap_or(code)),
+            }
+        }
+        self.known.set(Lists { names: self.chat.names(), waiting: self.chat.waiting() });
+    }
+
+    fn fail(&mut self, error: &ErrorLine) {
+        if self.mode != Mode::Script {
+            return self.desk.print(self.chat.look().error(&error.text, error.hint.as_deref()));
+        }
+        eprintln!("p2pchat-udp: line {}: {error}", self.line);
+        if let Some(hint) = &error.hint {
+            eprintln!("{hint}");
+        }
+        self.first_failure.get_or_insert(error.exit);
+        if self.fail_fast && self.input == Input::Open {
+            self.input = Input::Ended(tokio::time::Instant::now() + self.timeout);
+        }
+    }
+
+    /// A script ends when its messages are delivered, or its time is up.
+    fn end_of_script(&mut self) {
+        let Input::Ended(at) = self.input else { return };
+        if self.code.is_some() || self.mode != Mode::Script {
+            return;
+        }
+        let waits = self.chat.undelivered();
+        if self.chat.is_settled() && waits == 0 {
+            self.code = Some(self.first_failure.unwrap_or(0));
+        } else if tokio::time::Instant::now() >= at {
+            eprintln!("p2pchat-udp: {waits} of this script's messages still wait: they are kept and go out by themselves");
+            self.code = Some(self.first_failure.unwrap_or(5));
+        }
+    }
+}
+
+/// The next line of any call's answer, and which call that is.
+async fn next_answer(calls: &mut [(Tag, Replies)]) -> (usize, Option<Result<Line, CallError>>) {
+    poll_fn(|context| {
+        for (place, (_, replies)) in calls.iter_mut().enumerate() {
+            // Asking anew each time loses nothing: `next` is cancel safe.
+            if let Poll::Ready(answer) = pin!(replies.next()).poll(context) {
+                return Poll::Ready((place, answer));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

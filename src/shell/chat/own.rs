@@ -165,7 +165,7 @@ impl Owns {
         let is_same = |change: &&mut Change| change.to == status.to && change.state == status.state;
         if let Some(change) = self.changes.iter_mut().find(is_same) {
             change.count += 1;
-            change.last = text.or(change.last.take());
+            change.last = text.or_else(|| change.last.take());
             change.due = (now + GATHER).min(change.began + GATHER_MAX);
             return;
         }
@@ -183,15 +183,13 @@ impl Owns {
     /// The next line of ours that is to be printed: in order, each once it is due and somebody has it.
     /// `early`: also what went to this peer and is not due.
     pub(super) fn poll_due(&mut self, now: Instant, early: Option<PeerId>) -> Option<Due> {
-        for own in self.list.iter_mut().filter(|own| !own.printed) {
-            let (Some(to), Some(state)) = (own.to, own.state) else { return None };
-            if own.due > now && state < State::Delivered && early != Some(to) {
-                return None;
-            }
-            own.printed = true;
-            return Some(Due { to, state, at: own.at, kind: own.kind, text: own.text.clone() });
+        let own = self.list.iter_mut().find(|own| !own.printed)?;
+        let (to, state) = (own.to?, own.state?);
+        if own.due > now && state < State::Delivered && early != Some(to) {
+            return None;
         }
-        None
+        own.printed = true;
+        Some(Due { to, state, at: own.at, kind: own.kind, text: own.text.clone() })
     }
 
     /// Changes whose time has come.

@@ -1,0 +1,450 @@
+//! The person's end of the shell: a line editor in its own thread, or plain lines; and one printer for
+//! all that comes while a line is being typed. What is typed and printed means nothing here.
+//!
+//! The editor's thread is told to `Go`, edits one line, hands it over, and waits to be told again.
+//! Between two lines nothing is printed: what comes waits in the printer until the next line is edited,
+//! so that the rows which were just typed are the last ones on the screen and can be taken back.
+
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::sys::termios::{self, InputFlags, LocalFlags, SetArg, Termios};
+use rustyline::{
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, ExternalPrinter,
+    GraphemeClusterMode, KeyEvent, Modifiers, Movement, RepeatCount, error::ReadlineError, history::MemHistory,
+};
+use tokio::sync::mpsc as async_mpsc;
+
+use super::complete::{Editing, Known};
+
+/// Texts that wait to be printed at most; past it they are counted, not kept.
+const PRINTS_MAX: usize = 10_000;
+/// Lines that Up and Ctrl-R find. They are in memory only: the profile may be under a password.
+const HISTORY_MAX: usize = 1_000;
+/// How long Escape waits for what belongs to it, in milliseconds.
+const ESCAPE_WAIT: u16 = 50;
+/// How long the end waits for the last texts to be printed.
+const LAST_PRINTS: Duration = Duration::from_millis(500);
+/// Switches the terminal's bracketed paste off, should the editor not have come to it.
+const PASTE_OFF: &str = "\x1b[?2004l";
+
+/// What the person did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Did {
+    /// Entered a line, or pasted several at once.
+    Line(String),
+    /// Ctrl-C on an empty line.
+    Interrupt,
+    /// Ctrl-D on an empty line, the end of the input, or the terminal is gone.
+    End,
+}
+
+/// What becomes of the line that was just entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It stays on the screen.
+    Keep,
+    /// Its rows are taken back: it comes again as a message's line.
+    TakeBack,
+    /// The whole screen is cleared.
+    Clear,
+}
+
+/// What goes to the screen.
+#[derive(Debug)]
+enum Out {
+    Text(String),
+    /// Where nothing is rewritten: the prompt, unless it stands there.
+    Prompt(String),
+}
+
+#[derive(Debug)]
+struct Go {
+    prompt: String,
+    before: Before,
+}
+
+/// What the printer may do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A line is being edited: texts go around it.
+    Editing,
+    /// Between two lines: texts wait.
+    Between,
+    /// Nobody edits any more, or anything: texts go straight out.
+    Open,
+}
+
+#[derive(Debug)]
+struct Gate {
+    phase: Phase,
+    /// Something may have been printed straight behind the line that was entered.
+    doubtful: bool,
+    /// Plain lines: a prompt stands at the end of the screen.
+    prompt: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    gate: Mutex<Gate>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.lock().phase = phase;
+        self.opened.notify_all();
+    }
+}
+
+/// The terminal, or whatever else the lines come from and go to.
+#[derive(Debug)]
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    prints: Option<mpsc::Sender<Out>>,
+    done: mpsc::Receiver<()>,
+    go: Option<mpsc::Sender<Go>>,
+    did: async_mpsc::Receiver<Did>,
+    saved: Option<Termios>,
+    edited: bool,
+    awaited: bool,
+    /// The prompt that stands on a plain screen.
+    asked: Option<String>,
+}
+
+impl Desk {
+    /// A line editor on the terminal.
+    pub(super) fn edited(known: Known, color: bool) -> rustyline::Result<Self> {
+        let (did_sender, did) = async_mpsc::channel(1);
+        let (go, goes) = mpsc::channel();
+        let mut editor = editor(known, color)?;
+        let printer = editor.create_external_printer()?;
+        let saved = quiet_terminal();
+        let (shared, prints, done) = start_printer(Phase::Between, Some(Box::new(printer)));
+        let gate = shared.clone();
+        thread::Builder::new().name("editor".to_owned()).spawn(move || edit(editor, &goes, &did_sender, &gate))?;
+        Ok(Self { shared, prints: Some(prints), done, go: Some(go), did, saved, edited: true, awaited: false, asked: None })
+    }
+
+    /// Lines as they come, and texts as they are: a plain terminal, or no terminal at all.
+    pub(super) fn plain() -> std::io::Result<Self> {
+        let (did_sender, did) = async_mpsc::channel(1);
+        let (shared, prints, done) = start_printer(Phase::Open, None);
+        let gate = shared.clone();
+        thread::Builder::new().name("lines".to_owned()).spawn(move || read_lines(&did_sender, &gate))?;
+        Ok(Self { shared, prints: Some(prints), done, go: None, did, saved: None, edited: false, awaited: true, asked: None })
+    }
+
+    /// Prints the text around the line that is being typed. Never waits.
+    pub(super) fn print(&self, text: String) {
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= PRINTS_MAX {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if let Some(prints) = &self.prints {
+            // Where the printer is gone, so is the terminal; the next line says so.
+            let _ = prints.send(Out::Text(text));
+        }
+    }
+
+    /// Asks for the next line, where none is asked for.
+    pub(super) fn go_on(&mut self, prompt: &str, before: Before, show_prompt: bool) {
+        if let Some(go) = &self.go
+            && !self.awaited
+        {
+            self.awaited = go.send(Go { prompt: prompt.to_owned(), before }).is_ok();
+        } else if self.go.is_none()
+            && show_prompt
+            && self.asked.as_deref() != Some(prompt)
+            && let Some(prints) = &self.prints
+        {
+            let _ = prints.send(Out::Prompt(prompt.to_owned()));
+            self.asked = Some(prompt.to_owned());
+        }
+    }
+
+    /// The next thing the person does.
+    pub(super) async fn next(&mut self) -> Did {
+        let did = self.did.recv().await.unwrap_or(Did::End);
+        self.awaited = self.go.is_none();
+        self.asked = None;
+        did
+    }
+
+    /// Prints what still waits and gives the terminal back as it was.
+    pub(super) fn close(mut self) {
+        let mid_line = self.edited && self.awaited;
+        if let Some(saved) = &self.saved {
+            let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, saved);
+        }
+        if mid_line {
+            write_out(&format!("{PASTE_OFF}\r\n"));
+        }
+        // Where the printer waits for an editor that will not read, the last texts are lost with it.
+        if let Ok(mut gate) = self.shared.gate.try_lock() {
+            gate.phase = Phase::Open;
+        }
+        self.shared.opened.notify_all();
+        self.go = None;
+        self.prints = None;
+        let _ = self.done.recv_timeout(LAST_PRINTS);
+    }
+}
+
+fn editor(known: Known, color: bool) -> rustyline::Result<Editor<Editing, MemHistory>> {
+    let config = Config::builder()
+        .max_history_size(HISTORY_MAX)?
+        .history_ignore_dups(true)?
+        .auto_add_history(true)
+        .completion_type(CompletionType::List)
+        .completion_show_all_if_ambiguous(true)
+        .keyseq_timeout(Some(ESCAPE_WAIT))
+        .color_mode(if color { ColorMode::Enabled } else { ColorMode::Disabled })
+        .build();
+    let history = MemHistory::with_config(&config);
+    let mut editor = Editor::with_history(config, history)?;
+    editor.set_helper(Some(Editing { known, color }));
+    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
+    editor.bind_sequence(KeyEvent(rustyline::KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+    Ok(editor)
+}
+
+/// Ctrl-C takes back what is typed; with nothing typed the shell says how to leave.
+struct ClearLine;
+
+impl ConditionalEventHandler for ClearLine {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, ctx: &EventContext<'_>) -> Option<Cmd> {
+        Some(if ctx.line().is_empty() { Cmd::Interrupt } else { Cmd::Kill(Movement::WholeBuffer) })
+    }
+}
+
+/// Between two lines nothing that is typed is echoed, nor does it end anything: the next line has it.
+fn quiet_terminal() -> Option<Termios> {
+    let saved = termios::tcgetattr(std::io::stdin()).ok()?;
+    let mut quiet = saved.clone();
+    quiet.local_flags &= !(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
+    quiet.input_flags &= !(InputFlags::ICRNL | InputFlags::IXON);
+    termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &quiet).ok()?;
+    Some(saved)
+}
+
+/// The editor has the terminal: it alone switches this off.
+fn is_edited() -> bool {
+    termios::tcgetattr(std::io::stdin()).is_ok_and(|now| !now.local_flags.contains(LocalFlags::IEXTEN))
+}
+
+fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, shared: &Shared) {
+    let mut typed_rows = 0;
+    while let Ok(Go { prompt, before }) = goes.recv() {
+        match before {
+            Before::TakeBack if typed_rows > 0 => write_out(&format!("\x1b[{typed_rows}A\r\x1b[J")),
+            Before::Clear => write_out("\x1b[H\x1b[2J"),
+            _ => {}
+        }
+        shared.lock().doubtful = false;
+        shared.enter(Phase::Editing);
+        let line = editor.readline(&prompt);
+        // The printer holds the gate while it prints; where that takes longer, the rows stay.
+        let alone = match try_for(Duration::from_millis(20), || shared.gate.try_lock()) {
+            Some(mut gate) => {
+                gate.phase = Phase::Between;
+                !gate.doubtful
+            }
+            None => false,
+        };
+        let (columns, rows) = editor.dimensions().unwrap_or((80, 24));
+        typed_rows = match &line {
+            Ok(line) if alone => rows_of(&prompt, line, columns).min(usize::from(rows).saturating_sub(1)),
+            _ => 0,
+        };
+        let event = match line {
+            Ok(line) => Did::Line(line),
+            Err(ReadlineError::Interrupted) => Did::Interrupt,
+            Err(_) => Did::End,
+        };
+        if did.blocking_send(event).is_err() {
+            return;
+        }
+    }
+}
+
+fn try_for<T>(time: Duration, mut lock: impl FnMut() -> Result<T, TryLockError<T>>) -> Option<T> {
+    const STEPS: u32 = 20;
+    for _ in 0..STEPS {
+        match lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => thread::sleep(time / STEPS),
+        }
+    }
+    None
+}
+
+/// How far below its first row the cursor stands once the line was entered. As the editor reckons it.
+fn rows_of(prompt: &str, line: &str, columns: u16) -> usize {
+    let mode = GraphemeClusterMode::from_env();
+    let (mut row, mut column) = (0, 0);
+    let mut buffer = [0; 4];
+    for c in prompt.chars().chain(line.chars()) {
+        let width = match c {
+            '\n' => {
+                row += 1;
+                column = 0;
+                continue;
+            }
+            '\t' => 8 - column % 8,
+            c => mode.width(c.encode_utf8(&mut buffer)),
+        };
+        column += width;
+        if column > columns {
+            row += 1;
+            column = width;
+        }
+    }
+    row + usize::from(column == columns) + 1
+}
+
+fn start_printer(
+    phase: Phase,
+    printer: Option<Box<dyn ExternalPrinter + Send>>,
+) -> (Arc<Shared>, mpsc::Sender<Out>, mpsc::Receiver<()>) {
+    let gate = Mutex::new(Gate { phase, doubtful: false, prompt: None });
+    let shared = Arc::new(Shared { gate, opened: Condvar::new(), waiting: AtomicUsize::new(0), lost: AtomicUsize::new(0) });
+    let (prints, texts) = mpsc::channel::<Out>();
+    let (done_sender, done) = mpsc::channel();
+    let own = shared.clone();
+    // Where no thread can be had, nothing is printed and `close` does not wait.
+    let _ = thread::Builder::new().name("printer".to_owned()).spawn(move || {
+        print_all(&texts, &own, printer);
+        let _ = done_sender.send(());
+    });
+    (shared, prints, done)
+}
+
+fn print_all(texts: &mpsc::Receiver<Out>, shared: &Shared, mut printer: Option<Box<dyn ExternalPrinter + Send>>) {
+    let mut next = None;
+    while let Some(out) = next.take().or_else(|| texts.recv().ok()) {
+        let mut text = match out {
+            Out::Text(text) => text,
+            Out::Prompt(prompt) => {
+                shared.lock().show_prompt(prompt);
+                continue;
+            }
+        };
+        // What came together is printed together: one redraw of the line for all.
+        let mut count = 1;
+        while count < 100 {
+            match texts.try_recv() {
+                Ok(Out::Text(more)) => {
+                    text.push('\n');
+                    text.push_str(&more);
+                    count += 1;
+                }
+                other => {
+                    next = other.ok();
+                    break;
+                }
+            }
+        }
+        shared.waiting.fetch_sub(count, Ordering::Relaxed);
+        let lost = shared.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            text.push_str(&format!("\n-- {lost} lines came faster than they could be shown: /history has the messages"));
+        }
+        text.push('\n');
+        let mut gate = shared.lock();
+        while gate.phase == Phase::Between {
+            gate = shared.opened.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        }
+        match (&mut printer, gate.phase) {
+            (Some(printer), Phase::Editing) => {
+                let _ = printer.print(text);
+                gate.doubtful |= !is_edited();
+            }
+            _ => gate.print_plain(&text),
+        }
+    }
+}
+
+impl Gate {
+    fn show_prompt(&mut self, prompt: String) {
+        if self.prompt.as_ref() != Some(&prompt) {
+            let before = if self.prompt.is_some() { "\n" } else { "" };
+            write_out(&format!("{before}{prompt}"));
+            self.prompt = Some(prompt);
+        }
+    }
+
+    /// Where nothing is rewritten: a row that has a prompt, and maybe a half typed line, ends; behind the
+    /// text the prompt stands again.
+    fn print_plain(&self, text: &str) {
+        let (before, after) = self.prompt.as_deref().map_or(("", ""), |prompt| ("\n", prompt));
+        write_out(&format!("{before}{text}{after}"));
+    }
+}
+
+/// A terminal that takes nothing any more is noticed by whoever reads from it.
+fn write_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn read_lines(did: &async_mpsc::Sender<Did>, shared: &Shared) {
+    let mut input = std::io::stdin().lock();
+    let echoes = std::io::stdin().is_terminal();
+    loop {
+        let mut line = Vec::new();
+        let read = input.read_until(b'\n', &mut line);
+        if echoes {
+            // The line's end is on the screen: the prompt is used up.
+            let prompt = shared.lock().prompt.take();
+            if prompt.is_some() && !line.ends_with(b"\n") {
+                write_out("\n");
+            }
+        }
+        let event = match read {
+            Ok(0) | Err(_) => Did::End,
+            Ok(_) => {
+                let end = line.strip_suffix(b"\n").unwrap_or(&line);
+                let end = end.strip_suffix(b"\r").unwrap_or(end);
+                Did::Line(String::from_utf8_lossy(end).into_owned())
+            }
+        };
+        let ends = event == Did::End;
+        if did.blocking_send(event).is_err() || ends {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_line_are_counted_as_the_editor_draws_them() {
+        assert_eq!(rows_of("bob> ", "hello", 80), 1);
+        assert_eq!(rows_of("bob> ", &"x".repeat(74), 80), 1);
+        assert_eq!(rows_of("bob> ", &"x".repeat(75), 80), 2, "a full row moves the cursor on");
+        assert_eq!(rows_of("bob> ", &"x".repeat(76), 80), 2);
+        assert_eq!(rows_of("bob> ", "a\nb\nc", 80), 3);
+        assert_eq!(rows_of("> ", &"日".repeat(39), 80), 2);
+        assert_eq!(rows_of("> ", &"日".repeat(40), 80), 2);
+        assert_eq!(rows_of("", "a\tb", 8), 2);
+    }
+}
