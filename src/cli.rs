@@ -1,1 +1,224 @@
-//! The command line.
+//! The command line: options that every command takes, and the list of commands. What a command's own
+//! arguments are and what it does stands in `commands`.
+
+use clap::{
+    ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, builder::FalseyValueParser, parser::ValueSource,
+};
+
+use crate::{
+    commands,
+    config::{Given, Origin},
+    control::proto::{ErrorLine, Span},
+};
+
+/// Chat for people who share a wire: no server, end-to-end encrypted, nothing lost.
+#[derive(Debug, Parser)]
+#[command(name = "p2pchat-udp", version, max_term_width = 100, disable_help_subcommand = true, subcommand_value_name = "COMMAND")]
+#[command(after_help = "Without a command the shell opens. `p2pchat-udp COMMAND --help` tells more about each.")]
+pub struct Cli {
+    /// A script from stdin ends at its first line that fails
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do; nothing: the shell.
+    #[command(subcommand)]
+    pub command: Option<Action>,
+}
+
+/// Options of every command.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// What I call myself; kept in the profile
+    #[arg(short, long, global = true, value_name = "NAME", env = "P2PCHAT_NAME", hide_env_values = true)]
+    name: Option<String>,
+    /// The profile's directory
+    #[arg(short, long, global = true, value_name = "DIR", env = "P2PCHAT_DATA_DIR", hide_env_values = true)]
+    pub(crate) data_dir: Option<std::path::PathBuf>,
+    /// UDP address to listen on, like 0.0.0.0:17118, [::]:0 or :17118
+    #[arg(short, long, global = true, value_name = "ADDR", env = "P2PCHAT_LISTEN", hide_env_values = true)]
+    listen: Option<String>,
+    /// Peers of another network name neither see nor reach each other
+    #[arg(long, global = true, value_name = "NAME", env = "P2PCHAT_NETWORK", hide_env_values = true)]
+    network: Option<String>,
+    /// Who may write to me: who is really on my LAN
+    #[arg(long, global = true, value_parser = ["lan"], env = "P2PCHAT_ALLOW", hide_env_values = true)]
+    allow: Option<String>,
+    /// No multicast: neither announce nor look on the LAN
+    #[arg(long, global = true, env = "P2PCHAT_NO_LAN", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    no_lan: bool,
+    /// Only this network interface; repeat for several
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "P2PCHAT_INTERFACE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    interface: Vec<String>,
+    /// Another multicast group and port, once per IP version
+    #[arg(long, global = true, value_name = "ADDR:PORT", env = "P2PCHAT_GROUP", hide_env_values = true, value_delimiter = ',')]
+    group: Vec<String>,
+    /// One JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Nothing is rewritten on the screen, no colour, words instead of glyphs
+    #[arg(long, global = true, env = "P2PCHAT_PLAIN", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    plain: bool,
+    /// Upper bound for whatever the command waits for, like 500ms, 30s or 5m
+    #[arg(long, global = true, value_name = "D")]
+    pub timeout: Option<Span>,
+    /// More log on stderr; twice: still more. RUST_LOG overrules
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Own the profile without a shell, until SIGTERM or SIGINT
+    Daemon(commands::daemon::Args),
+    /// How the owner of the profile is
+    Status(commands::status::Args),
+    /// Ask the owner to say goodbye and end
+    Stop(commands::stop::Args),
+    /// Send one text
+    Send(commands::send::Args),
+    /// Print messages as they arrive
+    Listen(commands::listen::Args),
+    /// Everybody known: name, presence, path, address
+    Peers(commands::peers::Args),
+    /// One peer in full
+    Whois(commands::whois::Args),
+    /// Stored messages, oldest first
+    History(commands::history::Args),
+    /// What is not yet delivered
+    Outbox(commands::outbox::Args),
+    /// Name, id, addresses and link of this profile
+    Whoami(commands::whoami::Args),
+    /// Every setting, its value and where it came from; or set one
+    Config(commands::config::Args),
+}
+
+/// A command line that was read: what to do, and the settings it gave.
+#[derive(Debug)]
+pub struct Parsed {
+    /// What to do.
+    pub cli: Cli,
+    /// Settings from options and environment.
+    pub given: Given,
+}
+
+/// Reads the command line. Errors are help or version (exit 0, to be printed as they are) or a mistake.
+pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Refused> {
+    let matches = Cli::command().try_get_matches_from(args).map_err(refused)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(refused)?;
+    Ok(Parsed { cli, given: given(&matches) })
+}
+
+/// Why a command line is not run.
+#[derive(Debug)]
+pub enum Refused {
+    /// It asked for this text.
+    Help(String),
+    /// It is wrong (exit 2).
+    Wrong(ErrorLine),
+}
+
+fn refused(error: clap::Error) -> Refused {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Refused::Help(error.render().to_string());
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut what = lines.next().unwrap_or("bad command line").trim_start_matches("error: ").to_owned();
+    let mut tip = None;
+    for line in lines {
+        if let Some(line) = line.strip_prefix("tip: ") {
+            tip.get_or_insert_with(|| line.to_owned());
+        } else if what.ends_with(':') && !line.starts_with("Usage") {
+            what = format!("{what} {line}");
+        } else if let Some(values) = line.strip_prefix("[possible values: ") {
+            what = format!("{what}: possible is {}", values.trim_end_matches(']'));
+        }
+    }
+    let tip = tip.map_or_else(String::new, |tip| format!("{tip}; "));
+    Refused::Wrong(ErrorLine::new("usage", 2, what).hint(format!("{tip}see `p2pchat-udp --help`")))
+}
+
+/// Which settings came from where.
+fn given(matches: &ArgMatches) -> Given {
+    let mut given = Given::new();
+    for key in crate::config::keys() {
+        let origin = match matches.try_contains_id(key).ok().and_then(|_| matches.value_source(key)) {
+            Some(ValueSource::CommandLine) => Origin::Flag,
+            Some(ValueSource::EnvVariable) => Origin::Environment,
+            _ => continue,
+        };
+        let values: Vec<String> = match matches.try_get_many::<String>(key) {
+            Ok(values) => values.into_iter().flatten().cloned().collect(),
+            Err(_) => vec![matches.get_flag(key).to_string()],
+        };
+        // An empty variable is how scripts say that there is none.
+        if origin == Origin::Flag || values.iter().any(|value| !value.is_empty()) {
+            given.insert(key, (values, origin));
+        }
+    }
+    given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Parsed, Refused> {
+        parse(line.split_whitespace().map(Into::into))
+    }
+
+    fn wrong(line: &str) -> ErrorLine {
+        match parse_words(line) {
+            Err(Refused::Wrong(error)) => error,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_and_exit_2() {
+        for (line, word) in [
+            ("p2pchat-udp --colour", "--colour"),
+            ("p2pchat-udp dance", "dance"),
+            ("p2pchat-udp send", "PEER"),
+            ("p2pchat-udp --allow everybody", "everybody"),
+            ("p2pchat-udp --timeout soon", "soon"),
+            ("p2pchat-udp send bob hi --wait forever", "forever"),
+            ("p2pchat-udp --via seed.example:17118", "--via"),
+        ] {
+            let error = wrong(line);
+            assert_eq!(error.exit, 2);
+            assert!(error.text.contains(word), "{line}: {}", error.text);
+            assert!(!error.text.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn options_stand_before_or_behind_the_command() {
+        for line in ["p2pchat-udp --network x peers", "p2pchat-udp peers --network x"] {
+            let parsed = parse_words(line).unwrap();
+            assert_eq!(parsed.given.get("network"), Some(&(vec!["x".to_owned()], Origin::Flag)), "{line}");
+        }
+        let parsed = parse_words("p2pchat-udp --no-lan -i eth0 -i eth1 --interface a,b").unwrap();
+        assert_eq!(parsed.given["no_lan"].0, ["true"]);
+        assert_eq!(parsed.given["interface"].0, ["eth0", "eth1", "a", "b"]);
+        assert!(!parsed.given.contains_key("plain"), "what nobody said is not given");
+    }
+}

@@ -214,8 +214,9 @@ impl Settings {
         // Also proves that what is there can be read.
         read_file(&path)?;
         let text = read_text(&path)?;
-        let mut document: DocumentMut =
-            text.parse().map_err(|e: toml_edit::TomlError| ErrorLine::new("bad-config", 2, format!("{FILE_NAME}: {}", e.message())))?;
+        let mut document: DocumentMut = text
+            .parse()
+            .map_err(|e: toml_edit::TomlError| ErrorLine::new("bad-config", 2, format!("{FILE_NAME}: {}", e.message())))?;
         if value.is_empty() {
             document.remove(key);
         } else {
@@ -319,7 +320,8 @@ fn write_file(path: &Path, text: &str) -> Result<(), ErrorLine> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let failed = |e: std::io::Error| ErrorLine::new("profile", 8, format!("cannot write {}: {e}", path.display()));
     let temporary = path.with_extension(format!("toml.{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)
 }

@@ -1,1 +1,46 @@
-//! One file per subcommand.
+//! One file per subcommand: its arguments, its run, its output. Every command speaks the control protocol,
+//! to the owner of the profile or to a node of its own; which of both, only `app` knows.
+
+pub mod config;
+pub mod daemon;
+pub mod history;
+pub mod listen;
+pub mod outbox;
+pub mod output;
+pub mod peers;
+pub mod send;
+pub mod status;
+pub mod stop;
+pub mod whoami;
+pub mod whois;
+
+use crate::control::{client::CallError, proto::ErrorLine};
+
+/// Why a command ends without having done what it was asked.
+#[derive(Debug)]
+pub enum End {
+    /// It failed: what and why, with the exit code.
+    Error(ErrorLine),
+    /// Nobody reads its output any more: it ends quietly.
+    OutputClosed,
+    /// The owner of the profile ended in the middle: asked again, another one answers.
+    Lost,
+    /// A signal ended it: exit code 128 and its number.
+    Signal(i32),
+}
+
+impl From<ErrorLine> for End {
+    fn from(error: ErrorLine) -> Self {
+        // On its way out, an owner takes nothing new; the next one does.
+        if error.code == "leaving" { Self::Lost } else { Self::Error(error) }
+    }
+}
+
+impl From<CallError> for End {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(error) => error.into(),
+            CallError::Lost => Self::Lost,
+        }
+    }
+}

@@ -2,21 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::PoisonError,
     time::Duration,
 };
 
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    time::timeout_at,
-};
+use tokio::time::timeout_at;
 
 use super::{
     SUBSCRIBER_EVENTS_MAX,
     call::{Away, Nick, Peers, Subscribe, Watch, Whois},
     follow,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
-    server::{Gone, Node, Out, Owner},
+    server::{Events, Gone, NoEvents, Node, Out, Owner},
     stored,
 };
 use crate::{
@@ -37,9 +33,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(3);
 /// How long `peers --wait` waits where the caller does not say.
 const PEERS_WAIT: Duration = Duration::from_secs(10);
 /// The mode of an owner that is there for one command only.
-pub const MODE_COMMAND: &str = "command";
-
-pub(super) type Events = Receiver<Event>;
+pub(super) const MODE_COMMAND: &str = "command";
 
 /// Why a call ends early.
 #[derive(Debug)]
@@ -204,8 +198,9 @@ async fn list_peers<N: Node>(owner: &Owner<N>, call: &Peers, out: &Out) -> Answe
     };
     let span = call.timeout.map_or(PEERS_WAIT, |span| span.0);
     let deadline = tokio::time::Instant::now() + span;
-    let mut events = owner.node.subscribe();
     loop {
+        // Before the look, so that nobody comes unnoticed between both.
+        let mut events = owner.node.subscribe();
         let list = peers(owner, false).await?;
         let online = list.iter().filter(|peer| matches!(peer.presence, Presence::Online | Presence::Away)).count();
         let in_time = online >= wanted || until_peer_event(&mut events, deadline).await;
@@ -224,12 +219,12 @@ async fn list_peers<N: Node>(owner: &Owner<N>, call: &Peers, out: &Out) -> Answe
 }
 
 /// True once something is new about a peer; false when time is up first, or the node is gone.
-async fn until_peer_event(events: &mut Events, deadline: tokio::time::Instant) -> bool {
+async fn until_peer_event(events: &mut impl Events, deadline: tokio::time::Instant) -> bool {
     loop {
-        match timeout_at(deadline, events.recv()).await {
-            Ok(Ok(Event::Peer(_)) | Err(RecvError::Lagged(_))) => return true,
+        match timeout_at(deadline, events.next()).await {
+            Ok(Ok(event)) if matches!(*event, Event::Peer(_)) => return true,
             Ok(Ok(_)) => {}
-            Ok(Err(RecvError::Closed)) | Err(_) => return false,
+            Ok(Err(_)) | Err(_) => return false,
         }
     }
 }
@@ -335,7 +330,8 @@ async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
 async fn nick<N: Node>(owner: &Owner<N>, name: &str) -> Answer {
     let name = Name::parse(name).map_err(|e| ErrorLine::new("bad-name", 2, format!("bad name: {name}: {e}")))?;
     plain(owner, Command::SetName(name.as_str().to_owned())).await?;
-    name.as_str().clone_into(&mut owner.name.lock().unwrap_or_else(PoisonError::into_inner));
+    owner.set_name(name.as_str());
+    owner.node.renamed(name.as_str());
     Ok(())
 }
 
@@ -349,33 +345,37 @@ async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, out: &Out) -> Answer
         None => BTreeSet::new(),
     };
     loop {
-        match events.recv().await {
-            Ok(Event::Message { row, .. }) if replayed.remove(&(row.peer, row.id)) => {}
+        match events.next().await {
             Ok(event) => {
-                if let Some(line) = event_line(event) {
+                if let Event::Message { row, .. } = &*event
+                    && replayed.remove(&(row.peer, row.id))
+                {
+                    continue;
+                }
+                if let Some(line) = event_line(&event) {
                     out.say(line).await?;
                 }
             }
-            Err(RecvError::Lagged(_)) => {
-                let text = format!("events were not read in time: more than {SUBSCRIBER_EVENTS_MAX} waited");
+            Err(NoEvents::Missed) => {
+                let text = format!("too slow: more than {SUBSCRIBER_EVENTS_MAX} events were not read");
                 return Err(ErrorLine::new("too-slow", 1, text)
                     .hint("subscribe again with `after` and the last message's id")
                     .into());
             }
-            Err(RecvError::Closed) => return Err(ErrorLine::new("leaving", 11, "the owner of the profile has ended").into()),
+            Err(NoEvents::Ended) => return Err(ErrorLine::new("leaving", 11, "the owner of the profile has ended").into()),
         }
     }
 }
 
 /// An event as a line; replies belong to the calls that asked.
-fn event_line(event: Event) -> Option<Line> {
+fn event_line(event: &Event) -> Option<Line> {
     Some(match event {
         Event::Reply(..) => return None,
-        Event::Message { row, name } => Line::Message(MessageLine::new(row, name)),
+        Event::Message { row, name } => Line::Message(MessageLine::new(row.clone(), name.clone())),
         Event::Status { id, to, state, reason, at } => {
-            Line::Status(StatusLine { id, to, state, at: Time(at), reason: reason.map(reason_word) })
+            Line::Status(StatusLine { id: *id, to: *to, state: *state, at: Time(*at), reason: reason.map(reason_word) })
         }
-        Event::Peer(peer) => Line::Peer(peer.into()),
-        Event::Notice { code, text, peer } => Line::Notice(NoticeLine { code, text, peer }),
+        Event::Peer(peer) => Line::Peer(peer.clone().into()),
+        Event::Notice { code, text, peer } => Line::Notice(NoticeLine { code: *code, text: text.clone(), peer: *peer }),
     })
 }

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::{sync::broadcast::error::RecvError, time::timeout_at};
+use tokio::time::timeout_at;
 
 use super::{
-    answer::{Answer, Events, Labels, MODE_COMMAND, Stop, ask, reason_word, resolve, state_word, unexpected, why_waiting},
+    answer::{Answer, Labels, MODE_COMMAND, Stop, ask, reason_word, resolve, state_word, unexpected, why_waiting},
     call::{Send, WaitFor},
     proto::{ErrorLine, Line, StatusLine, Time},
-    server::{Node, Out, Owner, now},
+    server::{Events, NoEvents, Node, Out, Owner, now},
 };
 use crate::{
     id::{MessageId, PeerId},
@@ -80,7 +80,10 @@ pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> An
     while followed.values().any(|message| !message.is_over(call.wait)) {
         match next_status(&mut events, &followed, deadline).await {
             Next::Status(id, state, reason) => advance(&mut followed, id, state, reason, out).await?,
-            Next::Missed => catch_up(owner, &mut followed, out).await?,
+            Next::Missed => {
+                events = owner.node.subscribe();
+                catch_up(owner, &mut followed, out).await?;
+            }
             Next::Over => break,
         }
     }
@@ -95,15 +98,18 @@ enum Next {
     Over,
 }
 
-async fn next_status(events: &mut Events, followed: &BTreeMap<MessageId, Followed>, deadline: tokio::time::Instant) -> Next {
+async fn next_status(events: &mut impl Events, followed: &BTreeMap<MessageId, Followed>, deadline: tokio::time::Instant) -> Next {
     loop {
-        match timeout_at(deadline, events.recv()).await {
-            Ok(Ok(Event::Status { id, state, reason, .. })) if followed.contains_key(&id) => {
-                return Next::Status(id, state, reason.map(reason_word));
+        match timeout_at(deadline, events.next()).await {
+            Ok(Ok(event)) => {
+                if let Event::Status { id, state, reason, .. } = &*event
+                    && followed.contains_key(id)
+                {
+                    return Next::Status(*id, *state, reason.map(reason_word));
+                }
             }
-            Ok(Ok(_)) => {}
-            Ok(Err(RecvError::Lagged(_))) => return Next::Missed,
-            Ok(Err(RecvError::Closed)) | Err(_) => return Next::Over,
+            Ok(Err(NoEvents::Missed)) => return Next::Missed,
+            Ok(Err(NoEvents::Ended)) | Err(_) => return Next::Over,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::{Notify, broadcast, mpsc},
+    sync::{Notify, mpsc},
     task::JoinSet,
 };
 
@@ -37,14 +37,33 @@ const LINES_MAX: usize = 32;
 
 /// What is served: a running node, as the owner holds it.
 pub trait Node: Send + Sync + 'static {
+    /// Its events, for one subscriber.
+    type Events: Events;
     /// Asks, and waits for the answer. Where the node is gone: [`Reply::Failed`] with `Leaving`.
     fn call(&self, command: Command) -> impl Future<Output = Reply> + Send;
     /// Every event from now on.
-    fn subscribe(&self) -> broadcast::Receiver<Event>;
+    fn subscribe(&self) -> Self::Events;
     /// What is on disk.
     fn reader(&self) -> &Reader;
     /// Where others may reach us now.
     fn addrs(&self) -> Vec<SocketAddr>;
+    /// We have another name from now on.
+    fn renamed(&self, name: &str);
+}
+
+/// The events of a node, in order.
+pub trait Events: Send + 'static {
+    /// The next one. After an error there is none.
+    fn next(&mut self) -> impl Future<Output = Result<Arc<Event>, NoEvents>> + Send;
+}
+
+/// Why there are no more events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoEvents {
+    /// Too many waited: what came after them is lost to this subscriber, the disk has it.
+    Missed,
+    /// The node has ended.
+    Ended,
 }
 
 /// The owner of a profile, as its clients see it.
@@ -72,6 +91,11 @@ impl<N: Node> Owner<N> {
     /// What we call ourselves now.
     pub fn name(&self) -> String {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// We have another name from now on; the node knows it already.
+    pub fn set_name(&self, name: &str) {
+        name.clone_into(&mut self.name.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What every connection begins with.

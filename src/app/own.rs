@@ -1,0 +1,293 @@
+//! Owning a profile: the node's thread, the control server's thread, the socket. The node must not wait
+//! for a slow reader, nor a client for a command that prints: so the loop, the server and the command
+//! have a thread each.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::DuplexStream,
+    net::UnixListener,
+    runtime,
+    sync::{Semaphore, oneshot},
+};
+
+use super::{Mode, Program, internal};
+use crate::{
+    config::Settings,
+    control::{
+        proto::ErrorLine,
+        server::{Events, NoEvents, Node, Owner, serve},
+    },
+    id::BatchId,
+    net::{
+        handle::{Handle, Subscription, Unsubscribed},
+        socket::SocketConfig,
+    },
+    node::{
+        NodeConfig,
+        command::{Command, Reply},
+        event::Event,
+    },
+    store::{
+        Reader, Store,
+        row::{Op, WriteBatch},
+    },
+};
+
+/// Clients at one time; more wait until one has gone.
+const CLIENTS_MAX: usize = 256;
+/// Bytes on their way between a command and the server of its own process.
+const PIPE_LEN: usize = 256 * 1024;
+/// The pause after a failed accept: descriptors may be short for a while.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What clients are still told, at the very end.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// A node that this process runs, and its control server.
+#[derive(Debug)]
+pub(super) struct Own {
+    owner: Arc<Owner<Running>>,
+    socket: PathBuf,
+    loop_thread: JoinHandle<()>,
+    server: runtime::Handle,
+    server_thread: JoinHandle<()>,
+    end_server: oneshot::Sender<()>,
+}
+
+/// The node behind the control server.
+#[derive(Debug)]
+pub(super) struct Running {
+    handle: Handle,
+    settings: Settings,
+}
+
+impl Node for Running {
+    type Events = Subscription;
+
+    async fn call(&self, command: Command) -> Reply {
+        self.handle.call(command).await
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.handle.subscribe()
+    }
+
+    fn reader(&self) -> &Reader {
+        self.handle.reader()
+    }
+
+    fn addrs(&self) -> Vec<SocketAddr> {
+        self.handle.local_addrs()
+    }
+
+    fn renamed(&self, name: &str) {
+        // Where the file says who I am, it would win at the next start.
+        if self.settings.is_in_file("name")
+            && let Err(error) = self.settings.store("name", name)
+        {
+            tracing::warn!(%error, "the new name was not written to config.toml");
+        }
+    }
+}
+
+impl Events for Subscription {
+    async fn next(&mut self) -> Result<Arc<Event>, NoEvents> {
+        Self::next(self).await.map_err(|why| match why {
+            Unsubscribed::TooSlow => NoEvents::Missed,
+            Unsubscribed::Ended => NoEvents::Ended,
+        })
+    }
+}
+
+impl Own {
+    /// Starts everything on an open store. When it returns, sockets are bound and clients are served.
+    pub(super) async fn start(program: &Program, mode: Mode, mut store: Store, socket: PathBuf) -> Result<Self, ErrorLine> {
+        let settings = &program.settings;
+        let listener = bind(&socket)?;
+        let name = keep_name(settings, &mut store)?;
+        let config = DriverConfig {
+            sockets: SocketConfig {
+                listen: settings.listen,
+                groups: settings.groups,
+                no_lan: settings.no_lan,
+                interfaces: settings.interfaces.clone(),
+            },
+            node: NodeConfig {
+                name: name.clone(),
+                network: settings.network.clone(),
+                port: 0,
+                lan: !settings.no_lan,
+                interfaces: Vec::new(),
+            },
+        };
+        let started = start_loop(config, store).await;
+        let (handle, loop_thread) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let _ = fs::remove_file(&socket);
+                return Err(error);
+            }
+        };
+        let owner = Arc::new(Owner {
+            id: handle.id(),
+            port: handle.port(),
+            mode: mode.word(),
+            store_file: settings.dir.join(crate::store::FILE_NAME),
+            since: Instant::now(),
+            name: Mutex::new(name),
+            stop: tokio::sync::Notify::new(),
+            node: Running { handle, settings: settings.clone() },
+        });
+        let (server, server_thread, end_server) = start_server(listener, owner.clone()).map_err(|e| internal(&e))?;
+        Ok(Self { owner, socket, loop_thread, server, server_thread, end_server })
+    }
+
+    /// A connection to the own server.
+    pub(super) fn connection(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(PIPE_LEN);
+        self.server.spawn(serve(far, self.owner.clone()));
+        near
+    }
+
+    /// Returns once a client asked for the end, or the node has ended.
+    pub(super) async fn stopped(&self) {
+        tokio::select! {
+            () = self.owner.stop.notified() => {}
+            () = self.owner.node.handle.ended() => {}
+        }
+    }
+
+    /// Takes from the settings what may change while running.
+    pub(super) async fn read_settings_again(&self, program: &Program) {
+        match Settings::load(program.settings.dir.clone(), &program.given) {
+            Ok(settings) => {
+                if let Some(name) = settings.name
+                    && *name.as_str() != self.owner.name()
+                {
+                    self.owner.node.handle.call(Command::SetName(name.as_str().to_owned())).await;
+                    self.owner.set_name(name.as_str());
+                }
+                tracing::info!("settings read again; listen, network, interface and group count from the next start");
+            }
+            Err(error) => tracing::warn!(%error, "settings not read again"),
+        }
+    }
+
+    /// Goodbye to the peers, then to the clients; at the end nobody owns the profile.
+    pub(super) async fn close(self) {
+        let Self { owner, socket, loop_thread, server: _server, server_thread, end_server } = self;
+        // While the profile is still ours: the next owner's socket has the same name.
+        let _ = fs::remove_file(&socket);
+        owner.node.handle.call(Command::Leave).await;
+        join(loop_thread).await;
+        let _ = end_server.send(());
+        join(server_thread).await;
+    }
+}
+
+/// Waits for a thread without stopping the others' lines.
+async fn join(thread: JoinHandle<()>) {
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+}
+
+/// The name of this run; where somebody said another one than the profile knows, it is kept there.
+fn keep_name(settings: &Settings, store: &mut Store) -> Result<String, ErrorLine> {
+    let unreadable = |e: &dyn std::fmt::Display| {
+        ErrorLine::new("profile", 8, format!("cannot use the profile {}: {e}", settings.dir.display()))
+    };
+    let known = store.reader().load().map_err(|e| unreadable(&e))?.name;
+    match &settings.name {
+        Some(name) if name.as_str() != known => {
+            let ops = vec![Op::Name(name.as_str().to_owned())].into();
+            store.commit(WriteBatch { id: BatchId(0), ops }).map_err(|e| unreadable(&e))?;
+            Ok(name.as_str().to_owned())
+        }
+        _ => Ok(known),
+    }
+}
+
+/// Starts the node's thread; returns once the node is ready.
+async fn start_loop(config: DriverConfig, store: Store) -> Result<(Handle, JoinHandle<()>), ErrorLine> {
+    std::future::ready(()).await;
+    drop((config, store));
+    Err(internal(&"there is no node yet"))
+}
+
+struct DriverConfig {
+    sockets: SocketConfig,
+    node: NodeConfig,
+}
+
+type Server = (runtime::Handle, JoinHandle<()>, oneshot::Sender<()>);
+
+fn start_server(listener: std::os::unix::net::UnixListener, owner: Arc<Owner<Running>>) -> io::Result<Server> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (end, ended) = oneshot::channel();
+    let listener = {
+        let _guard = runtime.enter();
+        UnixListener::from_std(listener)?
+    };
+    let run = move || {
+        runtime.block_on(async move {
+            let accepting = tokio::spawn(accept(listener, owner));
+            // An error means that nobody can end it any more: then it ends as well.
+            let _ = ended.await;
+            accepting.abort();
+        });
+        runtime.shutdown_timeout(LAST_LINES);
+    };
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(run)?;
+    Ok((handle, thread, end))
+}
+
+async fn accept(listener: UnixListener, owner: Arc<Owner<Running>>) {
+    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let serving = serve(stream, owner.clone());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Binds the control socket, for its owner only. Whoever holds the profile's lock may replace what is
+/// there: nobody answers at it.
+fn bind(socket: &Path) -> Result<std::os::unix::net::UnixListener, ErrorLine> {
+    let failed = |e: &dyn std::fmt::Display| {
+        ErrorLine::new("profile", 8, format!("cannot make the control socket {}: {e}", socket.display()))
+    };
+    if let Some(dir) = socket.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| failed(&e))?;
+        let about = fs::metadata(dir).map_err(|e| failed(&e))?;
+        if about.uid() != nix::unistd::Uid::effective().as_raw() {
+            return Err(failed(&"its directory belongs to another user"));
+        }
+    }
+    match fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&e)),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(socket).map_err(|e| failed(&e))?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).map_err(|e| failed(&e))?;
+    listener.set_nonblocking(true).map_err(|e| failed(&e))?;
+    Ok(listener)
+}

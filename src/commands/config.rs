@@ -1,0 +1,50 @@
+//! `config`: every setting, its value and where it came from; or sets one in the file.
+
+use super::{End, output::Output};
+use crate::{
+    app::Program,
+    config::keys,
+    control::proto::{ConfigLine, ErrorLine, Line},
+    text::Shown,
+};
+
+/// Arguments of `config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this setting
+    key: Option<String>,
+    /// Its new value in config.toml; empty removes it
+    #[arg(requires = "key", allow_hyphen_values = true)]
+    value: Option<String>,
+}
+
+/// Runs it. It needs no owner: the file is the profile's, the rest is this command's.
+pub fn run(program: &Program, args: &Args) -> Result<(), End> {
+    let output = Output { json: program.json };
+    if let (Some(key), Some(value)) = (&args.key, &args.value) {
+        program.make_dir()?;
+        program.settings.store(key, value)?;
+        return Ok(());
+    }
+    let wanted: Vec<&str> = args.key.as_deref().map_or_else(|| keys().collect(), |key| vec![key]);
+    for key in wanted {
+        let Some(line) = program.settings.line(key) else {
+            let all = keys().collect::<Vec<_>>().join(", ");
+            return Err(ErrorLine::new("bad-setting", 2, format!("unknown setting: {key}"))
+                .hint(format!("the settings are {all}"))
+                .into());
+        };
+        let text = human(&line);
+        output.say(&Line::Config(line), || text)?;
+    }
+    Ok(())
+}
+
+fn human(line: &ConfigLine) -> String {
+    let value = match &line.value {
+        serde_json::Value::String(text) => format!("{:?}", Shown::line(text).as_str()),
+        serde_json::Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    format!("{:<10} {value} ({})", line.key, line.origin)
+}

@@ -1,0 +1,29 @@
+//! `daemon`: owns the profile without a shell.
+
+use super::{End, output::Output};
+use crate::{
+    app::{Front, Program},
+    control::proto::Line,
+    text::Shown,
+};
+
+/// Arguments of `daemon`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Says that it is ready, and waits for the end. A signal is the end that it has.
+pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
+    let output = Output { json: program.json };
+    let ready = front.client().ready().clone();
+    // Who does not read it does not mind.
+    let _ = output.say(&Line::Ready(ready.clone()), || {
+        format!("ready: {} {}, port {}", Shown::line(&ready.name), ready.id.short(), ready.port)
+    });
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+    match front.ended(program).await {
+        Err(End::Signal(_)) => Ok(()),
+        end => end,
+    }
+}

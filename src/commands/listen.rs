@@ -1,0 +1,120 @@
+//! `listen`: prints messages as they arrive.
+
+use std::time::Duration;
+
+use super::{
+    End,
+    output::{self, Output},
+};
+use crate::{
+    app::Program,
+    control::{
+        call::Whois,
+        client::Client,
+        proto::{Call, ErrorLine, Line, Time},
+    },
+    id::{MessageId, PeerId},
+    text::Shown,
+};
+
+/// Arguments of `listen`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only from this peer
+    #[arg(long, value_name = "PEER")]
+    from: Option<String>,
+    /// End after so many messages
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Also who comes and goes, what becomes of my messages, and notices
+    #[arg(long)]
+    events: bool,
+    /// The exact bytes of each text and a newline
+    #[arg(long, conflicts_with_all = ["events", "json"])]
+    raw: bool,
+}
+
+/// How far it came: kept when the owner changes in the middle.
+#[derive(Debug)]
+pub struct Progress {
+    args: Args,
+    from: Option<PeerId>,
+    last: Option<MessageId>,
+    count: u64,
+    deadline: Option<tokio::time::Instant>,
+}
+
+impl Progress {
+    /// Nothing printed yet.
+    pub fn new(program: &Program, args: Args) -> Self {
+        let deadline = program.timeout.map(|span| tokio::time::Instant::now() + span.0.min(Duration::from_secs(86_400 * 365)));
+        Self { args, from: None, last: None, count: 0, deadline }
+    }
+}
+
+/// Runs it with an owner. Time up ends it: with exit 5 where messages were counted and some are missing.
+pub async fn run(program: &Program, progress: &mut Progress, client: &Client) -> Result<(), End> {
+    let Some(deadline) = progress.deadline else { return listen(program, progress, client).await };
+    match tokio::time::timeout_at(deadline, listen(program, progress, client)).await {
+        Ok(ended) => ended,
+        Err(_) => match progress.args.count {
+            Some(count) => {
+                Err(ErrorLine::new("timeout", 5, format!("time is up: {} of {count} messages came", progress.count)).into())
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> Result<(), End> {
+    let output = Output { json: program.json };
+    if progress.args.count == Some(0) {
+        return Ok(());
+    }
+    let mut replies = client.subscribe(progress.last);
+    if let (Some(peer), None) = (progress.args.from.clone(), progress.from) {
+        for line in client.call(Call::Whois(Whois { peer, timeout: program.timeout })).all().await? {
+            if let Line::Peer(peer) = line {
+                progress.from = Some(peer.id);
+            }
+        }
+    }
+    while let Some(line) = replies.next().await {
+        let line = line?;
+        match &line {
+            Line::Message(message) => {
+                progress.last = Some(message.id);
+                if progress.from.is_some_and(|from| from != message.from) {
+                    continue;
+                }
+                if progress.args.raw {
+                    output.bytes(message.text.as_bytes())?;
+                } else {
+                    output.say(&line, || output::message(message, output::now()))?;
+                }
+                progress.count += 1;
+                if progress.args.count == Some(progress.count) {
+                    return Ok(());
+                }
+            }
+            _ if progress.args.events => output.say(&line, || event(&line))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn event(line: &Line) -> String {
+    let now = output::now();
+    let time = output::local_time(Time(now), now);
+    match line {
+        Line::Ready(ready) => format!("{time} -- ready: {} {}, port {}", Shown::line(&ready.name), ready.id.short(), ready.port),
+        Line::Peer(peer) => format!("{time} -- {}", output::peer(peer, now)),
+        Line::Status(status) => {
+            let reason = status.reason.as_deref().map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("{time} -- {} {}{reason}", status.id.short(), output::state(status.state))
+        }
+        Line::Notice(notice) => format!("{time} -- {}", Shown::line(&notice.text)),
+        other => other.to_json(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a command's lines go: stdout, as JSON or for people. Everything that a peer wrote passes
+//! through [`Shown`] before people see it.
+
+use std::io::Write;
+
+use jiff::tz::TimeZone;
+
+use super::End;
+use crate::{
+    clock::Unix,
+    control::proto::{HistoryLine, Kind, Line, MessageLine, PeerLine, Time},
+    node::command::{PathKind, Presence},
+    store::row::{Direction, State, Trust},
+    text::Shown,
+    wire::message::CONTENT_ACTION,
+};
+
+/// A command's stdout.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// One JSON object a line, instead of what people read.
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints `text` and a newline, at once. Errors where nobody reads any more.
+    pub fn line(self, text: &str) -> Result<(), End> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Prints these bytes as they are, and a newline.
+    pub fn bytes(self, bytes: &[u8]) -> Result<(), End> {
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+        written.map_err(|_| End::OutputClosed)
+    }
+
+    /// Prints the line as JSON, or what `human` makes of it.
+    pub fn say(self, line: &Line, human: impl FnOnce() -> String) -> Result<(), End> {
+        if self.json { self.line(&line.to_json()) } else { self.line(&human()) }
+    }
+}
+
+/// `HH:MM` here, with the date in front where it is not today.
+pub fn local_time(time: Time, now: Unix) -> String {
+    let zoned = |unix: Unix| {
+        let ms = i64::try_from(unix.0).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_zoned(TimeZone::system())
+    };
+    let (time, now) = (zoned(time.0), zoned(now));
+    let format = if time.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    time.strftime(format).to_string()
+}
+
+/// `HH:MM <bob> text`; both times where the text was late; further lines of it indented.
+pub fn message(line: &MessageLine, now: Unix) -> String {
+    let received = local_time(line.received_at, now);
+    let time = if line.late { format!("{}→{received}", local_time(line.sent_at, now)) } else { received };
+    format!("{time} {}", said(&line.name, line.kind, &line.text))
+}
+
+/// A line of the history: who wrote it, and for my own what became of it.
+pub fn history(line: &HistoryLine, now: Unix) -> String {
+    let time = local_time(line.received_at, now);
+    match line.direction {
+        Direction::In => format!("{time} {}", said(&line.name, line.kind, &line.text)),
+        Direction::Out => {
+            let to = format!("me→{}", line.name);
+            format!("{time} {} [{}]", said(&to, line.kind, &line.text), state(line.state))
+        }
+    }
+}
+
+fn said(name: &str, kind: Kind, text: &str) -> String {
+    let lines: Vec<String> = Shown::lines(text).iter().map(ToString::to_string).collect();
+    let text = lines.join("\n      ");
+    let name = Shown::line(name);
+    match kind.0 {
+        CONTENT_ACTION => format!("* {name} {text}"),
+        0 => format!("<{name}> {text}"),
+        _ if text.is_empty() => format!("<{name}> (a message of a kind that this version does not know)"),
+        _ => format!("<{name}> {text}"),
+    }
+}
+
+/// A peer on one line.
+pub fn peer(line: &PeerLine, now: Unix) -> String {
+    let name = match &line.petname {
+        Some(petname) => format!("{} ({})", Shown::line(petname), Shown::line(&line.name)),
+        None => Shown::line(&line.name).to_string(),
+    };
+    let mut text = format!("{name:<20} {:<8} {:<8}", presence(line.presence), line.id.short());
+    if let Some(addr) = line.addr {
+        text.push_str(&format!(" {} {addr}", path(line.path)));
+    }
+    if line.presence == Presence::Offline
+        && let Some(heard) = line.last_heard
+    {
+        text.push_str(&format!(" last heard {}", local_time(heard, now)));
+    }
+    if let Some(away) = line.away.as_deref().filter(|away| !away.is_empty()) {
+        text.push_str(&format!(" \"{}\"", Shown::line(away)));
+    }
+    if line.trust != Trust::Verified {
+        text.push_str(if line.trust == Trust::Blocked { " blocked" } else { " unverified" });
+    }
+    text
+}
+
+/// Presence in a word.
+pub const fn presence(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Online => "online",
+        Presence::Away => "away",
+        Presence::Offline => "offline",
+        Presence::Unknown => "unknown",
+    }
+}
+
+/// Path in a word.
+pub const fn path(path: PathKind) -> &'static str {
+    match path {
+        PathKind::Lan => "lan",
+        PathKind::Direct => "direct",
+        PathKind::Relay => "relay",
+        PathKind::None => "none",
+    }
+}
+
+/// State in a word.
+pub const fn state(state: State) -> &'static str {
+    match state {
+        State::Queued => "queued",
+        State::Sent => "sent",
+        State::Delivered => "delivered",
+        State::Read => "read",
+        State::Cancelled => "cancelled",
+        State::Failed => "failed",
+    }
+}
+
+/// A length of time, in its two largest units.
+pub fn age(ms: u64) -> String {
+    let s = ms / 1_000;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3_600 => format!("{}m {}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h {}m", s / 3_600, s % 3_600 / 60),
+        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+/// The wall clock.
+pub fn now() -> Unix {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Unix(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
