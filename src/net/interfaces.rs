@@ -88,6 +88,19 @@ mod tests {
         assert_eq!(parse_tentative(""), None);
     }
 
+    /// The system's own table is the oracle: what is usable there must be here, link-local addresses too.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn every_usable_ipv6_address_is_seen() {
+        let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        let seen: BTreeSet<_> = read(&[]).unwrap().iter().flat_map(|known| known.addrs.clone()).map(|(addr, _)| addr).collect();
+        let usable = table.lines().filter(|line| parse_tentative(line).is_none());
+        for line in usable.filter(|line| line.ends_with(" lo") || line.ends_with(" eth0")) {
+            let addr = u128::from_str_radix(&line[..32], 16).unwrap();
+            assert!(seen.contains(&IpAddr::V6(addr.into())), "{line}: {seen:?}");
+        }
+    }
+
     #[test]
     fn this_machine_has_loopback_and_a_filter_keeps_it() {
         let all = read(&[]).unwrap();

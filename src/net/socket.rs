@@ -459,13 +459,18 @@ impl SessionSocket {
     /// One receive call. True where more may wait.
     fn receive(&self, buffers: &mut [u8], counters: &Counters, each: &mut impl FnMut(Datagram<'_>)) -> bool {
         let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS];
-        let received = {
-            let mut chunks = buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN);
-            let mut slices: [_; RECEIVE_BUFFERS] = std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-            let mut receive = || self.state.recv((&self.io).into(), &mut slices, &mut meta);
-            self.io.try_io(Interest::READABLE, || receive().map_err(|error| counters.not_received(error)))
-        };
-        let Ok(received) = received else { return false };
+        let mut received = 0;
+        let mut chunks = buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN);
+        let mut slices: [_; RECEIVE_BUFFERS] = std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        // Fewer than asked for means that nothing is left: saying so to the reactor saves the call that
+        // would find nothing. Which outcome it was is in `received`.
+        let _ = self.io.try_io(Interest::READABLE, || {
+            match self.state.recv((&self.io).into(), &mut slices, &mut meta) {
+                Ok(count) => received = count,
+                Err(error) => return Err(counters.not_received(error)),
+            }
+            if received < RECEIVE_BUFFERS { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
         for (meta, buffer) in meta.iter().take(received).zip(buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN)) {
             let filled = buffer.get_mut(..meta.len).unwrap_or_default();
             let from = without_flow(meta.addr);
@@ -475,7 +480,7 @@ impl SessionSocket {
                 each(Datagram { from, interface, socket: SocketKind::Session, hop_limit: None, bytes });
             }
         }
-        received > 0
+        received == RECEIVE_BUFFERS
     }
 
     /// One send call: `count` datagrams of `segment` bytes each, the last may be shorter.

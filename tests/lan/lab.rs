@@ -1,0 +1,238 @@
+//! Throw-away networks: switches and hosts are network namespaces of their own, joined by virtual cables.
+//! Nothing is ever added to the machine's own namespace, and no route leads out. What runs on a host does
+//! not live here.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+/// Every namespace of ours begins with this; the process id of its maker follows.
+const PREFIX: &str = "p2plan";
+/// Scenarios run one at a time: they measure times, on machines with few cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A network of this test alone. It is taken away when this is dropped, also by a panic.
+pub struct Lab {
+    prefix: String,
+    switches: Vec<String>,
+    hosts: BTreeMap<String, u32>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What a host gets on its first cable.
+#[derive(Clone, Copy, Default)]
+pub struct Wire<'a> {
+    /// Which switch; the first where empty.
+    pub switch: &'a str,
+    /// IPv4 address with prefix length.
+    pub v4: Option<&'a str>,
+    /// IPv6: link-local, without waiting for duplicate detection.
+    pub v6: bool,
+}
+
+impl Lab {
+    /// An empty network with one switch `sw`. `None`, with a printed reason, where this machine does not
+    /// allow it.
+    pub fn new() -> Option<Self> {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        if !nix::unistd::geteuid().is_root() {
+            return skip("network namespaces need root");
+        }
+        remove_leftovers();
+        let prefix = format!("{PREFIX}{}x{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let mut lab = Self { prefix, switches: Vec::new(), hosts: BTreeMap::new(), _turn: turn };
+        match lab.try_switch("sw") {
+            Ok(()) => Some(lab),
+            Err(why) => skip(&why),
+        }
+    }
+
+    /// One more switch, not connected to the first.
+    pub fn switch(&mut self, name: &str) {
+        self.try_switch(name).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    fn try_switch(&mut self, name: &str) -> Result<(), String> {
+        let ns = self.ns(name);
+        try_ip(&["netns", "add", &ns])?;
+        self.switches.push(name.to_owned());
+        try_sysctl(&ns, "net.ipv6.conf.default.disable_ipv6=1")?;
+        let bridge = "link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0";
+        try_in(&ns, bridge)?;
+        try_in(&ns, "link set br0 up")
+    }
+
+    /// One more host, with `eth0` on a switch.
+    pub fn host(&mut self, name: &str, wire: Wire<'_>) -> Host {
+        let ns = self.ns(name);
+        ip(&["netns", "add", &ns]);
+        self.hosts.insert(name.to_owned(), 0);
+        sysctl(&ns, &format!("net.ipv6.conf.lo.disable_ipv6={}", u8::from(!wire.v6)));
+        run(&ns, "link set lo up");
+        self.cable(name, wire);
+        Host { ns, name: name.to_owned() }
+    }
+
+    /// One more interface of a host: `eth0`, `eth1`, and so on.
+    pub fn cable(&mut self, host: &str, wire: Wire<'_>) {
+        let switch = self.ns(if wire.switch.is_empty() { "sw" } else { wire.switch });
+        let ns = self.ns(host);
+        let count = self.hosts.get_mut(host).expect("the host was made before");
+        let (eth, port) = (format!("eth{count}"), format!("{host}{count}"));
+        *count += 1;
+        ip(&["link", "add", &port, "netns", &switch, "type", "veth", "peer", "name", &eth, "netns", &ns]);
+        run(&switch, &format!("link set {port} master br0 up"));
+        sysctl(&ns, &format!("net.ipv6.conf.{eth}.disable_ipv6={}", u8::from(!wire.v6)));
+        sysctl(&ns, &format!("net.ipv6.conf.{eth}.accept_dad=0"));
+        sysctl(&ns, &format!("net.ipv6.conf.{eth}.router_solicitations=0"));
+        if let Some(v4) = wire.v4 {
+            run(&ns, &format!("addr add {v4} brd + dev {eth}"));
+        }
+        run(&ns, &format!("link set {eth} up"));
+    }
+
+    /// Loses this share of the frames to and from a host's `eth0`, at random, without its knowing.
+    pub fn loss(&self, host: &str, percent: u32) {
+        let (switch, port) = (self.ns("sw"), format!("{host}0"));
+        let _ = tc(&switch, &format!("qdisc del dev {port} clsact"));
+        if percent == 0 {
+            return;
+        }
+        tc(&switch, &format!("qdisc add dev {port} clsact")).unwrap_or_else(|why| panic!("{why}"));
+        // ld rand; jge #limit, pass; ret TC_ACT_SHOT; pass: ret TC_ACT_UNSPEC
+        let limit = u64::from(u32::MAX) * u64::from(percent) / 100;
+        let program = format!("4,32 0 0 4294963256,53 1 0 {limit},6 0 0 2,6 0 0 4294967295");
+        for side in ["ingress", "egress"] {
+            let filter = ["-n", &switch, "filter", "add", "dev", &port, side, "bpf", "da", "bytecode", &program];
+            tool("tc", &filter).unwrap_or_else(|why| panic!("{why}"));
+        }
+    }
+
+    /// Pulls the cable of a host's `eth0`: the carrier is lost on both ends.
+    pub fn unplug(&self, host: &str) {
+        run(&self.ns("sw"), &format!("link set {host}0 down"));
+    }
+
+    /// Puts it back.
+    pub fn plug(&self, host: &str) {
+        run(&self.ns("sw"), &format!("link set {host}0 up"));
+    }
+
+    fn ns(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let names = self.hosts.keys().chain(&self.switches);
+        remove(names.map(|name| self.ns(name)));
+    }
+}
+
+/// A host of a lab.
+#[derive(Clone)]
+pub struct Host {
+    ns: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Host {
+    /// A command on this host; its process is the program itself.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ns]).arg(program.as_ref()).stdin(Stdio::null());
+        command
+    }
+
+    /// `ip` on this host.
+    pub fn ip(&self, words: &str) {
+        run(&self.ns, words);
+    }
+
+    /// An interface as docker leaves it on every machine, all with one address: with a carrier, with
+    /// multicast, with nobody behind it.
+    pub fn decoy(&self) {
+        for words in [
+            "link add docker0 type bridge forward_delay 0",
+            "link add vethdk type veth peer name vethdk1",
+            "link set vethdk master docker0 up",
+            "link set vethdk1 up",
+            "addr add 172.17.0.1/16 brd + dev docker0",
+            "link set docker0 up",
+        ] {
+            run(&self.ns, words);
+        }
+    }
+}
+
+fn skip<T>(why: &str) -> Option<T> {
+    println!("skipped: {why}");
+    None
+}
+
+/// Namespaces of test processes that were killed.
+fn remove_leftovers() {
+    let names = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    remove(names.filter(|name| {
+        let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('x').next());
+        maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    }));
+}
+
+fn remove(names: impl Iterator<Item = String>) {
+    for name in names {
+        // What is gone already needs no removing.
+        let _ = tool("ip", &["netns", "del", &name]);
+    }
+}
+
+fn run(ns: &str, words: &str) {
+    try_in(ns, words).unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn try_in(ns: &str, words: &str) -> Result<(), String> {
+    let words: Vec<_> = ["-n", ns].into_iter().chain(words.split(' ')).collect();
+    try_ip(&words)
+}
+
+fn ip(words: &[&str]) {
+    try_ip(words).unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn try_ip(words: &[&str]) -> Result<(), String> {
+    tool("ip", words)
+}
+
+fn tc(ns: &str, words: &str) -> Result<(), String> {
+    tool("tc", &["-n", ns].into_iter().chain(words.split(' ')).collect::<Vec<_>>())
+}
+
+fn sysctl(ns: &str, setting: &str) {
+    try_sysctl(ns, setting).unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn try_sysctl(ns: &str, setting: &str) -> Result<(), String> {
+    tool("ip", &["netns", "exec", ns, "sysctl", "-qw", setting])
+}
+
+fn tool(program: &str, words: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut why = format!("{program} {}: ", words.join(" "));
+    let _ = write!(why, "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Err(why)
+}

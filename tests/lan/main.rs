@@ -1,0 +1,6 @@
+//! Real hosts, in network namespaces that the tests make themselves. Where the machine does not allow
+//! that, every test says so and passes. Times are measured and printed, never asserted; whatever waits
+//! has a limit of three times what it should take, so that nothing hangs.
+
+mod lab;
+mod sockets;
