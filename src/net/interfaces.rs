@@ -93,11 +93,12 @@ mod tests {
     #[test]
     fn every_usable_ipv6_address_is_seen() {
         let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-        let seen: BTreeSet<_> = read(&[]).unwrap().iter().flat_map(|known| known.addrs.clone()).map(|(addr, _)| addr).collect();
-        let usable = table.lines().filter(|line| parse_tentative(line).is_none());
-        for line in usable.filter(|line| line.ends_with(" lo") || line.ends_with(" eth0")) {
-            let addr = u128::from_str_radix(&line[..32], 16).unwrap();
-            assert!(seen.contains(&IpAddr::V6(addr.into())), "{line}: {seen:?}");
+        for interface in read(&[]).unwrap() {
+            let suffix = format!(" {}", interface.name);
+            for line in table.lines().filter(|line| line.ends_with(&suffix) && parse_tentative(line).is_none()) {
+                let addr = IpAddr::V6(u128::from_str_radix(&line[..32], 16).unwrap().into());
+                assert!(interface.addrs.iter().any(|(known, _)| *known == addr), "{addr}: {interface:?}");
+            }
         }
     }
 

@@ -82,6 +82,7 @@ struct Agent {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
     started: Instant,
+    heard: BTreeSet<String>,
 }
 
 impl Agent {
@@ -90,19 +91,19 @@ impl Agent {
         command.args(["--exact", "sockets::agent", "--nocapture"]).env(AGENT, name).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines, started: Instant::now() }
+        Self { child, lines, started: Instant::now(), heard: BTreeSet::new() }
     }
 
     /// Reads until all of these lines came; returns every line heard so far.
-    fn hears(&mut self, wanted: &[&str]) -> BTreeSet<String> {
-        let mut heard = BTreeSet::new();
+    fn hears(&mut self, wanted: &[&str]) -> &BTreeSet<String> {
+        let heard = &mut self.heard;
         while !wanted.iter().all(|line| heard.contains(*line)) {
             assert!(self.started.elapsed() < HANG, "wanted {wanted:?}, heard {heard:?}");
             let line = self.lines.next().expect("the agent runs").unwrap();
             heard.insert(line.trim().to_owned());
         }
         println!("{:?} after {:?}", wanted, self.started.elapsed());
-        heard
+        &self.heard
     }
 }
 
