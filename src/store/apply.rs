@@ -1,7 +1,7 @@
 //! One batch becoming one transaction: the tables it has open, what it learns on the way, and which
 //! operation is whose. What each operation does lives in `outbox`, `history` and `contacts`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use redb::{ReadableTable, StorageError, Table, WriteTransaction};
 
@@ -9,7 +9,7 @@ use super::{
     row::{HistoryRow, Op, Place},
     tables,
 };
-use crate::id::{ConversationId, Incarnation, MessageId, PeerId, Seq};
+use crate::id::{ConversationId, PeerId};
 
 /// What is kept in memory so that operations need not ask for it; as of the last commit.
 #[derive(Debug, Default)]
@@ -18,12 +18,16 @@ pub(super) struct Directory {
     pub(super) numbers: BTreeMap<ConversationId, u32>,
     /// Line of the next message.
     pub(super) next_line: u64,
+    /// How many transactions were committed in this file's life.
+    pub(super) commits: u64,
 }
 
 impl Directory {
     /// Reads it anew.
     pub(super) fn load(transaction: &redb::ReadTransaction) -> Result<Self, redb::Error> {
-        let mut directory = Self { numbers: BTreeMap::new(), next_line: 1 };
+        let commits = transaction.open_table(tables::META)?.get("commits")?.and_then(|value| value.value().try_into().ok());
+        let commits = commits.map_or(0, u64::from_le_bytes);
+        let mut directory = Self { numbers: BTreeMap::new(), next_line: 1, commits };
         let history = transaction.open_table(tables::HISTORY)?;
         for entry in transaction.open_table(tables::CONVERSATIONS)?.iter()? {
             let (id, number) = entry?;
@@ -34,26 +38,6 @@ impl Directory {
             }
         }
         Ok(directory)
-    }
-}
-
-/// What an attempt to commit brought into the history: what a later one, should this one have reached
-/// the disk unnoticed, must not take for duplicates.
-#[derive(Debug, Default)]
-pub(super) struct Attempt {
-    /// One new row of [`tables::IDS`], by which to see whether the attempt reached the disk.
-    pub(super) probe: Option<(MessageId, u32)>,
-    /// Messages that were new.
-    pub(super) new: BTreeSet<Place>,
-    /// What `Release` moved, by place.
-    pub(super) released: BTreeMap<(ConversationId, Incarnation, Seq), Vec<HistoryRow>>,
-}
-
-impl Attempt {
-    /// Adds another attempt's.
-    pub(super) fn extend(&mut self, other: Self) {
-        self.new.extend(other.new);
-        self.released.extend(other.released);
     }
 }
 
@@ -73,21 +57,14 @@ pub(super) struct Writing<'t> {
     pub(super) held: Table<'t, (u32, u64, u64, &'static [u8; 16]), &'static [u8]>,
     pub(super) unread: Table<'t, u32, (u64, u64)>,
     pub(super) directory: &'t mut Directory,
-    /// What earlier attempts brought to disk without our knowing.
-    pub(super) landed: &'t Attempt,
     /// Rows of `unread` that this batch has touched.
     pub(super) unread_now: BTreeMap<u32, (u64, u64)>,
-    pub(super) attempt: Attempt,
     pub(super) duplicates: Vec<Place>,
     pub(super) released: Vec<HistoryRow>,
 }
 
 impl<'t> Writing<'t> {
-    pub(super) fn new(
-        transaction: &'t WriteTransaction,
-        directory: &'t mut Directory,
-        landed: &'t Attempt,
-    ) -> Result<Self, redb::Error> {
+    pub(super) fn new(transaction: &'t WriteTransaction, directory: &'t mut Directory) -> Result<Self, redb::Error> {
         Ok(Self {
             meta: transaction.open_table(tables::META)?,
             contacts: transaction.open_table(tables::CONTACTS)?,
@@ -103,9 +80,7 @@ impl<'t> Writing<'t> {
             held: transaction.open_table(tables::HELD)?,
             unread: transaction.open_table(tables::UNREAD)?,
             directory,
-            landed,
             unread_now: BTreeMap::new(),
-            attempt: Attempt::default(),
             duplicates: Vec::new(),
             released: Vec::new(),
         })
@@ -130,8 +105,11 @@ impl<'t> Writing<'t> {
         }
     }
 
-    /// Writes what was gathered, once per batch.
+    /// Writes what was gathered, once per batch, and counts the commit: by that count a later look
+    /// sees whether a commit that ended in an error is on disk.
     pub(super) fn finish(&mut self) -> Result<(), StorageError> {
+        self.directory.commits += 1;
+        self.meta.insert("commits", self.directory.commits.to_le_bytes().as_slice())?;
         for (number, counts) in &self.unread_now {
             self.unread.insert(number, counts)?;
         }

@@ -157,10 +157,6 @@ impl Writing<'_> {
         incarnation: Incarnation,
         seq: Seq,
     ) -> Result<(), StorageError> {
-        let landed = self.landed;
-        if let Some(rows) = landed.released.get(&(conversation, incarnation, seq)) {
-            self.released.extend(rows.iter().cloned());
-        }
         let Some(&number) = self.directory.numbers.get(&conversation) else { return Ok(()) };
         let range = (number, incarnation.0, seq.0, &[0; 16])..=(number, incarnation.0, seq.0, &[u8::MAX; 16]);
         let mut found = Vec::new();
@@ -175,7 +171,6 @@ impl Writing<'_> {
             let Some(peer) = self.peer_of(number)? else { continue };
             let row = line.into_row(conversation, peer);
             if self.append(number, &row)? {
-                self.attempt.released.entry((conversation, incarnation, seq)).or_default().push(row.clone());
                 self.released.push(row);
             }
         }
@@ -225,14 +220,10 @@ impl Writing<'_> {
         let known = self.ids.insert(key, (number, line, row.seq.0))?.map(|old| old.value());
         if let Some(known) = known {
             self.ids.insert(key, known)?;
-            if !self.landed.new.contains(&row.place()) {
-                self.duplicates.push(row.place());
-            }
+            self.duplicates.push(row.place());
             return Ok(false);
         }
         self.directory.next_line += 1;
-        self.attempt.probe.get_or_insert((row.id, number));
-        self.attempt.new.insert(row.place());
         self.history.insert((number, line), encode(&Line::new(row)).as_slice())?;
         self.unread_of(number)?.0 += 1;
         Ok(true)

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use apply::{Attempt, Directory, Writing};
+use apply::{Directory, Writing};
 use disk::{Disk, Handle};
 use reader::Slot;
 pub use reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Reader, Rows};
@@ -28,7 +28,7 @@ use redb::{Builder, Database, backends::FileBackend};
 use row::{CommitError, Committed, WriteBatch};
 use tables::Step;
 
-use crate::id::BootId;
+use crate::id::{BatchId, BootId};
 
 /// Name of the store's file in a profile.
 pub const FILE_NAME: &str = "profile.redb";
@@ -112,10 +112,17 @@ pub struct Store {
     disk: Arc<Disk>,
     slot: Arc<Slot>,
     directory: Directory,
-    /// A commit failed and the database was not opened since.
-    failed: Option<Attempt>,
-    /// What failed commits brought to disk after all, since the last one that went well.
-    landed: Attempt,
+    /// A commit that ended in an error and may be on disk all the same.
+    unsure: Option<Unsure>,
+}
+
+/// What becomes true if a commit that ended in an error is on disk.
+#[derive(Debug)]
+struct Unsure {
+    batch: BatchId,
+    /// Then this many commits are counted there, or more.
+    commits: u64,
+    committed: Committed,
 }
 
 impl Store {
@@ -176,7 +183,7 @@ impl Store {
             tables::migrate(&database, found, steps, || copy(found))?;
             load_directory(&database)
         })?;
-        Ok(Self { disk, slot: Arc::new(Slot::new(database)), directory, failed: None, landed: Attempt::default() })
+        Ok(Self { disk, slot: Arc::new(Slot::new(database)), directory, unsure: None })
     }
 
     /// Snapshots of what is committed; cheap to clone, for any thread. Closed with the store.
@@ -186,79 +193,84 @@ impl Store {
 
     /// Applies a batch in one transaction and syncs it. Blocks for as long as the disk takes.
     ///
-    /// After an error its outcome is unknown, the store has reopened itself where it could, and the
-    /// batch, or another with the same operations in it, may be committed again: each operation then
-    /// does what is left to do, and what the failed attempt brought to disk unnoticed is not reported
-    /// as a duplicate. [`CommitError::Full`] is certain: no message of the batch is on disk.
+    /// After an error the store opens the file anew and looks. [`CommitError::Full`] is certain: nothing
+    /// of the batch is on disk. After [`CommitError::Io`] the same batch is to be handed in again, as it
+    /// was: if it reached the disk after all, it is not applied twice, and told as the first time.
     pub fn commit(&mut self, batch: impl Borrow<WriteBatch>) -> Result<Committed, CommitError> {
         self.commit_batch(batch.borrow())
     }
 
     fn commit_batch(&mut self, batch: &WriteBatch) -> Result<Committed, CommitError> {
-        if self.failed.is_some() {
+        if !self.slot.is_open() {
             self.reopen();
+        }
+        if let Some(outcome) = self.make_sure(batch.id) {
+            return outcome;
         }
         self.disk.take_full();
-        let mut attempt = Attempt::default();
-        let mut result = self.attempt(batch, &mut attempt);
+        let mut result = self.attempt(batch);
         if matches!(result, Err(Failed::BeforeBegin)) {
             // A reader's error has closed the database; this batch has not met the disk yet.
-            self.failed = Some(Attempt::default());
             self.reopen();
-            result = self.attempt(batch, &mut attempt);
+            result = self.attempt(batch);
         }
-        if let Ok(committed) = result {
-            self.landed = Attempt::default();
-            return Ok(committed);
-        }
-        let probe = attempt.probe;
-        self.failed = Some(attempt);
-        let full = self.disk.take_full();
-        let landed = self.reopen();
-        if full && (landed == Some(false) || probe.is_none()) { Err(CommitError::Full) } else { Err(CommitError::Io) }
+        result.or_else(|_| {
+            let full = self.disk.take_full();
+            if !self.reopen() {
+                return Err(CommitError::Io);
+            }
+            self.make_sure(batch.id).unwrap_or(Err(if full { CommitError::Full } else { CommitError::Io }))
+        })
     }
 
-    /// One try; `attempt` says afterwards what it would have brought.
-    fn attempt(&mut self, batch: &WriteBatch, attempt: &mut Attempt) -> Result<Committed, Failed> {
-        let Self { slot, directory, landed, .. } = self;
+    /// One try.
+    fn attempt(&mut self, batch: &WriteBatch) -> Result<Committed, Failed> {
+        let Self { slot, directory, unsure, .. } = self;
         let tried = catch_unwind(AssertUnwindSafe(|| {
             let mut transaction = slot.begin_write().ok_or(Failed::BeforeBegin)?;
             transaction.set_quick_repair(true);
-            let (duplicates, released) = {
-                let mut writing = Writing::new(&transaction, directory, landed)?;
+            let told = {
+                let mut writing = Writing::new(&transaction, directory)?;
                 for op in batch.ops.iter() {
                     writing.apply(op)?;
                 }
                 writing.finish()?;
-                *attempt = writing.attempt;
-                (writing.duplicates, writing.released)
+                Committed::new(batch.id, writing.duplicates, writing.released)
             };
+            *unsure = Some(Unsure { batch: batch.id, commits: directory.commits, committed: told });
             transaction.commit()?;
-            Ok(Committed::new(batch.id, duplicates, released))
+            unsure.take().map(|unsure| unsure.committed).ok_or(Failed::Within)
         }));
         tried.unwrap_or(Err(Failed::Within))
     }
 
-    /// Opens the database anew after a failed commit. True where what was attempted is on disk, false
-    /// where it is not, none where nobody can tell.
-    fn reopen(&mut self) -> Option<bool> {
-        let attempt = self.failed.as_ref()?;
+    /// What is seen of a failed commit may be seen in the system's memory only. It counts once another
+    /// commit went well: that one writes and syncs the file's header again, and all but the header was
+    /// synced before the failed commit touched it (redb's two phases). None where there was none.
+    fn make_sure(&mut self, batch: BatchId) -> Option<Result<Committed, CommitError>> {
+        if self.unsure.take_if(|unsure| unsure.batch != batch).is_some() {
+            return None;
+        }
+        let unsure = self.unsure.take()?;
+        let nothing = WriteBatch { id: batch, ops: Arc::default() };
+        if self.attempt(&nothing).is_ok() {
+            return Some(Ok(unsure.committed));
+        }
+        self.unsure = Some(unsure);
+        self.reopen();
+        Some(Err(CommitError::Io))
+    }
+
+    /// True where the database is open afterwards; then it is also known whether the last failed commit
+    /// is on disk.
+    fn reopen(&mut self) -> bool {
         self.slot.close();
-        let database = open_database(&self.disk).ok()?;
-        let looked = guarded(|| {
-            let directory = load_directory(&database)?;
-            let landed =
-                attempt.probe.map(|probe| reader::stands(&database, probe)).transpose().map_err(StoreError::from_redb)?;
-            Ok((directory, landed))
-        });
-        let (directory, landed) = looked.ok()?;
+        let Ok(database) = open_database(&self.disk) else { return false };
+        let Ok(directory) = guarded(|| load_directory(&database)) else { return false };
+        self.unsure.take_if(|unsure| unsure.commits > directory.commits);
         self.directory = directory;
         self.slot.put(database);
-        let attempt = self.failed.take()?;
-        if landed == Some(true) {
-            self.landed.extend(attempt);
-        }
-        landed
+        true
     }
 }
 
@@ -307,8 +319,7 @@ fn fill(database: &Database, fresh: &Fresh) -> Result<(), redb::Error> {
     tables::lay_out(&transaction, tables::SCHEMA)?;
     {
         let mut directory = Directory::default();
-        let nothing = Attempt::default();
-        let mut writing = Writing::new(&transaction, &mut directory, &nothing)?;
+        let mut writing = Writing::new(&transaction, &mut directory)?;
         writing.set_secret(&fresh.secret)?;
         writing.set_name(&fresh.name)?;
         writing.set_boot(fresh.boot)?;

@@ -59,7 +59,6 @@ impl Writing<'_> {
             return Ok(());
         }
         self.directory.next_line += 1;
-        self.attempt.probe.get_or_insert((row.id, OWN));
         self.history.insert((number, line), encode(&Line::new(history)).as_slice())?;
         self.outbox.insert((number, row.seq.0), encode(&Waiting::new(row, line, Some(&history.text))).as_slice())?;
         Ok(())

@@ -118,6 +118,10 @@ impl Slot {
         Self(RwLock::new(Some(database)))
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(super) fn put(&self, database: Database) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
     }
@@ -171,12 +175,6 @@ impl From<Damaged> for ReadError {
 pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     words.unwrap_or("its pages make no sense").to_owned()
-}
-
-/// Whether a row of `tables::IDS` is on disk.
-pub(super) fn stands(database: &Database, (id, number): (MessageId, u32)) -> Result<bool, redb::Error> {
-    let ids = database.begin_read()?.open_table(tables::IDS)?;
-    Ok(ids.get((id.as_bytes(), number))?.is_some())
 }
 
 /// Snapshots of what is committed. Each call sees one state, whole; a later call a later one.

@@ -316,14 +316,14 @@ impl<T> Gated<T> {
     }
 }
 
-/// Why a batch is not known to be on disk. Its outcome is *unknown*: nothing gated may open before a
-/// look, or a repetition, says what became of it. Every operation may be applied twice.
+/// Why a batch is not known to be on disk: nothing gated may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// No room. What was asked for must be refused.
+    /// No room. Nothing of the batch is on disk; what was asked for must be refused.
     #[error("the disk is full")]
     Full,
-    /// The file could not be written or synced.
+    /// The file could not be written or synced. Whether the batch is on disk is unknown: it is to be
+    /// handed in again as it was, until that is told.
     #[error("the store cannot be written")]
     Io,
 }

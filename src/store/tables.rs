@@ -12,7 +12,7 @@ use super::{StoreError, reader::Damaged};
 /// What this version writes.
 pub(super) const SCHEMA: u32 = 1;
 
-/// Single values: `application`, `schema`, `secret`, `name`, `boot`.
+/// Single values: `application`, `schema`, `secret`, `name`, `boot`, `commits`.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// PeerId to `row::Contact`.
 pub(super) const CONTACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("contacts");
