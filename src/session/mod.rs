@@ -10,16 +10,57 @@
 //! The initiator's node repeats the third handshake datagram until [`Session::is_heard`] is true; a
 //! session needs nothing else from the handshake.
 
-use std::{net::SocketAddr, time::Duration};
+mod ack;
+mod assembler;
+mod congestion;
+mod outgoing;
+mod path;
+mod receive;
+mod recovery;
+mod rekey;
+mod rtt;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod transmit;
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
 
+use self::{
+    ack::Acks,
+    assembler::Assembler,
+    congestion::{Congestion, Pacer},
+    outgoing::{Lane, Outgoing, QUEUED_LEN_MAX},
+    path::Paths,
+    recovery::{Piece, Recovery},
+    rekey::Rekey,
+    rtt::{PROBE_TIMEOUT_MAX, Rtt},
+    timer::{Timer, Timers},
+};
 use crate::{
     clock::Instant,
-    crypto::handshake::{Established, Role},
-    id::{BootId, PeerId, SessionIndex},
+    crypto::{
+        handshake::{Established, Role},
+        keys::Keys,
+        replay::ReplayWindow,
+    },
+    id::{BootId, Epoch, PeerId, SessionIndex},
     wire::frame::CloseCode,
 };
+
+/// A session that has not reached epoch 1 by then is dropped (protocol §3).
+const FIRST_REKEY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest probe timeout until epoch 1: ten seconds must be enough tries on a bad link.
+const PROBE_TIMEOUT_MAX_OPENING: Duration = Duration::from_millis(500);
+/// Unanswered keepalives that make a peer unresponsive.
+const KEEPALIVES_MISSED_MAX: u32 = 3;
+/// Silence that makes a peer unresponsive where there is no keepalive but something to be acked.
+const UNRESPONSIVE_SILENCE: Duration = Duration::from_secs(10);
+/// Times that our `Close` is sent: once, and again when the peer goes on sending.
+const CLOSES_MAX: u8 = 3;
 
 /// One way to reach the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,10 +176,54 @@ pub struct Stats {
     pub rekeys: u64,
 }
 
+/// Where the session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// From the handshake on; what may be sent is a matter of the epoch.
+    Active,
+    /// We have ended it, and say so `left` times more at most, the next time when `due`.
+    Closing { code: CloseCode, due: bool, left: u8 },
+    /// Ended; nothing is sent.
+    Closed,
+}
+
 /// A session with one peer.
 pub struct Session {
-    established: Established,
-    path: PathAddr,
+    peer: PeerId,
+    boot: BootId,
+    role: Role,
+    local: SessionIndex,
+    remote: SessionIndex,
+    state: State,
+    keys: Keys,
+    rekey: Rekey,
+    replay: ReplayWindow,
+    acks: Acks,
+    recovery: Recovery,
+    rtt: Rtt,
+    congestion: Box<dyn Congestion>,
+    pacer: Pacer,
+    paths: Paths,
+    outgoing: Outgoing,
+    assembler: Assembler,
+    timers: Timers,
+    events: VecDeque<SessionEvent>,
+    rng: ChaCha20Rng,
+    is_heard: bool,
+    is_open: bool,
+    heard_at: Instant,
+    idle_since: Instant,
+    /// Ack-eliciting packets came since the keys' age was last looked at.
+    in_use: bool,
+    /// When the owner asked for a Pong that has not come.
+    pong_asked_at: Option<Instant>,
+    ping_due: bool,
+    /// Packets that may leave now whatever the window says.
+    probes: u32,
+    keepalive: Option<Duration>,
+    keepalives_missed: u32,
+    said_unresponsive: bool,
+    stats: Stats,
 }
 
 /// Getters.
@@ -146,103 +231,229 @@ impl Session {
     /// A session from a finished handshake. `path` is where the handshake's last datagram came from or
     /// went to. Draws its own randomness from `rng`.
     pub fn new(established: Established, path: PathAddr, config: SessionConfig, now: Instant, rng: &mut ChaCha20Rng) -> Self {
-        let _ = (config, now, rng);
-        Self { established, path }
+        let mut rng_seed = [0; 32];
+        rng.fill_bytes(&mut rng_seed);
+        let mut session = Self {
+            peer: established.peer,
+            boot: established.payload.boot,
+            role: established.role,
+            local: established.local,
+            remote: established.remote,
+            state: State::Active,
+            keys: Keys::new(&established),
+            rekey: Rekey::new(established.role, now),
+            replay: ReplayWindow::default(),
+            acks: Acks::new(now),
+            recovery: Recovery::new(now),
+            rtt: Rtt::new(path.on_link, config.rtt),
+            congestion: congestion::new(path.on_link),
+            pacer: Pacer::new(now),
+            paths: Paths::new(path, now),
+            outgoing: Outgoing::new(),
+            assembler: Assembler::new(now, config.credit_max),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            rng: ChaCha20Rng::from_seed(rng_seed),
+            is_heard: false,
+            is_open: false,
+            heard_at: now,
+            idle_since: now,
+            in_use: false,
+            pong_asked_at: None,
+            ping_due: false,
+            probes: 0,
+            keepalive: None,
+            keepalives_missed: 0,
+            said_unresponsive: false,
+            stats: Stats::default(),
+        };
+        session.timers.set(Timer::FirstRekey, Some(now + FIRST_REKEY_TIMEOUT));
+        session.set_keepalive(now, config.keepalive);
+        session
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> PeerId {
-        self.established.peer
+        self.peer
     }
 
     /// The run of the peer's program, from the handshake.
     pub fn boot(&self) -> BootId {
-        self.established.payload.boot
+        self.boot
     }
 
     /// The receiver index of packets to us.
     pub fn local_index(&self) -> SessionIndex {
-        self.established.local
+        self.local
     }
 
     /// The receiver index of packets to the peer.
     pub fn remote_index(&self) -> SessionIndex {
-        self.established.remote
+        self.remote
     }
 
     /// Our side of the handshake.
     pub fn role(&self) -> Role {
-        self.established.role
+        self.role
     }
 
     /// Where packets go now.
     pub fn path(&self) -> PathAddr {
-        self.path
+        self.paths.current()
     }
 
     /// The smoothed round trip; a first guess before anything was measured.
     pub fn rtt(&self) -> Duration {
-        Duration::ZERO
+        self.rtt.smoothed()
+    }
+
+    /// The epoch that packets are sealed in.
+    pub fn epoch(&self) -> Epoch {
+        self.keys.epoch()
     }
 
     /// True once any packet of this session opened: the peer holds the session too.
     pub fn is_heard(&self) -> bool {
-        false
+        self.is_heard
     }
 
     /// True once a packet of epoch 1 opened: the session counts.
     pub fn is_open(&self) -> bool {
-        false
+        self.is_open
     }
 
     /// True after [`SessionEvent::Closed`], or once it waits in the event queue.
     pub fn is_closed(&self) -> bool {
-        false
+        self.state != State::Active
     }
 
-    /// When the last message was given, sent or received; keepalives and acks do not count.
+    /// When a message last left or came; keepalives and acks do not count.
     pub fn idle_since(&self) -> Instant {
-        Instant::default()
+        self.idle_since
     }
 
     /// When the last authenticated packet came; the session's start before any came.
     pub fn heard_at(&self) -> Instant {
-        Instant::default()
+        self.heard_at
     }
 
     /// Bytes of packets sent and neither acked nor lost.
     pub fn in_flight(&self) -> usize {
-        0
+        self.recovery.in_flight()
+    }
+
+    /// Bytes that may be in flight.
+    pub fn window(&self) -> usize {
+        self.congestion.window()
     }
 
     /// Bytes of messages given and not wholly acked.
     pub fn queued(&self) -> usize {
-        0
+        self.outgoing.queued()
     }
 
-    /// Message bytes that may still be given before the caller should hold back.
+    /// Message bytes that may still be given before the caller should hold back. Items given beyond it
+    /// are taken all the same.
     pub fn queue_room(&self) -> usize {
-        0
+        QUEUED_LEN_MAX.saturating_sub(self.outgoing.queued())
     }
 
     /// Counts since the start.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.stats
     }
 }
 
-/// Input.
+/// Input; `handle_datagram` is in `receive`.
 impl Session {
-    /// Takes a datagram of [`KIND_PACKET`](crate::wire::KIND_PACKET) whose receiver index is ours; it
-    /// is decrypted in place. Only what is authenticated and new changes anything.
-    pub fn handle_datagram(&mut self, now: Instant, from: PathAddr, datagram: &mut [u8]) -> Result<(), Dropped> {
-        let _ = (now, from, datagram);
-        Err(Dropped::Malformed)
-    }
-
     /// Fires the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        while let Some(timer) = self.timers.expire(now) {
+            self.stats.timers = self.stats.timers.saturating_add(1);
+            match timer {
+                Timer::Loss => self.detect_lost(now),
+                Timer::Probe => {
+                    self.recovery.on_probe_timeout(now);
+                    self.stats.timeouts = self.stats.timeouts.saturating_add(1);
+                    self.probes = 1;
+                    self.on_silence(now);
+                }
+                Timer::Ack => self.acks.on_delay(),
+                Timer::Pace => {}
+                Timer::Keepalive => self.on_keepalive(now),
+                Timer::EraseKeys => self.keys.erase_previous(),
+                Timer::FirstRekey => self.end(State::Closed, CloseReason::NeverOpened),
+                Timer::Path => self.paths.on_timer(now, self.rtt.probe_timeout(false, 0)),
+            }
+        }
+        self.set_timers();
+    }
+
+    fn on_keepalive(&mut self, now: Instant) {
+        let Some(interval) = self.keepalive else { return };
+        self.timers.set(Timer::Keepalive, Some(now + interval));
+        if self.keepalives_missed == KEEPALIVES_MISSED_MAX {
+            self.say_unresponsive();
+        }
+        self.keepalives_missed = self.keepalives_missed.saturating_add(1);
+        if self.recovery.is_idle() {
+            self.ping_due = true;
+        } else {
+            self.probes = 1;
+        }
+    }
+
+    /// A probe timeout, and no keepalive that would notice a silent peer.
+    fn on_silence(&mut self, now: Instant) {
+        if self.keepalive.is_none() && now.since(self.heard_at) >= UNRESPONSIVE_SILENCE {
+            self.say_unresponsive();
+        }
+    }
+
+    fn say_unresponsive(&mut self) {
+        if !std::mem::replace(&mut self.said_unresponsive, true) {
+            self.events.push_back(SessionEvent::Unresponsive);
+        }
+    }
+
+    /// Looks for lost packets; what they held waits to be sent again.
+    fn detect_lost(&mut self, now: Instant) {
+        let Self { recovery, outgoing, assembler, rekey, keys, ping_due, pong_asked_at, .. } = self;
+        let (packets, len) = recovery.detect_lost(now, &self.rtt, |piece| match piece {
+            Piece::Messages { .. } | Piece::Fragment { .. } => outgoing.on_lost(piece),
+            Piece::Credit => assembler.on_limit_lost(),
+            Piece::Rekey { epoch, part, reply } => rekey.on_lost(epoch, part, reply, keys),
+            Piece::Ping => *ping_due |= pong_asked_at.is_some(),
+        });
+        if packets > 0 {
+            self.stats.lost = self.stats.lost.saturating_add(packets);
+            self.congestion.on_lost(len);
+        }
+    }
+
+    /// Timers that follow from what is in flight.
+    fn set_timers(&mut self) {
+        if self.state != State::Active {
+            self.timers.clear();
+            return;
+        }
+        self.timers.set(Timer::Loss, self.recovery.loss_deadline());
+        let timeout_max = if self.is_open { PROBE_TIMEOUT_MAX } else { PROBE_TIMEOUT_MAX_OPENING };
+        self.timers.set(Timer::Probe, self.recovery.probe_deadline(&self.rtt, timeout_max));
+        self.timers.set(Timer::Path, self.paths.deadline());
+    }
+
+    fn end(&mut self, state: State, reason: CloseReason) {
+        if self.state == State::Active {
+            self.state = state;
+            self.timers.clear();
+            self.events.push_back(SessionEvent::Closed(reason));
+        }
+    }
+
+    /// The peer broke a rule.
+    fn violated(&mut self, code: CloseCode) {
+        self.end(State::Closing { code, due: true, left: CLOSES_MAX }, CloseReason::Violation(code));
     }
 }
 
@@ -251,66 +462,66 @@ impl Session {
     /// Queues an item before all messages: receipts, presence. 1 to
     /// [`MESSAGE_LEN_MAX`](crate::wire::MESSAGE_LEN_MAX) bytes. Returns its number.
     pub fn send_control(&mut self, item: Vec<u8>) -> u64 {
-        let _ = item;
-        0
+        self.outgoing.push(Lane::Control, item)
     }
 
     /// Queues an item behind what is queued. 1 to [`MESSAGE_LEN_MAX`](crate::wire::MESSAGE_LEN_MAX)
     /// bytes. Returns its number.
     pub fn send_message(&mut self, item: Vec<u8>) -> u64 {
-        let _ = item;
-        0
+        self.outgoing.push(Lane::Message, item)
     }
 
     /// The peer is admitted: its credit goes from 4 KiB to 2 MiB, and grows with a fast flow.
-    pub fn grant_full(&mut self) {}
+    pub fn grant_full(&mut self) {
+        self.assembler.grant_full();
+    }
 
     /// The owner is done with `bytes` of what `Received` brought: the peer may send as much more.
     pub fn consumed(&mut self, bytes: usize) {
-        let _ = bytes;
+        self.assembler.on_consumed(bytes);
     }
 
     /// Asks the peer for a sign of life after each `interval` of silence; three unanswered make
     /// [`SessionEvent::Unresponsive`]. `None`: never asks.
     pub fn set_keepalive(&mut self, now: Instant, interval: Option<Duration>) {
-        let _ = (now, interval);
+        if self.keepalive != interval && self.state == State::Active {
+            self.keepalive = interval;
+            self.keepalives_missed = 0;
+            self.timers.set(Timer::Keepalive, interval.map(|interval| (self.heard_at + interval).max(now)));
+        }
     }
 
     /// Asks for a sign of life now; [`SessionEvent::Pong`] follows the answer.
     pub fn ping(&mut self, now: Instant) {
-        let _ = now;
+        self.pong_asked_at = self.pong_asked_at.or(Some(now));
+        self.ping_due = true;
     }
 
     /// Tries another path to the peer; packets go there once it has answered.
     pub fn try_path(&mut self, now: Instant, path: PathAddr) {
-        let _ = (now, path);
+        if self.is_open {
+            self.paths.try_path(now, path, &mut self.rng);
+            self.set_timers();
+        }
     }
 
     /// Ends the session: one `Close` leaves, then nothing. The session may be dropped as soon as
     /// `poll_transmit` returns `None`.
     pub fn close(&mut self, code: CloseCode) {
-        let _ = code;
+        self.end(State::Closing { code, due: true, left: CLOSES_MAX }, CloseReason::Local(code));
     }
 }
 
-/// Output.
+/// Output; `poll_transmit` is in `transmit`.
 impl Session {
-    /// Writes one datagram into `out` (cleared first) and returns where it goes; `None`: nothing may
-    /// leave now.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<PathAddr> {
-        let _ = now;
-        out.clear();
-        None
-    }
-
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        None
+        self.events.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None`: not before the next
     /// input.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 }

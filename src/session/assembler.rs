@@ -1,0 +1,285 @@
+//! Messages on their way in: fragments joined, each message once, and the credit that bounds what a peer
+//! can make us hold. What a message means lives in `node`.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::outgoing::{CREDIT_FIRST, Lane, NUMBERS_AHEAD_MAX, PARTIALS_MAX, lane_of};
+use crate::{clock::Instant, wire::MESSAGE_LEN_MAX};
+
+/// Credit of a peer that was just admitted (protocol §4).
+const CREDIT_FULL: u64 = 2 << 20;
+const WORD_BITS: u64 = 64;
+
+/// The peer broke a rule: more than its credit, too many messages at once, fragments that do not fit
+/// together. The session closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Violation;
+
+/// What became of a message or fragment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Inserted {
+    /// It was there already.
+    Duplicate,
+    /// More of the message must come.
+    Partly,
+    /// The message is whole.
+    Whole(Vec<u8>),
+}
+
+/// Places of one lane that have arrived whole: all below a base, and a bit each above it.
+#[derive(Debug, Default)]
+struct Arrived {
+    /// Multiple of [`WORD_BITS`].
+    base: u64,
+    words: VecDeque<u64>,
+}
+
+impl Arrived {
+    fn at(&self, place: u64) -> Option<(usize, u64)> {
+        let ahead = place.checked_sub(self.base)?;
+        Some((usize::try_from(ahead / WORD_BITS).ok()?, 1 << (ahead % WORD_BITS)))
+    }
+
+    fn contains(&self, place: u64) -> bool {
+        self.at(place).is_none_or(|(word, bit)| self.words.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    /// The caller has looked that `place` is not too far ahead.
+    fn insert(&mut self, place: u64) {
+        let Some((at, bit)) = self.at(place) else { return };
+        if at >= self.words.len() {
+            self.words.resize(at.saturating_add(1), 0);
+        }
+        self.words.get_mut(at).into_iter().for_each(|word| *word |= bit);
+        while self.words.front() == Some(&u64::MAX) {
+            self.words.pop_front();
+            self.base = self.base.saturating_add(WORD_BITS);
+        }
+    }
+}
+
+/// A message of which fragments have come.
+#[derive(Debug)]
+struct Partial {
+    count: u16,
+    missing: u16,
+    /// A bit per fragment.
+    have: Vec<u64>,
+    /// Length of every fragment but the last, once one of them came.
+    fragment_len: Option<usize>,
+    /// All but the last fragment, as far as they came.
+    bytes: Vec<u8>,
+    last: Option<Vec<u8>>,
+}
+
+impl Partial {
+    fn new(count: u16) -> Self {
+        Self {
+            count,
+            missing: count,
+            have: vec![0; usize::from(count).div_ceil(64)],
+            fragment_len: None,
+            bytes: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Bytes that the peer must have sent in all for what is here: fragments are first sent in order.
+    fn reach(&self) -> usize {
+        match (self.fragment_len, &self.last) {
+            (Some(len), Some(last)) => len.saturating_mul(usize::from(self.count).saturating_sub(1)).saturating_add(last.len()),
+            (_, last) => self.bytes.len().saturating_add(last.as_ref().map_or(0, Vec::len)),
+        }
+    }
+
+    /// `Ok(false)`: it was there already.
+    fn insert(&mut self, index: u16, count: u16, bytes: &[u8]) -> Result<bool, Violation> {
+        if count != self.count || index >= count {
+            return Err(Violation);
+        }
+        let bit = 1u64 << (index % 64);
+        let word = self.have.get_mut(usize::from(index / 64)).ok_or(Violation)?;
+        if *word & bit != 0 {
+            return Ok(false);
+        }
+        let is_last = index.saturating_add(1) == count;
+        let fragment_len = if is_last { self.fragment_len } else { Some(*self.fragment_len.get_or_insert(bytes.len())) };
+        let last_len = if is_last { Some(bytes.len()) } else { self.last.as_ref().map(Vec::len) };
+        if let Some(fragment_len) = fragment_len {
+            let whole = fragment_len.saturating_mul(usize::from(count).saturating_sub(1)).saturating_add(last_len.unwrap_or(1));
+            let fits = (is_last || bytes.len() == fragment_len) && last_len.is_none_or(|len| len <= fragment_len);
+            if !fits || whole > MESSAGE_LEN_MAX {
+                return Err(Violation);
+            }
+        }
+        *word |= bit;
+        self.missing = self.missing.saturating_sub(1);
+        if is_last {
+            self.last = Some(bytes.to_vec());
+            return Ok(true);
+        }
+        let start = bytes.len().saturating_mul(usize::from(index));
+        let end = start.saturating_add(bytes.len());
+        if start == self.bytes.len() {
+            self.bytes.extend_from_slice(bytes);
+        } else {
+            if self.bytes.len() < end {
+                self.bytes.resize(end, 0);
+            }
+            self.bytes.get_mut(start..end).ok_or(Violation)?.copy_from_slice(bytes);
+        }
+        Ok(true)
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.bytes.extend_from_slice(self.last.as_deref().unwrap_or_default());
+        self.bytes
+    }
+}
+
+/// Everything that has come and is not whole yet, what was whole, and the peer's credit.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    control: Arrived,
+    message: Arrived,
+    partials: BTreeMap<u64, Partial>,
+    /// Message bytes that the peer has used of its credit.
+    used: u64,
+    /// Message bytes that the peer may use in all, as it was told.
+    limit: u64,
+    /// Message bytes that the owner is done with.
+    consumed: u64,
+    /// How far the limit runs ahead of what is consumed.
+    window: u64,
+    window_max: u64,
+    /// Where growth is measured from.
+    measured: (u64, Instant),
+    limit_due: bool,
+}
+
+impl Assembler {
+    pub(super) fn new(now: Instant, window_max: u64) -> Self {
+        Self {
+            control: Arrived::default(),
+            message: Arrived::default(),
+            partials: BTreeMap::new(),
+            used: 0,
+            limit: CREDIT_FIRST,
+            consumed: 0,
+            window: CREDIT_FIRST,
+            window_max,
+            measured: (0, now),
+            limit_due: false,
+        }
+    }
+
+    fn arrived(&mut self, lane: Lane) -> &mut Arrived {
+        match lane {
+            Lane::Control => &mut self.control,
+            Lane::Message => &mut self.message,
+        }
+    }
+
+    /// The lane and place of a number that may come now.
+    fn place(&mut self, n: u64) -> Result<(Lane, u64), Violation> {
+        let (lane, place) = lane_of(n).ok_or(Violation)?;
+        let ahead = place.saturating_sub(self.arrived(lane).base);
+        // Our base may lag a word behind the peer's, never more.
+        if ahead < NUMBERS_AHEAD_MAX.saturating_add(WORD_BITS) { Ok((lane, place)) } else { Err(Violation) }
+    }
+
+    fn charge(&mut self, len: usize) -> Result<(), Violation> {
+        let used = self.used.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        if used > self.limit {
+            return Err(Violation);
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    /// A whole message came.
+    pub(super) fn insert_message(&mut self, n: u64, bytes: &[u8]) -> Result<Inserted, Violation> {
+        let (lane, place) = self.place(n)?;
+        if self.arrived(lane).contains(place) {
+            return Ok(Inserted::Duplicate);
+        }
+        if bytes.is_empty() || self.partials.contains_key(&n) {
+            return Err(Violation);
+        }
+        self.charge(bytes.len())?;
+        self.arrived(lane).insert(place);
+        Ok(Inserted::Whole(bytes.to_vec()))
+    }
+
+    /// A fragment came; wire has looked at its own limits.
+    pub(super) fn insert(&mut self, n: u64, index: u16, count: u16, bytes: &[u8]) -> Result<Inserted, Violation> {
+        let (lane, place) = self.place(n)?;
+        if self.arrived(lane).contains(place) {
+            return Ok(Inserted::Duplicate);
+        }
+        if !self.partials.contains_key(&n) && self.partials.len() >= PARTIALS_MAX {
+            return Err(Violation);
+        }
+        let partial = self.partials.entry(n).or_insert_with(|| Partial::new(count));
+        let (before, missing) = (partial.reach(), partial.missing);
+        // Looked at before anything is stored: what would be held must be granted.
+        let end =
+            if index.saturating_add(1) == count { 0 } else { bytes.len().saturating_mul(usize::from(index).saturating_add(1)) };
+        let room = usize::try_from(self.limit.saturating_sub(self.used)).unwrap_or(usize::MAX);
+        if end.saturating_sub(before) > room {
+            return Err(Violation);
+        }
+        if !partial.insert(index, count, bytes)? {
+            return Ok(Inserted::Duplicate);
+        }
+        let (after, whole) = (partial.reach(), missing == 1);
+        self.charge(after.saturating_sub(before))?;
+        if !whole {
+            return Ok(Inserted::Partly);
+        }
+        self.arrived(lane).insert(place);
+        Ok(self.partials.remove(&n).map_or(Inserted::Duplicate, |partial| Inserted::Whole(partial.finish())))
+    }
+
+    /// The peer is admitted.
+    pub(super) fn grant_full(&mut self) {
+        let full = CREDIT_FULL.min(self.window_max);
+        self.limit_due |= self.window < full;
+        self.window = self.window.max(full);
+    }
+
+    /// The owner is done with `len` bytes.
+    pub(super) fn on_consumed(&mut self, len: usize) {
+        self.consumed = self.consumed.saturating_add(u64::try_from(len).unwrap_or(u64::MAX)).min(self.used);
+    }
+
+    /// True where [`next_limit`](Self::next_limit) has something to say.
+    pub(super) fn is_limit_due(&self) -> bool {
+        let ahead = self.consumed.saturating_add(self.window).saturating_sub(self.limit);
+        self.limit_due || ahead >= self.window / 4
+    }
+
+    /// The limit to tell the peer now.
+    pub(super) fn next_limit(&mut self, now: Instant, rtt: Duration) -> u64 {
+        // A window that was used up within two round trips is what limits the peer: double it.
+        let (from, since) = self.measured;
+        if self.consumed.saturating_sub(from) >= self.window {
+            let fast = now.since(since) < rtt.saturating_mul(2);
+            if fast && self.window >= CREDIT_FULL.min(self.window_max) {
+                self.window = self.window.saturating_mul(2).min(self.window_max);
+            }
+            self.measured = (self.consumed, now);
+        }
+        self.limit_due = false;
+        self.limit = self.limit.max(self.consumed.saturating_add(self.window));
+        self.limit
+    }
+
+    /// The packet with the newest limit was lost.
+    pub(super) fn on_limit_lost(&mut self) {
+        self.limit_due = true;
+    }
+}

@@ -1,0 +1,421 @@
+//! What was sent and is neither acked nor lost: packet numbers, loss by later packets and by time, the
+//! probe timeout's backoff, losses that proved spurious (RFC 9002; protocol §4). What a lost packet held
+//! is named by `Piece`s; sending them again is `outgoing`'s and `rekey`'s affair. Round trips live in
+//! `rtt`, the window in `congestion`.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use super::{congestion::RateSample, rtt::Rtt};
+use crate::{
+    clock::Instant,
+    id::{Epoch, PacketNumber},
+    wire::frame::Ack,
+};
+
+/// Packets that are remembered at once. At the limit nothing leaves but acks and probes.
+pub(super) const SENT_PACKETS_MAX: usize = 16_384;
+/// Later packets that make one lost, before any loss proved spurious (RFC 9002 §6.1.1).
+const PACKET_THRESHOLD: u64 = 3;
+/// To which spurious losses may raise it; time alone decides then.
+const PACKET_THRESHOLD_MAX: u64 = 16_384;
+/// Eighths of a round trip after which a packet below the largest acked is lost (RFC 9002 §6.1.2).
+const TIME_THRESHOLD_EIGHTHS: u32 = 9;
+/// To which spurious losses may raise them.
+const TIME_THRESHOLD_EIGHTHS_MAX: u32 = 16;
+/// Loss by time at least.
+const TIME_THRESHOLD_MIN: Duration = Duration::from_millis(2);
+
+/// Something in a packet that matters after it is acked or lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// `count` whole messages of one lane, from number `first` on.
+    Messages {
+        /// Number of the first.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+    /// A fragment.
+    Fragment {
+        /// Number of the message.
+        n: u64,
+        /// Place in it.
+        index: u16,
+    },
+    /// The newest credit at that time.
+    Credit,
+    /// A part of a rekey, or of its reply.
+    Rekey {
+        /// Where it leads.
+        epoch: Epoch,
+        /// The part.
+        part: u8,
+        /// Which half.
+        reply: bool,
+    },
+    /// A ping.
+    Ping,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    InFlight,
+    Lost,
+    /// Acked, or nothing whose ack would matter.
+    Done,
+}
+
+#[derive(Debug)]
+struct Sent {
+    at: Instant,
+    len: usize,
+    state: State,
+    /// Not ack-eliciting packets never count as in flight and are never lost.
+    ack_eliciting: bool,
+    pieces: u32,
+    /// Index of the first piece, counted from the session's start.
+    pieces_at: u64,
+    /// The largest number in the ack that it carried.
+    acks: Option<PacketNumber>,
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent_at: Instant,
+    app_limited: bool,
+}
+
+/// A packet that leaves.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// Bytes of its datagram.
+    pub(super) len: usize,
+    /// False for acks and closes alone.
+    pub(super) ack_eliciting: bool,
+    /// It asks for its ack at once.
+    pub(super) ack_now: bool,
+    /// The largest number in the ack that it carries.
+    pub(super) acks: Option<PacketNumber>,
+    /// Nothing more waited to be sent behind it.
+    pub(super) app_limited: bool,
+}
+
+/// What an ack brought.
+#[derive(Debug, Default)]
+pub(super) struct Acked {
+    /// Bytes of newly acked packets that were in flight.
+    pub(super) len: usize,
+    /// Bytes of packets that had been declared lost.
+    pub(super) spurious_len: usize,
+    /// How many such packets.
+    pub(super) spurious: u64,
+    /// From sending the largest, newly acked and ack-eliciting, packet to this ack.
+    pub(super) rtt: Option<Duration>,
+    /// Delivery rate, from the newest of the acked packets.
+    pub(super) rate: Option<RateSample>,
+    /// The largest number in the acks that the acked packets carried.
+    pub(super) acks: Option<PacketNumber>,
+}
+
+/// The peer acked a packet that was never sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NeverSent;
+
+/// Everything sent that may still matter.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// Packets from number `base` on, without holes.
+    sent: VecDeque<Sent>,
+    base: u64,
+    /// What they hold, in the order of packets.
+    pieces: VecDeque<Piece>,
+    pieces_base: u64,
+    largest_acked: Option<u64>,
+    /// In flight and below the largest acked.
+    waiting: BTreeSet<u64>,
+    /// Declared lost, and remembered in case they arrive after all.
+    lost: BTreeSet<u64>,
+    in_flight: usize,
+    in_flight_packets: usize,
+    packet_threshold: u64,
+    time_eighths: u32,
+    loss_at: Option<Instant>,
+    /// Probe timeouts since the last ack.
+    backoff: u32,
+    probe_base: Instant,
+    last_ack_now: bool,
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent_at: Instant,
+}
+
+impl Recovery {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            sent: VecDeque::new(),
+            base: 0,
+            pieces: VecDeque::new(),
+            pieces_base: 0,
+            largest_acked: None,
+            waiting: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            in_flight: 0,
+            in_flight_packets: 0,
+            packet_threshold: PACKET_THRESHOLD,
+            time_eighths: TIME_THRESHOLD_EIGHTHS,
+            loss_at: None,
+            backoff: 0,
+            probe_base: now,
+            last_ack_now: true,
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+        }
+    }
+
+    /// The number of the next packet.
+    pub(super) fn next_number(&self) -> PacketNumber {
+        PacketNumber(self.base.saturating_add(wide(self.sent.len())))
+    }
+
+    /// Bytes in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// True where nothing waits for an ack.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight_packets == 0
+    }
+
+    /// False at [`SENT_PACKETS_MAX`].
+    pub(super) fn has_room(&self) -> bool {
+        self.sent.len() < SENT_PACKETS_MAX
+    }
+
+    /// Probe timeouts since the last ack.
+    pub(super) fn backoff(&self) -> u32 {
+        self.backoff
+    }
+
+    /// Notes what the packet that is being written holds; [`on_sent`](Self::on_sent) ends it.
+    pub(super) fn hold(&mut self, piece: Piece) {
+        self.pieces.push_back(piece);
+    }
+
+    /// Notes that the packet with [`next_number`](Self::next_number) leaves.
+    pub(super) fn on_sent(&mut self, now: Instant, leaving: &Leaving) {
+        let noted = self.sent.back().map_or(self.pieces_base, |sent| sent.pieces_at.saturating_add(u64::from(sent.pieces)));
+        let pieces_end = self.pieces_base.saturating_add(wide(self.pieces.len()));
+        let pieces = u32::try_from(pieces_end.saturating_sub(noted)).unwrap_or(u32::MAX);
+        if leaving.ack_eliciting {
+            if self.in_flight_packets == 0 {
+                self.delivered_at = now;
+                self.first_sent_at = now;
+            }
+            self.in_flight = self.in_flight.saturating_add(leaving.len);
+            self.in_flight_packets = self.in_flight_packets.saturating_add(1);
+            self.probe_base = now;
+            self.last_ack_now = leaving.ack_now;
+        }
+        self.sent.push_back(Sent {
+            at: now,
+            len: leaving.len,
+            state: if leaving.ack_eliciting { State::InFlight } else { State::Done },
+            ack_eliciting: leaving.ack_eliciting,
+            pieces,
+            pieces_at: noted,
+            acks: leaving.acks,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+            app_limited: leaving.app_limited,
+        });
+        if self.in_flight_packets == 0 || !self.has_room() {
+            self.forget(now, Duration::MAX);
+        }
+    }
+
+    /// Takes an ack; `on_piece` hears of every piece of every newly acked packet. On `Err` nothing has
+    /// changed.
+    pub(super) fn on_ack(&mut self, now: Instant, ack: &Ack, mut on_piece: impl FnMut(Piece)) -> Result<Acked, NeverSent> {
+        let Some(&(_, PacketNumber(largest))) = ack.ranges.first() else { return Ok(Acked::default()) };
+        if largest >= self.next_number().0 {
+            return Err(NeverSent);
+        }
+        let mut acked = Acked::default();
+        // Above the largest acked so far everything is new; below it only the holes are.
+        let new_from = self.largest_acked.map_or(self.base, |largest| largest.saturating_add(1)).max(self.base);
+        let mut hole_from = new_from;
+        for &(PacketNumber(first), PacketNumber(last)) in ack.ranges.iter().rev() {
+            for number in self.holes(first, last) {
+                self.on_packet_acked(now, number, &mut acked, &mut on_piece);
+            }
+            for number in hole_from..first.min(largest) {
+                if self.packet(number).is_some_and(|sent| sent.state == State::InFlight) {
+                    self.waiting.insert(number);
+                }
+            }
+            for number in first.max(new_from)..=last {
+                self.on_packet_acked(now, number, &mut acked, &mut on_piece);
+            }
+            hole_from = hole_from.max(last.saturating_add(1));
+        }
+        let largest_is_new = self.largest_acked.is_none_or(|known| known < largest);
+        if largest_is_new {
+            self.largest_acked = Some(largest);
+            acked.rtt = self.packet(largest).filter(|sent| sent.ack_eliciting).map(|sent| now.since(sent.at));
+        }
+        if acked.len > 0 {
+            self.backoff = 0;
+        }
+        Ok(acked)
+    }
+
+    /// Numbers in flight or lost, below the largest acked, from `first` to `last`.
+    fn holes(&self, first: u64, last: u64) -> Vec<u64> {
+        self.waiting.range(first..=last).chain(self.lost.range(first..=last)).copied().collect()
+    }
+
+    fn packet(&mut self, number: u64) -> Option<&mut Sent> {
+        let at = usize::try_from(number.checked_sub(self.base)?).ok()?;
+        self.sent.get_mut(at)
+    }
+
+    fn on_packet_acked(&mut self, now: Instant, number: u64, acked: &mut Acked, on_piece: &mut impl FnMut(Piece)) {
+        let (largest, base) = (self.largest_acked, self.base);
+        let Some(sent) = number.checked_sub(base).and_then(|at| self.sent.get_mut(usize::try_from(at).ok()?)) else { return };
+        let was = std::mem::replace(&mut sent.state, State::Done);
+        acked.acks = acked.acks.max(sent.acks);
+        let len = sent.len;
+        match was {
+            State::Done => return,
+            State::InFlight => {
+                self.in_flight = self.in_flight.saturating_sub(len);
+                self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
+                self.waiting.remove(&number);
+                acked.len = acked.len.saturating_add(len);
+            }
+            State::Lost => {
+                self.lost.remove(&number);
+                acked.spurious = acked.spurious.saturating_add(1);
+                acked.spurious_len = acked.spurious_len.saturating_add(len);
+                // It was late, not lost: have more patience from now on.
+                let late_by = largest.unwrap_or(number).saturating_sub(number).saturating_add(1);
+                self.packet_threshold = self.packet_threshold.max(late_by.min(PACKET_THRESHOLD_MAX));
+                self.time_eighths = self.time_eighths.saturating_add(1).min(TIME_THRESHOLD_EIGHTHS_MAX);
+            }
+        }
+        self.delivered = self.delivered.saturating_add(wide(len));
+        self.delivered_at = now;
+        // The newest acked packet decides the sample: its own sending time starts the next one.
+        let rate = RateSample {
+            delivered: self.delivered.saturating_sub(sent.delivered),
+            interval: now.since(sent.delivered_at).max(sent.at.since(sent.first_sent_at)),
+            app_limited: sent.app_limited,
+            prior_delivered: sent.delivered,
+            total_delivered: self.delivered,
+        };
+        if acked.rate.as_ref().is_none_or(|known| known.prior_delivered <= rate.prior_delivered) {
+            self.first_sent_at = sent.at;
+            acked.rate = Some(rate);
+        }
+        if let Some(skip) = sent.pieces_at.checked_sub(self.pieces_base).and_then(|skip| usize::try_from(skip).ok()) {
+            let count = usize::try_from(sent.pieces).unwrap_or(usize::MAX);
+            self.pieces.range(skip.min(self.pieces.len())..).take(count).for_each(|piece| on_piece(*piece));
+        }
+    }
+
+    /// Finds the packets that are lost by now; `on_piece` hears of every piece in them. Returns how many
+    /// packets and bytes.
+    pub(super) fn detect_lost(&mut self, now: Instant, rtt: &Rtt, mut on_piece: impl FnMut(Piece)) -> (u64, usize) {
+        self.loss_at = None;
+        let Some(largest) = self.largest_acked else { return (0, 0) };
+        let patience = rtt.conservative().saturating_mul(self.time_eighths) / 8;
+        let patience = patience.max(TIME_THRESHOLD_MIN);
+        let (mut packets, mut bytes) = (0u64, 0usize);
+        while let Some(&number) = self.waiting.first() {
+            let late = largest.saturating_sub(number) >= self.packet_threshold;
+            let Some(sent) = self.packet(number) else {
+                self.waiting.remove(&number);
+                continue;
+            };
+            if !late && now < sent.at + patience {
+                self.loss_at = Some(sent.at + patience);
+                break;
+            }
+            sent.state = State::Lost;
+            let len = sent.len;
+            let held = (sent.pieces_at, sent.pieces);
+            self.waiting.remove(&number);
+            self.lost.insert(number);
+            self.in_flight = self.in_flight.saturating_sub(len);
+            self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
+            packets = packets.saturating_add(1);
+            // What it held leaves at once: until then a probe would only double it.
+            self.probe_base = self.probe_base.max(now);
+            bytes = bytes.saturating_add(len);
+            self.pieces_of(held).for_each(&mut on_piece);
+        }
+        self.forget(now, rtt.probe_timeout(false, 0).saturating_mul(3));
+        (packets, bytes)
+    }
+
+    fn pieces_of(&self, (at, count): (u64, u32)) -> impl Iterator<Item = Piece> + '_ {
+        let skip = at.checked_sub(self.pieces_base).and_then(|skip| usize::try_from(skip).ok());
+        let skip = skip.unwrap_or(usize::MAX).min(self.pieces.len());
+        self.pieces.range(skip..).take(usize::try_from(count).unwrap_or(usize::MAX)).copied()
+    }
+
+    /// Drops the oldest packets that cannot matter any more: acked, or lost for longer than `patience`.
+    fn forget(&mut self, now: Instant, patience: Duration) {
+        while let Some(oldest) = self.sent.front() {
+            match oldest.state {
+                State::InFlight => break,
+                State::Lost if self.has_room() && now.since(oldest.at) < patience => break,
+                State::Lost => _ = self.lost.remove(&self.base),
+                State::Done => {}
+            }
+            let end = oldest.pieces_at.saturating_add(u64::from(oldest.pieces));
+            let gone = usize::try_from(end.saturating_sub(self.pieces_base)).unwrap_or(usize::MAX);
+            self.pieces.drain(..gone.min(self.pieces.len()));
+            self.pieces_base = end;
+            self.sent.pop_front();
+            self.base = self.base.saturating_add(1);
+        }
+    }
+
+    /// When to call [`detect_lost`](Self::detect_lost) next.
+    pub(super) fn loss_deadline(&self) -> Option<Instant> {
+        self.loss_at
+    }
+
+    /// When to probe: never while nothing is in flight or the loss deadline is set (RFC 9002 §6.2.1).
+    /// Waits `timeout_max` at most.
+    pub(super) fn probe_deadline(&self, rtt: &Rtt, timeout_max: Duration) -> Option<Instant> {
+        let waits = self.in_flight_packets > 0 && self.loss_at.is_none();
+        waits.then(|| self.probe_base + rtt.probe_timeout(self.last_ack_now, self.backoff).min(timeout_max))
+    }
+
+    /// A probe timeout: the next one waits longer.
+    pub(super) fn on_probe_timeout(&mut self, now: Instant) {
+        self.backoff = self.backoff.saturating_add(1);
+        self.probe_base = now;
+    }
+
+    /// A new path: patience and backoff start anew.
+    pub(super) fn on_path_change(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// What the oldest `packets` packets in flight hold.
+    pub(super) fn oldest_in_flight(&self, packets: usize) -> impl Iterator<Item = Piece> + '_ {
+        let oldest = self.sent.iter().filter(|sent| sent.state == State::InFlight).take(packets);
+        oldest.flat_map(|sent| self.pieces_of((sent.pieces_at, sent.pieces)))
+    }
+}
+
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,67 @@
+//! The session's timers: one enum, one table. What each does when it fires is one `match` in `mod`.
+
+use crate::clock::Instant;
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// The oldest packet below the largest acked one is lost by now (RFC 9002 §6.1.2).
+    Loss,
+    /// Nothing was acked for a probe timeout: send the oldest unacked once more (RFC 9002 §6.2).
+    Probe,
+    /// An ack has waited for company long enough.
+    Ack,
+    /// The pacer lets the next packet go.
+    Pace,
+    /// The peer was silent for a keepalive interval.
+    Keepalive,
+    /// The keys before the current ones are not needed any more.
+    EraseKeys,
+    /// Epoch 1 must have been reached.
+    FirstRekey,
+    /// A candidate path gets its next challenge, the traffic, or is given up.
+    Path,
+}
+
+const TIMERS: [Timer; 8] =
+    [Timer::Loss, Timer::Probe, Timer::Ack, Timer::Pace, Timer::Keepalive, Timer::EraseKeys, Timer::FirstRekey, Timer::Path];
+
+/// A deadline, or none, for each timer.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    deadlines: [Option<Instant>; TIMERS.len()],
+}
+
+impl Timers {
+    /// Sets, moves or (with `None`) clears a timer.
+    pub(super) fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
+        for (known, slot) in TIMERS.iter().zip(&mut self.deadlines) {
+            if *known == timer {
+                *slot = deadline;
+            }
+        }
+    }
+
+    /// A timer's deadline.
+    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
+        TIMERS.iter().zip(&self.deadlines).find(|(known, _)| **known == timer).and_then(|(_, deadline)| *deadline)
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.deadlines.iter().flatten().min().copied()
+    }
+
+    /// Takes one timer that is due.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Timer> {
+        let mut due = TIMERS.iter().zip(&mut self.deadlines);
+        let (timer, slot) = due.find(|(_, deadline)| deadline.is_some_and(|deadline| deadline <= now))?;
+        *slot = None;
+        Some(*timer)
+    }
+
+    /// Clears all.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
