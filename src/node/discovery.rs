@@ -45,7 +45,10 @@ use super::interface::{Interface, Membership, memberships};
 use crate::{
     clock::Instant,
     id::{BootId, PeerId},
-    wire::{NAME_LEN_MAX, announce::Signed},
+    wire::{
+        NAME_LEN_MAX,
+        announce::{Announce, Signed},
+    },
 };
 
 /// The second goodbye.
@@ -97,6 +100,8 @@ pub struct Discovery {
     last_news: Option<Instant>,
     told_other_version: bool,
     told_elsewhere: bool,
+    /// What is said once more, when and where; at most two per interface.
+    repeats: VecDeque<(Instant, u32, Announce)>,
     outgoing: VecDeque<Outgoing>,
     events: VecDeque<DiscoveryEvent>,
 }
@@ -131,6 +136,7 @@ impl Discovery {
             last_news: None,
             told_other_version: false,
             told_elsewhere: false,
+            repeats: VecDeque::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             config,
@@ -159,6 +165,11 @@ impl Discovery {
             (None, None) if self.config.lan => self.created + ANSWER_WAIT,
             (None, None) => self.created,
         }
+    }
+
+    /// The LAN has been asked, and had its time to answer.
+    pub fn asked(&self, now: Instant) -> bool {
+        self.asked_at() <= now
     }
 
     /// When a list of who is here is worth showing if nothing more comes: [`Self::asked_at`], or half a
@@ -240,6 +251,7 @@ impl Discovery {
         while let Some(id) = self.neighbours.expire(now) {
             self.events.push_back(DiscoveryEvent::Expired { id });
         }
+        self.repeat(now);
         let due: Vec<u32> =
             self.schedules.iter().filter(|(_, schedule)| schedule.due() <= now).map(|(index, _)| *index).collect();
         for index in due {
@@ -301,7 +313,8 @@ impl Discovery {
         match self.stage {
             Stage::Here => {
                 let round = self.schedules.values().map(Schedule::due).min();
-                [round, self.neighbours.next_expiry()].into_iter().flatten().min()
+                let repeat = self.repeats.front().map(|(at, ..)| *at);
+                [round, repeat, self.neighbours.next_expiry()].into_iter().flatten().min()
             }
             Stage::Leaving(second) => Some(second),
             Stage::Gone => None,

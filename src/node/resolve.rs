@@ -74,13 +74,20 @@ impl Node {
         let deadline = self.lookups.iter().map(|lookup| lookup.deadline).min()?;
         let grace = self.first_announce.map(|at| at + SAME_NAME_GRACE);
         // What was over before now has been seen already.
-        let next = [Some(self.discovery.settled_at()), grace].into_iter().flatten().filter(|at| *at > self.now.instant);
+        let next = [Some(self.discovery.settled_at()), Some(self.discovery.asked_at()), grace]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > self.now.instant);
         Some(next.fold(deadline, Instant::min))
     }
 
     /// Answers the look-up, or gives it back where an answer would be too early.
     fn answer_lookup(&mut self, now: Now, lookup: Lookup, at_once: bool) -> Option<Lookup> {
-        let settled = self.discovery.settled(now.instant);
+        // A list may be shown once it is quiet; that nobody has a name is said only after the whole wait.
+        let settled = match &lookup.ask {
+            Ask::Peers => self.discovery.settled(now.instant),
+            Ask::Resolve(_) => self.discovery.asked(now.instant),
+        };
         let over = at_once || settled || lookup.deadline <= now.instant;
         let word = match &lookup.ask {
             Ask::Peers if over => {

@@ -55,6 +55,8 @@ pub(super) struct Entry {
     pub(super) question: Option<(u64, bool)>,
     /// Peers and digest that it announced last, per interface.
     pub(super) said: BTreeMap<u32, (u32, u64)>,
+    /// When it came.
+    pub(super) came: Instant,
     /// When it is taken for gone; `None`: it is gone.
     here_until: Option<Instant>,
     /// Since when it is gone, while it is.
@@ -145,6 +147,22 @@ impl Neighbours {
     /// [`CROWD_PER_SOURCE_MAX`], so that one machine's fakes do not silence us.
     pub(super) fn crowd(&self) -> usize {
         self.sources.values().map(|count| (*count).min(CROWD_PER_SOURCE_MAX)).sum()
+    }
+
+    /// True where a digest shows that its sender knows everybody whom we know, but not us: alone, or with
+    /// one other. `part` is our part of `mine`.
+    pub(super) fn lacks(&self, theirs: (u32, u64), mine: (u32, u64), part: u64) -> bool {
+        let missing = theirs.1 ^ mine.1 ^ part;
+        match mine.0.saturating_sub(theirs.0) {
+            1 => missing == 0,
+            2 => self.here().any(|entry| entry.part == missing),
+            _ => false,
+        }
+    }
+
+    /// True where somebody announced on `interface` that he knows more than `peers`.
+    pub(super) fn says_more(&self, interface: u32, peers: u32) -> bool {
+        self.here().any(|entry| entry.said.get(&interface).is_some_and(|said| said.0 > peers))
     }
 
     /// True where `source` may bring in another peer.
@@ -317,6 +335,7 @@ impl Entry {
             copies: Vec::new(),
             question: None,
             said: BTreeMap::new(),
+            came: now,
             here_until: None,
             gone_since: now,
             part,

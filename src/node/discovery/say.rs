@@ -37,6 +37,8 @@ const ANSWERED_MAX: usize = 2 * ANSWERS_PER_SECOND_MAX as usize;
 /// Our last questions that may still be answered, and for how long.
 const NONCES_MAX: usize = 16;
 pub(super) const NONCE_LIFETIME: Duration = Duration::from_secs(5);
+/// Where there is one family only, the first rounds of a burst are said twice, so far apart.
+const REPEAT_AFTER: Duration = Duration::from_millis(20);
 /// News about us (name, away) go out at most this often.
 const NEWS_PAUSE: Duration = Duration::from_secs(5);
 
@@ -51,21 +53,22 @@ pub(super) struct Question {
 impl Discovery {
     /// "Answer ANSWER_ME from an unknown boot by unicast on every family heard, … all peers when N ≤ 32,
     /// else each with probability 3/N." A boot that is known is answered too while its digest differs
-    /// from ours: our answer to its last question was lost, or it slept.
+    /// from ours: our answer to its last question was lost, or it slept. Whoever can tell that he is the
+    /// one who is missing answers always.
     pub(super) fn consider_question(&mut self, now: Instant, announce: &Announce, heard: Heard, unknown: bool) {
         if !heard.multicast || announce.flags & FLAG_ANSWER_ME == 0 {
             return;
         }
         let mine = self.said(heard.interface);
         let theirs = (announce.peers, announce.digest);
+        let we_are_missing = self.neighbours.lacks(theirs, mine, self.part);
         let crowd = self.neighbours.crowd();
         let Some(entry) = self.neighbours.get_mut(&announce.id) else { return };
         let wanted = match entry.question {
             Some((nonce, wanted)) if nonce == announce.nonce => wanted,
             _ => {
-                let only_us_missing = announce.digest == mine.1 ^ self.part;
                 let chosen = crowd <= ANSWER_ALL_MAX || self.rng.next_u64() % (crowd as u64) < ANSWERS_WANTED;
-                let wanted = only_us_missing || (chosen && (unknown || theirs != mine));
+                let wanted = we_are_missing || (chosen && (unknown || theirs != mine));
                 entry.question = Some((announce.nonce, wanted));
                 wanted
             }
@@ -96,12 +99,14 @@ impl Discovery {
     pub(super) fn on_due(&mut self, now: Instant, schedule: &mut Schedule) {
         let interface = schedule.member.index;
         match schedule.poll(now) {
-            Some(Due::Round(round, _)) if round >= BURST_ROUNDS_MIN && self.is_agreed(interface) => {
+            Some(Due::Round(round, _)) if round >= BURST_ROUNDS_MIN && self.is_agreed(interface, schedule.spoke()) => {
                 let interval = self.interval(interface, self.beat_copies(&schedule.member));
                 schedule.settle(now, interval, &mut self.rng);
             }
             Some(Due::Round(round, families)) => {
-                let all_nodes = round == 1 && families.v6;
+                // A switch that withholds our group does so while nobody is heard by IPv6.
+                let view = self.neighbours.view(interface);
+                let all_nodes = round == 1 && families.v6 && view.count == view.only_v4;
                 self.multicast(now, schedule, families, all_nodes, true);
             }
             Some(Due::Beat { v6 }) => {
@@ -114,8 +119,9 @@ impl Discovery {
 
     fn multicast(&mut self, now: Instant, schedule: &mut Schedule, families: Families, all_nodes: bool, burst: bool) {
         let interface = schedule.member.index;
-        // Where many are known already an answer would bring hardly anybody new.
-        let ask = burst && (self.neighbours.view(interface).count as usize) < ANSWER_ALL_MAX;
+        // Where many are known already, and nobody knows more, an answer would bring hardly anybody new.
+        let few = (self.neighbours.view(interface).count as usize) < ANSWER_ALL_MAX;
+        let ask = burst && (few || self.neighbours.says_more(interface, self.said(interface).0));
         let (flags, nonce) = if ask { (FLAG_ANSWER_ME, self.ask(now, interface)) } else { (0, 0) };
         let copies = self.beat_copies(&schedule.member);
         let mut announce = self.announce(interface, flags, nonce, copies);
@@ -123,6 +129,10 @@ impl Discovery {
             announce.pad = self.question_len.saturating_sub(datagram_len(&announce));
         }
         self.send_to_groups(&announce, interface, families, all_nodes);
+        if burst && families.count() == 1 && schedule.round() < BURST_ROUNDS_MIN {
+            // By two families each round has two chances; by one it gets the second this way.
+            self.repeats.push_back((now + REPEAT_AFTER, interface, announce.clone()));
+        }
         let ttl = Duration::from_secs(announce.ttl.into());
         schedule.sent(now, self.interval(interface, copies), ttl, &mut self.heard, &mut self.rng);
         self.first_announce.get_or_insert(now);
@@ -134,6 +144,18 @@ impl Discovery {
         for (_, group) in groups.into_iter().filter(|(wanted, _)| *wanted) {
             let to = Destination::Multicast { interface, group };
             self.outgoing.push_back(Outgoing { announce: announce.clone(), to });
+        }
+    }
+
+    /// Says again what is due to be said again.
+    pub(super) fn repeat(&mut self, now: Instant) {
+        while let Some((at, ..)) = self.repeats.front()
+            && *at <= now
+        {
+            let Some((_, interface, announce)) = self.repeats.pop_front() else { return };
+            let Some(schedule) = self.schedules.get(&interface) else { continue };
+            let families = Families::from(&schedule.member);
+            self.send_to_groups(&announce, interface, families, false);
         }
     }
 
@@ -187,13 +209,19 @@ impl Discovery {
         (view.count.saturating_add(1), view.digest ^ self.part)
     }
 
-    /// Everybody here knows me and I know everybody, as far as digests can tell: somebody said exactly
-    /// what I would say, and hardly anybody said less.
-    fn is_agreed(&self, interface: u32) -> bool {
+    /// "Cut short once a digest shows that I am known and know all": somebody said exactly what we would
+    /// say, nobody said more, and nobody came since we spoke last, who might not have heard us.
+    fn is_agreed(&self, interface: u32, spoke: Instant) -> bool {
         let mine = self.said(interface);
-        let said = || self.neighbours.here().filter_map(|entry| entry.said.get(&interface));
-        let behind = said().filter(|(peers, _)| *peers < mine.0).count();
-        said().any(|said| *said == mine) && behind * 8 <= mine.0 as usize
+        let mut agreed = false;
+        for entry in self.neighbours.here() {
+            let Some(said) = entry.said.get(&interface) else { continue };
+            if said.0 > mine.0 || entry.came >= spoke {
+                return false;
+            }
+            agreed |= *said == mine;
+        }
+        agreed
     }
 
     /// By which families a beat goes out: alternating, unless somebody is heard by one of them only.

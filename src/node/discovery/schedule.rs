@@ -152,19 +152,32 @@ pub(super) struct Schedule {
     pub(super) member: Membership,
     phase: Phase,
     due: Instant,
-    /// Our last announce here may be believed until then.
-    believed_until: Option<Instant>,
+    /// When we spoke here last, and until when that may be believed.
+    spoke: Option<(Instant, Instant)>,
 }
 
 impl Schedule {
     /// A burst at `start` on all families.
     pub(super) fn new(member: Membership, start: Instant) -> Self {
         let families = Families::from(&member);
-        Self { member, phase: Phase::Burst { start, round: 0, families }, due: start, believed_until: None }
+        Self { member, phase: Phase::Burst { start, round: 0, families }, due: start, spoke: None }
     }
 
     pub(super) const fn due(&self) -> Instant {
         self.due
+    }
+
+    /// When we spoke here last; the clock's start where we did not.
+    pub(super) fn spoke(&self) -> Instant {
+        self.spoke.map_or_else(Instant::default, |(at, _)| at)
+    }
+
+    /// The round of a burst that is next, or past all rounds.
+    pub(super) const fn round(&self) -> usize {
+        match self.phase {
+            Phase::Burst { round, .. } => round,
+            Phase::Steady { .. } => BURST_ROUNDS.len(),
+        }
     }
 
     /// Starts again on `families`; those of an unfinished burst stay in.
@@ -190,7 +203,7 @@ impl Schedule {
 
     /// What was due went out: the next is so much later than *now*, however late that was.
     pub(super) fn sent(&mut self, now: Instant, interval: Duration, ttl: Duration, heard: &mut HeardRate, rng: &mut ChaCha20Rng) {
-        self.believed_until = Some(now + ttl / 2);
+        self.spoke = Some((now, now + ttl));
         match self.phase {
             Phase::Burst { start, round, families } if round + 1 < BURST_ROUNDS.len() => {
                 let next = round + 1;
@@ -211,8 +224,8 @@ impl Schedule {
     pub(super) fn settle(&mut self, now: Instant, interval: Duration, rng: &mut ChaCha20Rng) {
         self.phase = Phase::Steady { v6: rng.next_u32() & 1 == 1 };
         let due = now + jittered(rng, interval);
-        // What we said last must not run out before we speak again.
-        self.due = self.believed_until.map_or(due, |until| due.min(until));
+        // What we said last must not run out before we speak again, nor when that is lost once.
+        self.due = self.spoke.map_or(due, |(at, until)| due.min(at + until.since(at) / 2));
     }
 
     /// There is news about us: the next beat comes at `at` where it would come later.
