@@ -121,10 +121,13 @@ impl Conversation {
         self.more || !self.offers.is_empty()
     }
 
-    /// The lowest seq that can still be offered; `next` where nothing can. What is on its way to the
-    /// disk counts: it will be offered.
+    /// The lowest seq that can still be offered; `next` where nothing can.
     pub(crate) fn base(&self) -> Seq {
-        self.offers.first_key_value().map_or(self.loaded_to, |(seq, _)| *seq)
+        match self.offers.first_key_value() {
+            Some((seq, _)) => *seq,
+            None if self.more => self.loaded_to,
+            None => self.row.mine.next,
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {

@@ -18,8 +18,6 @@ mod link;
 mod peer;
 mod presence;
 mod resolve;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

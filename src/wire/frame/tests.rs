@@ -1,5 +1,7 @@
 //! Frames through the wire and back, and what is no frame.
 
+use std::slice::from_ref;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -173,7 +175,7 @@ proptest! {
     fn an_unknown_odd_frame_is_skipped_and_an_unknown_even_one_is_an_error(
         frame_type in 21..5_000u64, body in bytes(0, 100), before in made(), after in made()
     ) {
-        let payload = [encode(&[before.clone()]), raw(frame_type, &body), encode(&[after.clone()])].concat();
+        let payload = [encode(from_ref(&before)), raw(frame_type, &body), encode(from_ref(&after))].concat();
         let expected = if frame_type % 2 == 1 {
             Ok(vec![before.frame(), after.frame()])
         } else {
@@ -186,7 +188,7 @@ proptest! {
     /// length) has one length only.
     #[test]
     fn nothing_may_trail_a_body(frame in made(), tail in bytes(1, 20)) {
-        let bytes = encode(&[frame.clone()]);
+        let bytes = encode(from_ref(&frame));
         let mut rest = bytes.as_slice();
         let frame_type = varint(&mut rest)?;
         varint(&mut rest)?;

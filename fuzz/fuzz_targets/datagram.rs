@@ -1,0 +1,22 @@
+//! Any datagram to every reader of clear datagrams: at most one kind of it fits.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use p2pchat_udp::wire::{
+    self,
+    announce::Signed,
+    packet::{Confirm, Initiation, PacketHeader, Response},
+};
+
+fuzz_target!(|datagram: &[u8]| {
+    let fits = [
+        PacketHeader::decode(datagram).is_ok(),
+        Initiation::decode(datagram).is_ok(),
+        Response::decode(datagram).is_ok(),
+        Confirm::decode(datagram).is_ok(),
+        Signed::decode(datagram).is_ok(),
+    ];
+    let fitting = fits.iter().filter(|fits| **fits).count();
+    assert!(fitting <= 1);
+    assert!(fitting == 0 || wire::kind(datagram).is_ok());
+});

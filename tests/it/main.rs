@@ -1,0 +1,3 @@
+//! The program and its documents from outside.
+
+mod vectors;
