@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     id::{BootId, MessageId, PeerId},
     net::{handle::Subscription, socket::Groups},
-    store::{Fresh, row::State},
+    store::{Fresh, StoreError, row::State},
 };
 
 const HANG: Duration = Duration::from_secs(15);
@@ -21,11 +21,17 @@ struct Running {
 
 /// A node with a profile in `dir`, on loopback, in a group of this test's own.
 fn start(dir: &Path, name: &str, port: u16) -> Running {
-    let store = Store::open(dir).or_else(|_| {
-        let mut rng = ChaCha20Rng::from_seed([name.as_bytes()[0]; 32]);
-        let secret = *Identity::generate(&mut rng).secret();
-        Store::create(dir, &Fresh { secret, name: name.to_owned(), boot: BootId(0) })
-    });
+    let open = || match Store::open(dir) {
+        // A killed driver's store closes on its own thread.
+        Err(StoreError::Locked) => None,
+        Err(StoreError::Missing) => {
+            let mut rng = ChaCha20Rng::from_seed([name.as_bytes()[0]; 32]);
+            let secret = *Identity::generate(&mut rng).secret();
+            Some(Store::create(dir, &Fresh { secret, name: name.to_owned(), boot: BootId(0) }))
+        }
+        outcome => Some(outcome),
+    };
+    let store = std::iter::repeat_with(open).flatten().next().unwrap();
     let mut groups = Groups::default();
     groups.v4.set_port(port);
     groups.v6.set_port(port);
@@ -74,6 +80,39 @@ fn delivered(id: MessageId) -> impl Fn(&Event) -> bool {
 
 fn message(text: &str) -> impl Fn(&Event) -> bool {
     move |event| matches!(event, Event::Message { row, .. } if row.text == text)
+}
+
+#[tokio::test]
+async fn two_nodes_meet_talk_are_killed_and_talk_again() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let local = LocalSet::new();
+    local
+        .run_until(async {
+            let mut alice = start(dirs[0].path(), "alice", 29_217);
+            let mut bob = start(dirs[1].path(), "bob", 29_217);
+            let (alice_id, bob_id) = (alice.handle.id(), bob.handle.id());
+            let resolve = Command::Resolve { peer: "bob".to_owned(), timeout: Duration::from_secs(3) };
+            assert_eq!(alice.handle.call(resolve).await, Reply::Resolved(bob_id));
+
+            let id = alice.send(bob_id, 1, "hello").await;
+            bob.expect("the message", message("hello")).await;
+            alice.expect("its receipt", delivered(id)).await;
+
+            bob.kill().await;
+            let waiting = alice.send(bob_id, 2, "while you were away").await;
+            let mut bob = start(dirs[1].path(), "bob", 29_217);
+            bob.expect("the message", message("while you were away")).await;
+            alice.expect("its receipt", delivered(waiting)).await;
+
+            alice.kill().await;
+            let alice = start(dirs[0].path(), "alice", 29_217);
+            let back = bob.send(alice_id, 3, "and back").await;
+            bob.expect("its receipt", delivered(back)).await;
+            assert_eq!(alice.handle.id(), alice_id);
+            alice.leave().await;
+            bob.leave().await;
+        })
+        .await;
 }
 
 #[tokio::test]
