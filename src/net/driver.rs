@@ -89,7 +89,6 @@ pub struct Driver {
     sockets: Sockets,
     committer: Committer,
     front: Front,
-    only: Vec<String>,
     interfaces: Vec<Interface>,
     look_at: Instant,
     rejoin_at: Instant,
@@ -135,13 +134,12 @@ impl Driver {
         let identity = Identity::from_secret(&loaded.secret).map_err(|_| StartError::Key)?;
         let mut rng_seed = [0; 32];
         getrandom::fill(&mut rng_seed).map_err(StartError::Random)?;
-        let only = config.sockets.interfaces.clone();
-        let interfaces = read_interfaces(&only).unwrap_or_default();
+        let interfaces = read_interfaces().unwrap_or_default();
         sockets.set_interfaces(&interfaces);
         let (handle, front) = handle::channel(identity.id(), sockets.port(), reader.clone(), counters);
         front.set_local_addrs(sockets.local_addrs());
         let lan = !config.sockets.no_lan;
-        let node_config = NodeConfig { port: sockets.port(), lan, interfaces: only.clone(), ..config.node };
+        let node_config = NodeConfig { port: sockets.port(), lan, interfaces: config.sockets.interfaces, ..config.node };
         let mut node = Node::new(node_config, identity, loaded, reader, rng_seed, now);
         node.handle_interfaces(now, interfaces.clone());
         let driver = Self {
@@ -149,7 +147,6 @@ impl Driver {
             sockets,
             committer: Committer::spawn(store),
             front,
-            only,
             interfaces,
             look_at: now.instant + INTERFACES_INTERVAL,
             rejoin_at: now.instant + REJOIN_INTERVAL,
@@ -300,7 +297,7 @@ impl Driver {
             self.rejoin_at = now.instant + REJOIN_INTERVAL;
             self.sockets.rejoin();
         }
-        let Some(interfaces) = read_interfaces(&self.only) else { return };
+        let Some(interfaces) = read_interfaces() else { return };
         self.sockets.set_interfaces(&interfaces);
         if interfaces != self.interfaces {
             tracing::debug!(count = interfaces.len(), "interfaces changed");
@@ -329,6 +326,6 @@ impl Driver {
 }
 
 /// `None` where the system does not say: what was known before is then the best guess.
-fn read_interfaces(only: &[String]) -> Option<Vec<Interface>> {
-    interfaces::read(only).inspect_err(|error| tracing::warn!("cannot list interfaces: {error}")).ok()
+fn read_interfaces() -> Option<Vec<Interface>> {
+    interfaces::read().inspect_err(|error| tracing::warn!("cannot list interfaces: {error}")).ok()
 }

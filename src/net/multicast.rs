@@ -18,7 +18,7 @@ use super::{
 use crate::{
     node::{
         Datagram, SocketKind,
-        interface::{Interface, lan_links},
+        interface::{Interface, memberships},
     },
     wire::DATAGRAM_LEN_MAX,
 };
@@ -35,6 +35,7 @@ const BUFFER_LEN: usize = DATAGRAM_LEN_MAX + 1;
 pub struct LanSockets {
     groups: Groups,
     enabled: bool,
+    only: Vec<String>,
     /// By interface index and whether it is IPv6.
     sockets: BTreeMap<(u32, bool), LanSocket>,
 }
@@ -46,9 +47,9 @@ struct LanSocket {
 }
 
 impl LanSockets {
-    /// None yet. Not `enabled`: none ever.
-    pub fn new(groups: Groups, enabled: bool) -> Self {
-        Self { groups, enabled, sockets: BTreeMap::new() }
+    /// None yet. Not `enabled`: none ever. `only` names the interfaces to join; empty: all.
+    pub fn new(groups: Groups, enabled: bool, only: Vec<String>) -> Self {
+        Self { groups, enabled, only, sockets: BTreeMap::new() }
     }
 
     /// Joined (interface, IPv6?).
@@ -62,7 +63,11 @@ impl LanSockets {
         if !self.enabled {
             return;
         }
-        let wanted = lan_links(interfaces);
+        let wanted: Vec<_> = memberships(interfaces, &self.only)
+            .iter()
+            .flat_map(|link| [(link.index, false, link.v4), (link.index, true, link.v6)])
+            .filter_map(|(index, v6, joined)| joined.then_some((index, v6)))
+            .collect();
         self.sockets.retain(|link, _| wanted.contains(link));
         for (index, v6) in wanted.into_iter().take(LAN_SOCKETS_MAX) {
             if self.sockets.contains_key(&(index, v6)) {

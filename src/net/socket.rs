@@ -182,7 +182,7 @@ impl Sockets {
         let session = Sessions::bind(config.listen)?;
         Ok(Self {
             session,
-            lan: LanSockets::new(config.groups, !config.no_lan),
+            lan: LanSockets::new(config.groups, !config.no_lan, config.interfaces.clone()),
             groups: config.groups,
             interfaces: Vec::new(),
             outgoing: Outgoing {
@@ -312,12 +312,23 @@ impl Sockets {
 
         let socket = self.session.v4.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let index = i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let any = in_addr { s_addr: 0 };
-        let out_of = in_pktinfo { ipi_ifindex: index, ipi_spec_dst: any, ipi_addr: any };
+        let out_of = in_pktinfo {
+            ipi_ifindex: index,
+            ipi_spec_dst: in_addr { s_addr: u32::from(self.multicast_source(interface)).to_be() },
+            ipi_addr: in_addr { s_addr: 0 },
+        };
         let to = SockaddrIn::from(self.groups.v4);
         let out_of = [ControlMessage::Ipv4PacketInfo(&out_of)];
         sendmsg(socket.io.as_raw_fd(), &[IoSlice::new(datagram)], &out_of, MsgFlags::empty(), Some(&to))?;
         Ok(())
+    }
+
+    /// The system chooses well, except on loopback: there it takes an address of another interface, to
+    /// which an answer would not come back over loopback.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn multicast_source(&self, interface: u32) -> Ipv4Addr {
+        let loopback = self.interfaces.iter().any(|known| known.index == interface && known.loopback);
+        if loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED }
     }
 
     /// By the interface's address, which every system understands.

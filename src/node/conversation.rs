@@ -121,13 +121,10 @@ impl Conversation {
         self.more || !self.offers.is_empty()
     }
 
-    /// The lowest seq that can still be offered; `next` where nothing can.
+    /// The lowest seq that can still be offered; `next` where nothing can. What is on its way to the
+    /// disk counts: it will be offered.
     pub(crate) fn base(&self) -> Seq {
-        match self.offers.first_key_value() {
-            Some((seq, _)) => *seq,
-            None if self.more => self.loaded_to,
-            None => self.row.mine.next,
-        }
+        self.offers.first_key_value().map_or(self.loaded_to, |(seq, _)| *seq)
     }
 
     pub(crate) fn has_room(&self) -> bool {

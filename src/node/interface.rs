@@ -19,38 +19,6 @@ pub struct Interface {
     pub point_to_point: bool,
 }
 
-impl Interface {
-    /// It has a usable IPv4 address.
-    pub fn has_v4(&self) -> bool {
-        self.addrs.iter().any(|(addr, _)| addr.is_ipv4())
-    }
-
-    /// It has a usable IPv6 address.
-    pub fn has_v6(&self) -> bool {
-        self.addrs.iter().any(|(addr, _)| addr.is_ipv6())
-    }
-}
-
-/// Where LAN discovery listens and speaks, as (interface, IPv6?): every interface that carries multicast
-/// and is no tunnel, by each family it has an address of. Where there is none at all, which is a normal
-/// state, IPv4 on loopback: it lacks the MULTICAST flag and works (protocol §2).
-pub fn lan_links(interfaces: &[Interface]) -> Vec<(u32, bool)> {
-    let links: Vec<_> = interfaces
-        .iter()
-        .filter(|interface| interface.multicast && !interface.loopback && !interface.point_to_point)
-        .flat_map(|interface| {
-            let v4 = interface.has_v4().then_some((interface.index, false));
-            let v6 = interface.has_v6().then_some((interface.index, true));
-            v4.into_iter().chain(v6)
-        })
-        .collect();
-    if !links.is_empty() {
-        return links;
-    }
-    let loopback = interfaces.iter().filter(|interface| interface.loopback && interface.has_v4());
-    loopback.map(|interface| (interface.index, false)).collect()
-}
-
 /// True where `remote` lies in a subnet of one of our interfaces, is IPv6 link-local, or is this machine
 /// (cli: on-link).
 pub fn on_link(interfaces: &[Interface], remote: &SocketAddr) -> bool {
@@ -134,14 +102,17 @@ mod tests {
         let both = interface(2, &["192.0.2.1", "fe80::1"]);
         let only_v6 = interface(3, &["fe80::2"]);
         let tunnel = Interface { point_to_point: true, ..interface(4, &["198.51.100.1"]) };
-        assert_eq!(lan_links(&[loopback(), both, only_v6, tunnel]), [(2, false), (2, true), (3, true)]);
+        let link = |index, v4, v6| Membership { index, v4, v6 };
+        let all = [loopback(), both, only_v6, tunnel];
+        assert_eq!(memberships(&all, &[]), [link(2, true, true), link(3, false, true)]);
+        assert_eq!(memberships(&all, &["if3".to_owned()]), [link(3, false, true)]);
     }
 
     #[test]
     fn alone_on_a_machine_discovery_falls_back_to_loopback() {
         let tunnel = Interface { point_to_point: true, ..interface(4, &["198.51.100.1"]) };
-        assert_eq!(lan_links(&[loopback(), tunnel]), [(1, false)]);
-        assert_eq!(lan_links(&[]), []);
+        assert_eq!(memberships(&[loopback(), tunnel], &[]), [Membership { index: 1, v4: true, v6: false }]);
+        assert_eq!(memberships(&[], &[]), []);
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod link;
 mod peer;
 mod presence;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -501,9 +501,14 @@ impl Chat {
 
     fn on_refused(&mut self, now: Now, asked: Asked, error: CallError) {
         let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
-        if let Asked::Send(id) = asked {
-            self.owns.refused(&id);
-            self.send_next();
+        match asked {
+            Asked::Send(id) => {
+                self.owns.refused(&id);
+                self.send_next();
+            }
+            // What was typed ahead for somebody who is not found must not go to whoever was before.
+            Asked::To(_) if self.target.is_some() => self.set_target(None),
+            _ => {}
         }
         match error {
             CallError::Refused(error) if !background => self.actions.push_back(Action::Failed(error)),

@@ -17,6 +17,7 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
     chat::{Action, Chat, Mode, Tag},
@@ -93,6 +94,7 @@ pub async fn run(client: Client, options: &Options) -> u8 {
         last_message: None,
         code: None,
         told_how_to_leave: false,
+        interrupts: (mode != Mode::Script).then(|| signal(SignalKind::interrupt()).ok()).flatten(),
     };
     shell.run().await
 }
@@ -181,6 +183,8 @@ struct Shell {
     last_message: Option<MessageId>,
     code: Option<u8>,
     told_how_to_leave: bool,
+    /// Ctrl-C where the terminal makes a signal of it. A script is ended by it, as by default.
+    interrupts: Option<Signal>,
 }
 
 enum Step {
@@ -229,12 +233,13 @@ impl Shell {
         };
         let wait = deadline.into_iter().chain(script_end).min();
         let reads = self.reads();
-        let (desk, events, calls) = (&mut self.desk, &mut self.events, &mut self.calls);
+        let (desk, events, calls, interrupts) = (&mut self.desk, &mut self.events, &mut self.calls, &mut self.interrupts);
         tokio::select! {
             biased;
             (place, answer) = next_answer(calls) => Step::Answer(place, answer),
             event = events.next() => Step::Event(event),
             did = desk.next(), if reads => Step::Did(did),
+            Some(()) = interrupted(interrupts) => Step::Did(Did::Interrupt),
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
         }
     }
@@ -264,6 +269,8 @@ impl Shell {
                 }
             }
             Did::Interrupt => {
+                self.before = Before::TakeBack;
+                self.desk.line_is_gone();
                 if !self.told_how_to_leave {
                     self.told_how_to_leave = true;
                     self.desk.print(self.chat.look().note("Ctrl-D or /quit ends the chat"));
@@ -339,6 +346,14 @@ impl Shell {
             eprintln!("p2pchat-udp: {waits} of this script's messages still wait: they are kept and go out by themselves");
             self.code = Some(self.first_failure.unwrap_or(5));
         }
+    }
+}
+
+/// Ctrl-C; for ever where it is nobody's business.
+async fn interrupted(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -31,6 +31,8 @@ const PRINTS_MAX: usize = 10_000;
 const HISTORY_MAX: usize = 1_000;
 /// How long Escape waits for what belongs to it, in milliseconds.
 const ESCAPE_WAIT: u16 = 50;
+/// How long the printer waits for the editor to take the terminal, in milliseconds.
+const EDITOR_WAIT_MS: usize = 1_000;
 /// How long the end waits for the last texts to be printed.
 const LAST_PRINTS: Duration = Duration::from_millis(500);
 /// Switches the terminal's bracketed paste off, should the editor not have come to it.
@@ -105,6 +107,24 @@ impl Shared {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until a line is being edited, or nothing is edited any more. The editor takes the terminal a
+    /// moment after it was told to: what is printed before that would count as printed behind the line.
+    fn wait_for_turn(&self) -> MutexGuard<'_, Gate> {
+        let mut gate = self.lock();
+        for _ in 0..EDITOR_WAIT_MS {
+            while gate.phase == Phase::Between {
+                gate = self.opened.wait(gate).unwrap_or_else(PoisonError::into_inner);
+            }
+            if gate.phase == Phase::Open || is_edited() {
+                break;
+            }
+            drop(gate);
+            thread::sleep(Duration::from_millis(1));
+            gate = self.lock();
+        }
+        gate
+    }
+
     fn enter(&self, phase: Phase) {
         self.lock().phase = phase;
         self.opened.notify_all();
@@ -175,6 +195,16 @@ impl Desk {
         {
             let _ = prints.send(Out::Prompt(prompt.to_owned()));
             self.asked = Some(prompt.to_owned());
+        }
+    }
+
+    /// The terminal has thrown away what was typed on its plain line: the prompt stands on a new one.
+    pub(super) fn line_is_gone(&mut self) {
+        if self.go.is_none() {
+            self.asked = None;
+            if self.shared.lock().prompt.take().is_some() {
+                write_out("\n");
+            }
         }
     }
 
@@ -270,6 +300,7 @@ fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did:
         let (columns, rows) = editor.dimensions().unwrap_or((80, 24));
         typed_rows = match &line {
             Ok(line) if alone => rows_of(&prompt, line, columns).min(usize::from(rows).saturating_sub(1)),
+            Err(ReadlineError::Interrupted) if alone => 1,
             _ => 0,
         };
         let event = match line {
@@ -367,10 +398,7 @@ fn print_all(texts: &mpsc::Receiver<Out>, shared: &Shared, mut printer: Option<B
             text.push_str(&format!("\n-- {lost} lines came faster than they could be shown: /history has the messages"));
         }
         text.push('\n');
-        let mut gate = shared.lock();
-        while gate.phase == Phase::Between {
-            gate = shared.opened.wait(gate).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut gate = shared.wait_for_turn();
         match (&mut printer, gate.phase) {
             (Some(printer), Phase::Editing) => {
                 let _ = printer.print(text);

@@ -15,7 +15,7 @@ use p2pchat_udp::{
         interfaces,
         socket::{SocketConfig, Sockets},
     },
-    node::{SocketKind, Target, discovery::Group, interface::lan_links},
+    node::{SocketKind, Target, discovery::Group, interface::memberships},
 };
 
 use super::lab::{Host, Lab, Wire};
@@ -41,11 +41,12 @@ fn agent() {
         while Instant::now() < end {
             tokio::select! {
                 _ = tick.tick() => {
-                    interfaces = interfaces::read(&[]).unwrap();
+                    interfaces = interfaces::read().unwrap();
                     sockets.set_interfaces(&interfaces);
-                    for (interface, v6) in lan_links(&interfaces) {
-                        let group = if v6 { Group::V6 } else { Group::V4 };
-                        sockets.send(Target::Multicast { interface, group }, name.as_bytes());
+                    for link in memberships(&interfaces, &[]) {
+                        for group in [(link.v4, Group::V4), (link.v6, Group::V6)].into_iter().filter(|(on, _)| *on) {
+                            sockets.send(Target::Multicast { interface: link.index, group: group.1 }, name.as_bytes());
+                        }
                     }
                 },
                 () = poll_fn(|cx| sockets.poll_readable(cx)) => {

@@ -364,6 +364,18 @@ fn the_target_that_is_away_says_since_when_and_that_texts_are_kept() {
 }
 
 #[test]
+fn who_is_not_found_leaves_no_target() {
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    desk.to(peer(2, "bob", Presence::Online));
+    desk.line("/to carol");
+    desk.refuse(ErrorLine::new("no-such-peer", 3, "no such peer: carol (asked the LAN, 1 there)"));
+    assert_eq!(desk.prompt, "> ");
+    desk.calls.clear();
+    desk.line("this is for carol");
+    assert!(desk.calls.is_empty(), "not for bob");
+}
+
+#[test]
 fn leaving_says_what_waits() {
     let mut desk = Desk::started(Mode::Edited, vec![]);
     desk.line("/quit");
