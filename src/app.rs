@@ -15,7 +15,7 @@ use std::{
 use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
 
-pub use self::signals::Signals;
+pub use self::signals::{INTERRUPT, Signals};
 use self::{
     own::Own,
     profile::{Taken, socket_path},
@@ -116,7 +116,7 @@ fn start(runtime: &tokio::runtime::Runtime, cli: Cli, given: Given) -> Result<()
 
 async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
     match action {
-        None => Err(ErrorLine::new("usage", 2, "a command is needed").hint("see `p2pchat-udp --help`").into()),
+        None => shell(program).await,
         Some(Action::Daemon(_)) => daemon(program).await,
         Some(Action::Status(args)) => commands::status::run(program, args).await,
         Some(Action::Stop(args)) => commands::stop::run(program, args).await,
@@ -139,6 +139,13 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         }
         Some(Action::Whoami(_)) => program.with_owner(async |client| commands::whoami::run(program, client).await).await,
     }
+}
+
+async fn shell(program: &Program) -> Result<(), End> {
+    let front = program.signals.or(Front::open(program, Mode::Shell)).await??;
+    let ended = commands::shell::run(program, &front).await;
+    front.close().await;
+    ended
 }
 
 async fn daemon(program: &Program) -> Result<(), End> {
@@ -355,6 +362,7 @@ fn start_log(verbose: u8, setting: Option<&str>) {
 fn leave(json: bool, ended: Result<(), End>) -> ExitCode {
     match ended {
         Ok(()) | Err(End::OutputClosed) => ExitCode::SUCCESS,
+        Err(End::Code(code)) => ExitCode::from(code),
         Err(End::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
         Err(End::Lost) => leave(json, Err(End::Error(internal(&"the owner of the profile has ended")))),
         Err(End::Error(error)) => {

@@ -9,7 +9,7 @@ use crate::commands::End;
 /// SIGHUP: the terminal is gone; to a daemon: read the settings again.
 pub(super) const HANGUP: i32 = 1;
 /// SIGINT.
-pub(super) const INTERRUPT: i32 = 2;
+pub const INTERRUPT: i32 = 2;
 /// SIGTERM.
 pub(super) const TERMINATE: i32 = 15;
 

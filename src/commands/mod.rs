@@ -9,6 +9,7 @@ pub mod outbox;
 pub mod output;
 pub mod peers;
 pub mod send;
+pub mod shell;
 pub mod status;
 pub mod stop;
 pub mod whoami;
@@ -25,6 +26,8 @@ pub enum End {
     OutputClosed,
     /// The owner of the profile ended in the middle: asked again, another one answers.
     Lost,
+    /// It ends with this exit code; why was said.
+    Code(u8),
     /// A signal ended it: exit code 128 and its number.
     Signal(i32),
 }

@@ -59,6 +59,17 @@ pub enum Mode {
     Script,
 }
 
+/// Who owns the profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// This process: the node ends with the shell.
+    Alone,
+    /// A process without a shell; it goes on.
+    Daemon,
+    /// Another shell: the same person in two windows.
+    Shell,
+}
+
 /// What the driver must do next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -116,8 +127,8 @@ struct Target {
 pub struct Chat {
     look: Look,
     mode: Mode,
-    /// Another process owns the profile.
-    second: bool,
+    company: Company,
+    joins: bool,
     me: PeerId,
     name: String,
     people: People,
@@ -138,12 +149,14 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// A shell for whoever said `ready`. `second`: another process owns the profile. `rng_seed` makes ids.
-    pub fn new(look: Look, mode: Mode, ready: &ReadyLine, second: bool, rng_seed: [u8; 32], now: Now) -> Self {
+    /// A shell for whoever said `ready`. `joins`: comings and goings
+    /// are said. `rng_seed` makes ids.
+    pub fn new(look: Look, mode: Mode, ready: &ReadyLine, company: Company, joins: bool, rng_seed: [u8; 32], now: Now) -> Self {
         let mut chat = Self {
             look,
             mode,
-            second,
+            company,
+            joins,
             me: ready.id,
             name: ready.name.clone(),
             people: People::new(ready.id),
@@ -400,7 +413,7 @@ impl Chat {
         if id == self.me {
             return;
         }
-        let told = self.first.is_none() && self.mode != Mode::Script;
+        let told = self.joins && self.first.is_none() && self.mode != Mode::Script;
         let before = self.people.label(&id);
         let here = matches!(peer.presence, Presence::Online | Presence::Away);
         if let Some(text) = self.people.on_peer(now.instant, peer, told) {
@@ -484,7 +497,11 @@ impl Chat {
             }
             Asked::Quit(rows) => {
                 if let Some(text) = self.waits(&rows) {
-                    let when = if self.second { "by themselves" } else { "by themselves when p2pchat-udp runs again" };
+                    let when = if self.company != Company::Alone {
+                        "by themselves"
+                    } else {
+                        "by themselves when p2pchat-udp runs again"
+                    };
                     self.print(self.look.note(&format!("{text}; all are kept and go out {when}")));
                 }
                 self.end(0);
@@ -523,7 +540,8 @@ impl Chat {
 
     /// The owner of the profile is gone.
     pub fn handle_lost(&mut self) {
-        if !self.ended {
+        // Where the owner is this process, it ends the shell itself.
+        if !self.ended && self.company != Company::Alone {
             self.actions.push_back(Action::Failed(ErrorLine::new("no-owner", 11, "the owner of this profile has ended")));
             self.end(11);
         }
@@ -628,7 +646,7 @@ impl Chat {
         let name = Shown::line(&ready.name);
         let text = format!("You are {name}, id {}, on UDP port {} (p2pchat-udp {})", ready.id.short(), ready.port, ready.version);
         self.print(self.look.note(&text));
-        if self.second {
+        if self.company == Company::Shell {
             let text = "The same person in two windows: another p2pchat-udp runs on this profile.";
             self.print(self.look.note(text));
             self.print(self.look.note("To try a second person here: p2pchat-udp --data-dir /tmp/second --name second"));

@@ -19,6 +19,7 @@ use std::{
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub use self::chat::Company;
 use self::{
     chat::{Action, Chat, Mode, Tag},
     complete::{Known, Lists},
@@ -48,14 +49,17 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// The bell may ring.
     pub bell: bool,
-    /// Another process owns the profile.
-    pub second: bool,
+    /// Comings and goings are said.
+    pub joins: bool,
+    /// Who owns the profile.
+    pub company: Company,
     /// For the ids of messages.
     pub rng_seed: [u8; 32],
 }
 
-/// Runs until the person leaves, the script is through, or the owner ends. Returns the exit code.
-pub async fn run(client: Client, options: &Options) -> u8 {
+/// Runs until the person leaves, the script is through, or the owner ends: the exit code; or `until` is
+/// over: what it gave. The terminal is as it was before when this returns.
+pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output = T>) -> Result<u8, T> {
     let mode = mode(options);
     let look = look(mode, options);
     let known = Known::default();
@@ -67,12 +71,12 @@ pub async fn run(client: Client, options: &Options) -> u8 {
         Ok(desk) => desk,
         Err(error) => {
             eprintln!("p2pchat-udp: the terminal cannot be used: {error}");
-            return 1;
+            return Ok(1);
         }
     };
     let clock = Clock { start: std::time::Instant::now() };
     let events = client.subscribe(None);
-    let chat = Chat::new(look, mode, client.ready(), options.second, options.rng_seed, clock.now());
+    let chat = Chat::new(look, mode, client.ready(), options.company, options.joins, options.rng_seed, clock.now());
     let shell = Shell {
         client,
         events,
@@ -94,9 +98,10 @@ pub async fn run(client: Client, options: &Options) -> u8 {
         last_message: None,
         code: None,
         told_how_to_leave: false,
+        deaf: false,
         interrupts: (mode != Mode::Script).then(|| signal(SignalKind::interrupt()).ok()).flatten(),
     };
-    shell.run().await
+    shell.run(until).await
 }
 
 fn mode(options: &Options) -> Mode {
@@ -183,6 +188,8 @@ struct Shell {
     last_message: Option<MessageId>,
     code: Option<u8>,
     told_how_to_leave: bool,
+    /// The owner says nothing any more.
+    deaf: bool,
     /// Ctrl-C where the terminal makes a signal of it. A script is ended by it, as by default.
     interrupts: Option<Signal>,
 }
@@ -195,11 +202,18 @@ enum Step {
 }
 
 impl Shell {
-    async fn run(mut self) -> u8 {
+    async fn run<T>(mut self, until: impl Future<Output = T>) -> Result<u8, T> {
+        let mut until = pin!(until);
         self.act();
         while self.code.is_none() {
             self.listen();
-            let step = self.step().await;
+            let step = tokio::select! {
+                step = self.step() => step,
+                ended = &mut until => {
+                    self.desk.close();
+                    return Err(ended);
+                }
+            };
             let now = self.clock.now();
             self.chat.set_columns(columns());
             if self.known.take_typed() {
@@ -221,7 +235,7 @@ impl Shell {
             self.end_of_script();
         }
         self.desk.close();
-        self.code.unwrap_or(0)
+        Ok(self.code.unwrap_or(0))
     }
 
     /// Whatever comes first.
@@ -232,12 +246,12 @@ impl Shell {
             Input::Open => None,
         };
         let wait = deadline.into_iter().chain(script_end).min();
-        let reads = self.reads();
+        let (reads, deaf) = (self.reads(), self.deaf);
         let (desk, events, calls, interrupts) = (&mut self.desk, &mut self.events, &mut self.calls, &mut self.interrupts);
         tokio::select! {
             biased;
             (place, answer) = next_answer(calls) => Step::Answer(place, answer),
-            event = events.next() => Step::Event(event),
+            event = events.next(), if !deaf => Step::Event(event),
             did = desk.next(), if reads => Step::Did(did),
             Some(()) = interrupted(interrupts) => Step::Did(Did::Interrupt),
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
@@ -297,7 +311,10 @@ impl Shell {
             Some(Err(CallError::Refused(error))) if error.code == "too-slow" => {
                 self.events = self.client.subscribe(self.last_message);
             }
-            Some(Err(_)) | None => self.chat.handle_lost(),
+            Some(Err(_)) | None => {
+                self.deaf = true;
+                self.chat.handle_lost();
+            }
         }
     }
 

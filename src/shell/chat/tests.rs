@@ -47,10 +47,10 @@ struct Desk {
 
 impl Desk {
     fn new(mode: Mode) -> Self {
-        Self::open(mode, false)
+        Self::open(mode, Company::Alone)
     }
 
-    fn open(mode: Mode, second: bool) -> Self {
+    fn open(mode: Mode, company: Company) -> Self {
         let glyphs = if mode == Mode::Plain { Glyphs::Words } else { Glyphs::Unicode };
         let look = Look { color: false, glyphs, columns: None, zone: TimeZone::UTC };
         let ready = ReadyLine {
@@ -63,7 +63,7 @@ impl Desk {
         };
         let now = Now { instant: Instant::default(), unix: Unix(TEN) };
         let mut desk = Self {
-            chat: Chat::new(look, mode, &ready, second, [7; 32], now),
+            chat: Chat::new(look, mode, &ready, company, true, [7; 32], now),
             ms: 0,
             printed: Vec::new(),
             calls: VecDeque::new(),
@@ -209,7 +209,7 @@ fn nobody_here_is_said_after_two_seconds_and_what_to_do_after_five() {
 
 #[test]
 fn a_second_window_says_that_it_is_the_same_person() {
-    let desk = Desk::open(Mode::Edited, true);
+    let desk = Desk::open(Mode::Edited, Company::Shell);
     assert!(desk.printed.iter().any(|text| text.contains("same person in two windows")));
     assert!(desk.printed.iter().any(|text| text.contains("--data-dir")));
 }
@@ -424,7 +424,7 @@ fn the_bell_rings_for_others_than_the_target_and_not_too_often() {
 
 #[test]
 fn an_owner_that_ends_ends_the_shell() {
-    let mut desk = Desk::started(Mode::Edited, vec![]);
+    let mut desk = Desk::open(Mode::Edited, Company::Daemon);
     desk.chat.handle_lost();
     desk.drain();
     assert_eq!(desk.end, Some(11));

@@ -1,0 +1,51 @@
+//! No command: the shell, of the owner or as one more window of it.
+
+use std::io::IsTerminal;
+
+use super::End;
+use crate::{
+    app::{Front, INTERRUPT, Program},
+    control::proto::{Call, ErrorLine, Line},
+    shell::{self, Company, Options},
+};
+
+/// Runs until the person leaves, the script is through, a signal comes, or the owner ends.
+pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
+    let mut rng_seed = [0; 32];
+    getrandom::fill(&mut rng_seed).map_err(|e| ErrorLine::new("internal", 1, format!("no randomness: {e}")))?;
+    let options = Options {
+        plain: program.settings.plain,
+        fail_fast: program.fail_fast,
+        timeout: program.timeout.map(|span| span.0),
+        bell: program.settings.bell,
+        joins: program.settings.joins,
+        company: company(front).await,
+        rng_seed,
+    };
+    let is_person = std::io::stdin().is_terminal();
+    let until = async {
+        loop {
+            match front.ended(program).await {
+                // Ctrl-C takes back what was typed, and never ends the chat.
+                Err(End::Signal(INTERRUPT)) if is_person => {}
+                ended => return ended,
+            }
+        }
+    };
+    match shell::run(front.client().clone(), &options, until).await {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(End::Code(code)),
+        Err(ended) => ended,
+    }
+}
+
+async fn company(front: &Front) -> Company {
+    if front.is_owner() {
+        return Company::Alone;
+    }
+    let lines = front.client().call(Call::STATUS).all().await.unwrap_or_default();
+    match lines.first() {
+        Some(Line::Owner(owner)) if owner.mode == "shell" => Company::Shell,
+        _ => Company::Daemon,
+    }
+}
