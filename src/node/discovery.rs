@@ -100,6 +100,8 @@ pub struct Discovery {
     last_news: Option<Instant>,
     told_other_version: bool,
     told_elsewhere: bool,
+    /// When an old announce with our id made us ask last.
+    doubted: Option<Instant>,
     /// What is said once more, when and where; at most two per interface.
     repeats: VecDeque<(Instant, u32, Announce)>,
     outgoing: VecDeque<Outgoing>,
@@ -136,6 +138,7 @@ impl Discovery {
             last_news: None,
             told_other_version: false,
             told_elsewhere: false,
+            doubted: None,
             repeats: VecDeque::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),

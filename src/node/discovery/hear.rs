@@ -1,7 +1,10 @@
 //! What becomes of an announce that comes in: whether it is worth a look, whether it is believed, and
 //! what it changes. Which of them are answered is decided in `say`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use blake2::{Blake2s256, Digest};
 
@@ -10,6 +13,7 @@ use super::{
     budget::Claim,
     neighbours::{ADDRS_MAX, Entry},
     say::{NONCE_LIFETIME, Question},
+    schedule::Families,
 };
 use crate::{
     clock::Instant,
@@ -22,6 +26,8 @@ use crate::{
 
 /// Ports below are never talked to: a forged announce must not aim at a system service.
 const PORT_MIN: u16 = 1_024;
+/// An old announce of our own makes us ask at most this often who that was.
+const DOUBT_PAUSE: Duration = Duration::from_secs(60);
 
 /// An announce as it was heard.
 #[derive(Debug, Clone, Copy)]
@@ -213,7 +219,7 @@ impl Discovery {
     }
 
     /// Our own id in another boot. An old announce of ours may be a recording; a higher boot, or an
-    /// answer to a question of this boot, is somebody who runs with our key now.
+    /// answer to a question of this boot, is somebody who runs with our key now: so we ask.
     fn on_my_id(&mut self, now: Instant, announce: &Announce, heard: Heard) {
         let fresh = announce.boot > self.config.boot || !heard.multicast;
         if fresh && !std::mem::replace(&mut self.told_elsewhere, true) {
@@ -221,6 +227,14 @@ impl Discovery {
         }
         if heard.multicast && announce.flags & FLAG_ANSWER_ME != 0 {
             self.answer(now, announce, heard);
+        }
+        let doubted = self.doubted.is_some_and(|at| now.since(at) < DOUBT_PAUSE);
+        if !self.told_elsewhere
+            && !doubted
+            && let Some(schedule) = self.schedules.get_mut(&heard.interface)
+        {
+            self.doubted = Some(now);
+            schedule.burst(now, Families::from(&schedule.member));
         }
     }
 
