@@ -178,8 +178,8 @@ impl Discovery {
     /// When a list of who is here is worth showing if nothing more comes: [`Self::asked_at`], or half a
     /// second after the last new peer. Later news may move it.
     pub fn settled_at(&self) -> Instant {
-        let quiet = self.last_news.map(|at| at + QUIET);
-        quiet.map_or(self.asked_at(), |quiet| quiet.min(self.asked_at()))
+        let asked = self.asked_at();
+        self.last_news.map_or(asked, |at| asked.min(at + QUIET))
     }
 
     /// A list of who is here is worth showing.
@@ -340,5 +340,9 @@ fn changed(before: &[Interface], now: &[Interface], member: Membership) -> Famil
 
 /// At most [`NAME_LEN_MAX`] bytes of `name`, cut at a character.
 fn cut(name: &str) -> String {
-    name[..name.floor_char_boundary(NAME_LEN_MAX)].to_owned()
+    let mut cut = name.to_owned();
+    while cut.len() > NAME_LEN_MAX {
+        cut.pop();
+    }
+    cut
 }
