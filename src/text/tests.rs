@@ -1,3 +1,5 @@
+//! What peers may write, and what of it reaches a screen.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every line of the protocol against the manual.
+
 use super::*;
 
 /// Lines exactly as the manual prints them: the names and their order are the interface.

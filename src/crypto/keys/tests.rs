@@ -1,3 +1,5 @@
+//! Epochs: what opens under which keys, and what a rekey makes of them.
+
 use rand_core::SeedableRng;
 
 use super::*;

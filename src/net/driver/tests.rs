@@ -1,3 +1,5 @@
+//! Nodes on real sockets of this machine.
+
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use rand_chacha::ChaCha20Rng;

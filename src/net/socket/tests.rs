@@ -1,3 +1,5 @@
+//! Sockets of this machine.
+
 use std::{future::poll_fn, time::Duration};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The shell as a state machine: lines in, lines and calls out.
+
 use jiff::tz::TimeZone;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the screen shows, to the character.
+
 use super::*;
 use crate::{
     control::proto::{Time, Trust},
