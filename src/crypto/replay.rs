@@ -8,19 +8,19 @@ pub const REPLAY_WINDOW_LEN: u64 = 2_048;
 
 const WORD_BITS: u64 = 64;
 /// One word more than the window needs, so that a word that is partly inside is never reused.
-const WORDS: usize = 33;
-const _: () = assert!(REPLAY_WINDOW_LEN == (WORDS as u64 - 1) * WORD_BITS, "the words are the window and one more");
+const WORDS: u64 = REPLAY_WINDOW_LEN / WORD_BITS + 1;
+const _: () = assert!(WORDS == 33, "the array's length");
 
 /// Packet numbers seen, the newest [`REPLAY_WINDOW_LEN`] of them exactly, all older ones as seen.
 #[derive(Debug, Clone)]
 pub struct ReplayWindow {
     largest: Option<u64>,
-    words: [u64; WORDS],
+    words: [u64; 33],
 }
 
 impl Default for ReplayWindow {
     fn default() -> Self {
-        Self { largest: None, words: [0; WORDS] }
+        Self { largest: None, words: [0; 33] }
     }
 }
 
@@ -52,7 +52,7 @@ impl ReplayWindow {
             Some(largest) => {
                 // Words between the old and the new largest begin anew; past one lap, all of them.
                 let laps = (number / WORD_BITS).saturating_sub(largest / WORD_BITS);
-                for step in 1..=laps.min(WORDS as u64) {
+                for step in 1..=laps.min(WORDS) {
                     let start = (largest / WORD_BITS).saturating_add(step).saturating_mul(WORD_BITS);
                     self.words.get_mut(word(start)).into_iter().for_each(|word| *word = 0);
                 }
@@ -65,7 +65,7 @@ impl ReplayWindow {
 }
 
 fn word(number: u64) -> usize {
-    usize::try_from(number / WORD_BITS % (WORDS as u64)).unwrap_or(0)
+    usize::try_from(number / WORD_BITS % WORDS).unwrap_or(0)
 }
 
 fn bit(number: u64) -> u64 {

@@ -83,8 +83,8 @@ impl DeliveryRate {
     fn new(on_link: bool) -> Self {
         let (first, min) = if on_link { (WINDOW_FIRST_ON_LINK, WINDOW_MIN_ON_LINK) } else { (WINDOW_FIRST, WINDOW_MIN) };
         Self {
-            window: first * DATAGRAM_LEN_MAX,
-            window_min: min * DATAGRAM_LEN_MAX,
+            window: first.saturating_mul(DATAGRAM_LEN_MAX),
+            window_min: min.saturating_mul(DATAGRAM_LEN_MAX),
             starting: true,
             rates: [0; 2],
             span_start: 0,
@@ -113,7 +113,7 @@ impl DeliveryRate {
             self.span_start = self.round;
         }
         let all = self.acked.saturating_add(self.lost).max(1);
-        self.loss_eighths = self.lost.saturating_mul(8) / all;
+        self.loss_eighths = self.lost.saturating_mul(8).checked_div(all).unwrap_or(0);
         let rtt_min = self.rtt_min.map_or(Duration::ZERO, |(rtt, _)| rtt);
         let queue = self.rtt_round != Duration::MAX && self.rtt_round > rtt_min.saturating_mul(3) / 2 + Duration::from_millis(5);
         self.queue_overflows = queue && self.lost.saturating_mul(50) > all;
@@ -156,9 +156,8 @@ impl Congestion for DeliveryRate {
             }
         }
         if let Some(sample) = rate {
-            let nanos = sample.interval.as_nanos().max(1);
-            let seen = u128::from(sample.delivered).saturating_mul(1_000_000_000) / nanos;
-            let seen = u64::try_from(seen).unwrap_or(u64::MAX);
+            let seen = u128::from(sample.delivered).saturating_mul(1_000_000_000).checked_div(sample.interval.as_nanos());
+            let seen = seen.and_then(|seen| u64::try_from(seen).ok()).unwrap_or(0);
             // An interval shorter than any round trip is compressed acks, not a rate.
             let whole = self.rtt_min.is_none_or(|(min, _)| sample.interval >= min);
             if whole && (!sample.app_limited || seen > self.rate()) {
@@ -212,7 +211,8 @@ impl Pacer {
         // A quarter faster than the window, so that pacing itself is never what limits.
         let per_rtt = window.saturating_add(window / 4).max(1);
         let elapsed = now.since(self.at).as_nanos();
-        let earned = u128::try_from(per_rtt).unwrap_or(u128::MAX).saturating_mul(elapsed) / rtt.as_nanos().max(1);
+        let earned = u128::try_from(per_rtt).unwrap_or(u128::MAX).saturating_mul(elapsed);
+        let earned = earned.checked_div(rtt.as_nanos()).unwrap_or(0);
         if earned > 0 {
             self.budget = self.budget.saturating_add(usize::try_from(earned).unwrap_or(usize::MAX)).min(Self::BURST_LEN_MAX);
             self.at = now;

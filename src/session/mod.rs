@@ -10,9 +10,15 @@
 //! The initiator's node repeats the third handshake datagram until [`Session::is_heard`] is true; a
 //! session needs nothing else from the handshake.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
+
 mod ack;
 mod assembler;
 mod congestion;
+mod event;
 mod outgoing;
 mod path;
 mod receive;
@@ -24,11 +30,12 @@ mod tests;
 mod timer;
 mod transmit;
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
+pub use self::event::{CloseReason, Dropped, PathAddr, SessionConfig, SessionEvent, Stats};
 use self::{
     ack::Acks,
     assembler::Assembler,
@@ -61,120 +68,6 @@ const KEEPALIVES_MISSED_MAX: u32 = 3;
 const UNRESPONSIVE_SILENCE: Duration = Duration::from_secs(10);
 /// Times that our `Close` is sent: once, and again when the peer goes on sending.
 const CLOSES_MAX: u8 = 3;
-
-/// One way to reach the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathAddr {
-    /// Where datagrams go, and come from.
-    pub remote: SocketAddr,
-    /// True where no router is between: first guesses of the round trip and the window are bolder.
-    pub on_link: bool,
-}
-
-/// What a session may be told at its start.
-#[derive(Debug, Clone)]
-pub struct SessionConfig {
-    /// The round trip that the handshake saw, where it was not retransmitted.
-    pub rtt: Option<Duration>,
-    /// First keepalive interval; see [`Session::set_keepalive`].
-    pub keepalive: Option<Duration>,
-    /// Received and not yet consumed message bytes at most, once all is granted and the flow is fast.
-    pub credit_max: u64,
-}
-
-impl Default for SessionConfig {
-    fn default() -> Self {
-        Self { rtt: None, keepalive: None, credit_max: 8 << 20 }
-    }
-}
-
-/// Why a datagram changed nothing. Never a reason to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Dropped {
-    /// No packet, or not for this session.
-    #[error("not a packet of this session")]
-    Malformed,
-    /// Its epoch's keys are erased or not made yet.
-    #[error("no keys for this epoch")]
-    NoKeys,
-    /// Its number came before, or is older than the replay window.
-    #[error("replayed")]
-    Replayed,
-    /// Its tag is wrong.
-    #[error("forged")]
-    Forged,
-    /// The session has ended.
-    #[error("the session has ended")]
-    Closed,
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// [`Session::close`] was called.
-    Local(CloseCode),
-    /// The peer closed it.
-    Remote(CloseCode),
-    /// The peer broke a rule; it was told so with this code.
-    Violation(CloseCode),
-    /// No first rekey within 10 s. The peer was told nothing.
-    NeverOpened,
-}
-
-/// What a session tells its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// The first packet of epoch 1 opened: from now on this session counts. Once.
-    Opened,
-    /// A whole message of the peer, once each, in no order.
-    Received {
-        /// Its number; the peer's `send_*` returned the same one.
-        n: u64,
-        /// The item.
-        bytes: Vec<u8>,
-    },
-    /// All of our message `n` has arrived at the peer's transport. Not a receipt. Once each.
-    Acked(u64),
-    /// The peer is reached by another path from now on: [`Session::path`].
-    PathChanged,
-    /// A [`Session::ping`] was answered.
-    Pong {
-        /// From the call to the answer.
-        rtt: Duration,
-    },
-    /// The peer is silent: three keepalives went unanswered, or what was sent for a long time. Comes
-    /// again only after the peer was heard once more. The session goes on trying.
-    Unresponsive,
-    /// The last event: nothing is received any more, and nothing sent but our `Close`.
-    Closed(CloseReason),
-}
-
-/// Counts since the session's start, for tests, benches and `status`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Packets sealed.
-    pub sent: u64,
-    /// Packets opened.
-    pub received: u64,
-    /// Bytes of all datagrams sent.
-    pub sent_len: u64,
-    /// Packets declared lost.
-    pub lost: u64,
-    /// Packets declared lost and acked later.
-    pub spurious: u64,
-    /// Messages and fragments sent once more.
-    pub retransmitted: u64,
-    /// Received messages and fragments that were there already.
-    pub duplicate: u64,
-    /// Probe timeouts.
-    pub timeouts: u64,
-    /// Datagrams that were dropped: see [`Dropped`].
-    pub dropped: u64,
-    /// Calls of `handle_timeout` that found a timer due.
-    pub timers: u64,
-    /// Rekeys finished, the first included.
-    pub rekeys: u64,
-}
 
 /// Where the session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -486,7 +379,6 @@ impl Session {
     pub fn set_keepalive(&mut self, now: Instant, interval: Option<Duration>) {
         if self.keepalive != interval && self.state == State::Active {
             self.keepalive = interval;
-            self.keepalives_missed = 0;
             self.timers.set(Timer::Keepalive, interval.map(|interval| (self.heard_at + interval).max(now)));
         }
     }

@@ -171,11 +171,6 @@ impl Outgoing {
         self.queued
     }
 
-    /// Message bytes sent once, by the peer's count of credit.
-    pub(super) fn credit_used(&self) -> u64 {
-        self.credit_used
-    }
-
     /// The peer takes `limit` message bytes in all; a smaller limit than before is an old one.
     pub(super) fn on_credit(&mut self, limit: u64) {
         self.credit = self.credit.max(limit);

@@ -194,11 +194,6 @@ impl Recovery {
         self.sent.len() < SENT_PACKETS_MAX
     }
 
-    /// Probe timeouts since the last ack.
-    pub(super) fn backoff(&self) -> u32 {
-        self.backoff
-    }
-
     /// Notes what the packet that is being written holds; [`on_sent`](Self::on_sent) ends it.
     pub(super) fn hold(&mut self, piece: Piece) {
         self.pieces.push_back(piece);

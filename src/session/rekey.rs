@@ -192,7 +192,7 @@ impl Rekey {
             self.unsent = 0;
             self.since = now;
             self.first_packet = next.0;
-            let spread = Duration::from_millis(u64::from(rng.next_u32()) % (2 * 1_000 * REKEY_AGE_SPREAD.as_secs()));
+            let spread = REKEY_AGE_SPREAD.saturating_mul(rng.next_u32() % 2_000) / 1_000;
             self.due_age = match self.role {
                 Role::Initiator => REKEY_AGE - REKEY_AGE_SPREAD + spread,
                 Role::Responder => REKEY_AGE_RESPONDER,

@@ -1,6 +1,9 @@
 //! Two sessions over a seeded, lossy link in memory, on virtual time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use rand_core::SeedableRng;
 
@@ -58,12 +61,12 @@ struct Pair {
     deaf: [bool; 2],
 }
 
+const A: usize = 0;
+const B: usize = 1;
+
 fn addr(last: u8, port: u16) -> PathAddr {
     PathAddr { remote: SocketAddr::from(([192, 168, 1, last], port)), on_link: true }
 }
-
-const A: usize = 0;
-const B: usize = 1;
 
 impl Pair {
     fn new(rng_seed: u64, link: LinkConfig) -> Self {
@@ -102,14 +105,14 @@ impl Pair {
 
     fn fly(&mut self, from: PathAddr, receiver: usize, bytes: Vec<u8>) {
         let mut at = self.now + self.link.delay;
-        if self.link.rate > 0 {
+        if let Some(takes) = (bytes.len() as u64 * 1_000_000_000).checked_div(self.link.rate) {
             let free = &mut self.free_at[receiver];
             let start = (*free).max(self.now);
             // A drop-tail queue of 100 ms.
             if start.since(self.now) > 100 * MS {
                 return;
             }
-            *free = start + Duration::from_nanos(bytes.len() as u64 * 1_000_000_000 / self.link.rate);
+            *free = start + Duration::from_nanos(takes);
             at = *free + self.link.delay;
         }
         let jitter = self.link.jitter.as_nanos() as u64;

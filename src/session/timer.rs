@@ -42,11 +42,6 @@ impl Timers {
         }
     }
 
-    /// A timer's deadline.
-    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
-        TIMERS.iter().zip(&self.deadlines).find(|(known, _)| **known == timer).and_then(|(_, deadline)| *deadline)
-    }
-
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()
