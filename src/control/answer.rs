@@ -221,6 +221,10 @@ async fn list_peers<N: Node>(owner: &Owner<N>, call: &Peers, out: &Out) -> Answe
 /// True once something is new about a peer; false when time is up first, or the node is gone.
 async fn until_peer_event(events: &mut impl Events, deadline: tokio::time::Instant) -> bool {
     loop {
+        // An event that waits already would win against any deadline.
+        if tokio::time::Instant::now() >= deadline {
+            return false;
+        }
         match timeout_at(deadline, events.next()).await {
             Ok(Ok(event)) if matches!(*event, Event::Peer(_)) => return true,
             Ok(Ok(_)) => {}

@@ -100,6 +100,10 @@ enum Next {
 
 async fn next_status(events: &mut impl Events, followed: &BTreeMap<MessageId, Followed>, deadline: tokio::time::Instant) -> Next {
     loop {
+        // An event that waits already would win against any deadline.
+        if tokio::time::Instant::now() >= deadline {
+            return Next::Over;
+        }
         match timeout_at(deadline, events.next()).await {
             Ok(Ok(event)) => {
                 if let Event::Status { id, state, reason, .. } = &*event
