@@ -28,6 +28,7 @@ use crate::{
     },
     id::BatchId,
     net::{
+        driver::{Driver, DriverConfig, StartError},
         handle::{Handle, Subscription, Unsubscribed},
         socket::SocketConfig,
     },
@@ -125,7 +126,7 @@ impl Own {
                 network: settings.network.clone(),
                 port: 0,
                 lan: !settings.no_lan,
-                interfaces: Vec::new(),
+                interfaces: settings.interfaces.clone(),
             },
         };
         let started = start_loop(config, store).await;
@@ -216,14 +217,47 @@ fn keep_name(settings: &Settings, store: &mut Store) -> Result<String, ErrorLine
 
 /// Starts the node's thread; returns once the node is ready.
 async fn start_loop(config: DriverConfig, store: Store) -> Result<(Handle, JoinHandle<()>), ErrorLine> {
-    std::future::ready(()).await;
-    drop((config, store));
-    Err(internal(&"there is no node yet"))
+    let (tell, told) = oneshot::channel();
+    let run = move || {
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = tell.send(Err(internal(&error)));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            match Driver::start(config, store) {
+                Ok((driver, handle)) => {
+                    let _ = tell.send(Ok(handle));
+                    driver.run().await;
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(not_started(&error)));
+                }
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name("node".to_owned()).spawn(run).map_err(|e| internal(&e))?;
+    match told.await {
+        Ok(Ok(handle)) => Ok((handle, thread)),
+        Ok(Err(error)) => {
+            // The store is closed before anybody is told, so that another try finds it free.
+            join(thread).await;
+            Err(error)
+        }
+        Err(_) => Err(internal(&"the node did not start")),
+    }
 }
 
-struct DriverConfig {
-    sockets: SocketConfig,
-    node: NodeConfig,
+fn not_started(error: &StartError) -> ErrorLine {
+    match error {
+        StartError::Bind(error) => {
+            ErrorLine::new("network", 9, error.to_string()).hint("without --listen the next free port is taken")
+        }
+        StartError::Random(_) => internal(error),
+        _ => ErrorLine::new("profile", 8, format!("cannot use the profile: {error}")),
+    }
 }
 
 type Server = (runtime::Handle, JoinHandle<()>, oneshot::Sender<()>);
