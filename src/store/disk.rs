@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -18,8 +18,10 @@ use super::{FILE_NAME, StoreError};
 
 /// First bytes of a redb file.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
-/// How a file that is not whole yet is called: this and the process id.
+/// How a file that is not whole yet is called: this, the process id, and a number.
 const TEMPORARY: &str = "profile.redb.new-";
+/// That number.
+static CREATED: AtomicU32 = AtomicU32::new(0);
 /// Bytes read at once when copying.
 const COPY_LEN: usize = 1 << 20;
 
@@ -152,7 +154,8 @@ pub(super) fn create_file(dir: &Path, fill: impl FnOnce(File) -> Result<(), Stor
     if path.symlink_metadata().is_ok() {
         return Err(StoreError::Exists);
     }
-    let temporary = dir.join(format!("{TEMPORARY}{}", std::process::id()));
+    let number = CREATED.fetch_add(1, Ordering::Relaxed);
+    let temporary = dir.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
     let _ = fs::remove_file(&temporary); // of an earlier process with this id
     let file = private().read(true).write(true).create_new(true).open(&temporary).map_err(StoreError::from_io)?;
     let made = fill(file).and_then(|()| {

@@ -344,4 +344,8 @@ fn look_first(dir: &Path, steps: &[Step]) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod tests;
