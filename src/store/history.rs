@@ -35,7 +35,7 @@ pub(super) struct Line<'a> {
     pub(super) kind: u64,
     #[serde(rename = "t")]
     pub(super) text: Cow<'a, str>,
-    #[serde(rename = "m", default, skip_serializing_if = "no_bytes")]
+    #[serde(rename = "m", default, skip_serializing_if = "is_empty")]
     pub(super) more: Cow<'a, Bytes>,
     #[serde(rename = "w")]
     pub(super) sent_at: Unix,
@@ -50,7 +50,7 @@ pub(super) struct Line<'a> {
     pub(super) reason: Cow<'a, str>,
 }
 
-fn no_bytes(bytes: &Cow<'_, Bytes>) -> bool {
+fn is_empty(bytes: &Bytes) -> bool {
     bytes.is_empty()
 }
 

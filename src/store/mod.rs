@@ -9,6 +9,7 @@ mod history;
 mod outbox;
 mod reader;
 pub mod row;
+mod snapshot;
 mod tables;
 
 use std::{
@@ -343,9 +344,5 @@ fn look_first(dir: &Path, steps: &[Step]) -> Result<(), StoreError> {
     if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
 }
 
-#[cfg(test)]
-mod file_tests;
-#[cfg(test)]
-mod oracle_tests;
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ pub(super) const fn is_zero(value: &u64) -> bool {
 impl<'a> Waiting<'a> {
     /// `text_there`: what the history's line says.
     fn new(row: &'a OutboxRow, line: u64, text_there: Option<&str>) -> Self {
-        let text = (row.void.is_none() && text_there != Some(&row.text)).then(|| Cow::Borrowed(row.text.as_str()));
+        let text = (row.void.is_none() && text_there != Some(&row.text)).then_some(Cow::Borrowed(row.text.as_str()));
         Self { line, id: row.id, kind: row.kind, created: row.created, expires: row.expires, void: row.void, text }
     }
 }

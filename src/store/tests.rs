@@ -1,4 +1,7 @@
-//! What each operation does, and what a profile's file puts up with.
+//! What each operation does.
+
+mod file;
+mod oracle;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,37 +18,37 @@ use crate::{
     id::{BatchId, ConversationId, Incarnation, MessageId, PeerId, Seq},
 };
 
-pub(super) fn fresh() -> Fresh {
+fn fresh() -> Fresh {
     Fresh { secret: [7; 32], name: "alice".to_owned(), boot: BootId(1) }
 }
 
-pub(super) fn new_store() -> Store {
+fn new_store() -> Store {
     Store::create_backend(InMemoryBackend::new(), &fresh()).unwrap()
 }
 
 /// The `n`-th of some valid ids.
-pub(super) fn peer(n: u8) -> PeerId {
+fn peer(n: u8) -> PeerId {
     let keys = (0..=u8::MAX).map(|i| ed25519_dalek::SigningKey::from_bytes(&[i; 32]).verifying_key().to_bytes());
     keys.filter_map(|key| PeerId::from_bytes(key).ok()).nth(n.into()).unwrap()
 }
 
-pub(super) fn me() -> PeerId {
+fn me() -> PeerId {
     peer(0)
 }
 
-pub(super) fn conversation(n: u8) -> ConversationId {
+fn conversation(n: u8) -> ConversationId {
     ConversationId::direct(&me(), &peer(n))
 }
 
-pub(super) fn id(n: u64) -> MessageId {
+fn id(n: u64) -> MessageId {
     MessageId::new(n, &[9; 10])
 }
 
-pub(super) fn text(n: u64) -> String {
+fn text(n: u64) -> String {
     format!("message {n}")
 }
 
-pub(super) fn line_in(from: u8, seq: u64, n: u64) -> HistoryRow {
+fn line_in(from: u8, seq: u64, n: u64) -> HistoryRow {
     HistoryRow {
         id: id(n),
         conversation: conversation(from),
@@ -64,11 +67,11 @@ pub(super) fn line_in(from: u8, seq: u64, n: u64) -> HistoryRow {
     }
 }
 
-pub(super) fn line_out(to: u8, seq: u64, n: u64) -> HistoryRow {
+fn line_out(to: u8, seq: u64, n: u64) -> HistoryRow {
     HistoryRow { direction: Direction::Out, state: State::Queued, ..line_in(to, seq, n) }
 }
 
-pub(super) fn waiting(to: u8, seq: u64, n: u64) -> OutboxRow {
+fn waiting(to: u8, seq: u64, n: u64) -> OutboxRow {
     OutboxRow {
         conversation: conversation(to),
         peer: peer(to),
@@ -82,33 +85,33 @@ pub(super) fn waiting(to: u8, seq: u64, n: u64) -> OutboxRow {
     }
 }
 
-pub(super) fn queue(to: u8, seq: u64, n: u64) -> Op {
+fn queue(to: u8, seq: u64, n: u64) -> Op {
     Op::Queue(waiting(to, seq, n), line_out(to, seq, n))
 }
 
-pub(super) fn settle(to: u8, seq: u64, state: State) -> Op {
+fn settle(to: u8, seq: u64, state: State) -> Op {
     Op::Settle { conversation: conversation(to), seq: Seq(seq), state, reason: "" }
 }
 
-pub(super) fn release(from: u8, seq: u64) -> Op {
+fn release(from: u8, seq: u64) -> Op {
     Op::Release(conversation(from), Incarnation(1), Seq(seq))
 }
 
-pub(super) fn commit(store: &mut Store, ops: Vec<Op>) -> Committed {
+fn commit(store: &mut Store, ops: Vec<Op>) -> Committed {
     store.commit(WriteBatch { id: BatchId(1), ops: Arc::new(ops) }).unwrap()
 }
 
-pub(super) fn history(store: &Store) -> Vec<HistoryRow> {
+fn history(store: &Store) -> Vec<HistoryRow> {
     let rows = store.reader().history(&HistoryQuery::default()).unwrap();
     assert_eq!(rows.damaged, []);
     rows.rows.into_iter().map(|(_, row)| row).collect()
 }
 
-pub(super) fn ids(rows: &[HistoryRow]) -> Vec<MessageId> {
+fn ids(rows: &[HistoryRow]) -> Vec<MessageId> {
     rows.iter().map(|row| row.id).collect()
 }
 
-pub(super) fn outbox(store: &Store, to: u8) -> Vec<OutboxRow> {
+fn outbox(store: &Store, to: u8) -> Vec<OutboxRow> {
     store.reader().outbox(conversation(to), Seq(0), 256, usize::MAX).unwrap().rows
 }
 

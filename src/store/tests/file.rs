@@ -8,8 +8,7 @@ use std::{
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::{tests::*, *};
-use crate::{id::Seq, store::row::Op};
+use super::{super::*, *};
 
 fn create(dir: &Path) -> Store {
     Store::create(dir, &fresh()).unwrap()
@@ -121,7 +120,7 @@ fn a_newer_profile_is_refused_and_left_alone() {
     assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 9, known: tables::SCHEMA })));
     assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), before);
     // The same where nobody can look first.
-    let backend = redb::backends::InMemoryBackend::new();
+    let backend = InMemoryBackend::new();
     backend.set_len(before.len() as u64).unwrap();
     backend.write(0, &before).unwrap();
     assert!(matches!(Store::open_backend(backend), Err(StoreError::Newer { found: 9, .. })));
@@ -226,7 +225,7 @@ fn a_damaged_row_is_named_and_the_rest_is_read() {
     let loaded = reader.load().unwrap();
     assert_eq!((loaded.contacts.len(), loaded.damaged.len(), loaded.outbox_len), (0, 1, 3));
     // What cannot be read can still be settled, and writing goes on.
-    commit(&mut store, vec![settle(1, 3, row::State::Delivered), queue(1, 4, 14)]);
+    commit(&mut store, vec![settle(1, 3, State::Delivered), queue(1, 4, 14)]);
     assert_eq!(store.reader().load().unwrap().outbox_len, 3);
 }
 
@@ -237,7 +236,7 @@ fn fields_of_later_versions_are_skipped() {
         #[serde(rename = "l")]
         line: u64,
         #[serde(rename = "i")]
-        id: crate::id::MessageId,
+        id: MessageId,
         #[serde(rename = "c")]
         created: u64,
         #[serde(rename = "priority")]

@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use redb::backends::InMemoryBackend;
 
 use super::{
-    row::{Direction, HELD_VOID, HistoryRow, Op, OutboxRow, Place, State, VoidReason},
-    tests::*,
+    super::{
+        row::{Direction, HELD_VOID, HistoryRow, Op, OutboxRow, Place, State, VoidReason},
+        *,
+    },
     *,
 };
 use crate::id::{ConversationId, Incarnation, MessageId, PeerId, Seq};

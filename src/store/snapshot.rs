@@ -1,0 +1,257 @@
+//! One state of the store, and how rows are put together from the tables. What may be asked for lives
+//! in `reader`.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+
+use super::{
+    contacts::Counters,
+    history::{Line, Mark, Search},
+    outbox::Waiting,
+    reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Rows},
+    row::{ConversationRow, Direction, HistoryRow, OutboxRow, State},
+    tables::{self, decode},
+};
+use crate::id::{BootId, ConversationId, MessageId, PeerId, Seq};
+
+/// One state of the store.
+pub(super) struct Snapshot {
+    pub(super) transaction: ReadTransaction,
+}
+
+impl Snapshot {
+    pub(super) fn load(&self) -> Result<Loaded, ReadError> {
+        let meta = self.transaction.open_table(tables::META)?;
+        let damaged = |key: &str| Damaged { table: "meta", key: key.to_owned(), why: "missing or of the wrong size".to_owned() };
+        let secret = meta.get("secret")?.and_then(|value| value.value().try_into().ok()).ok_or_else(|| damaged("secret"))?;
+        let boot = meta.get("boot")?.and_then(|value| value.value().try_into().ok()).ok_or_else(|| damaged("boot"))?;
+        let name = meta.get("name")?.map(|value| String::from_utf8_lossy(value.value()).into_owned());
+        let mut loaded = Loaded {
+            secret,
+            name: name.unwrap_or_default(),
+            boot: BootId(u64::from_le_bytes(boot)),
+            contacts: Vec::new(),
+            conversations: Vec::new(),
+            outbox_len: 0,
+            outbox_counts: BTreeMap::new(),
+            damaged: Vec::new(),
+        };
+        for entry in self.transaction.open_table(tables::CONTACTS)?.iter()? {
+            let (id, value) = entry?;
+            match decode("contacts", || format!("{:02x?}", id.value()), value.value()) {
+                Ok(contact) => loaded.contacts.push(contact),
+                Err(damaged) => loaded.damaged.push(damaged),
+            }
+        }
+        self.load_conversations(&mut loaded)?;
+        Ok(loaded)
+    }
+
+    fn load_conversations(&self, loaded: &mut Loaded) -> Result<(), ReadError> {
+        let counters = self.transaction.open_table(tables::COUNTERS)?;
+        let outbox = self.transaction.open_table(tables::OUTBOX)?;
+        loaded.outbox_len = outbox.len()?;
+        for entry in self.transaction.open_table(tables::CONVERSATIONS)?.iter()? {
+            let (id, number) = entry?;
+            let (id, number) = (ConversationId::from_bytes(*id.value()), number.value());
+            let row = match counters.get(number)? {
+                Some(value) => self.counters_of(id, number, value.value()).map(Some),
+                None => Ok(None),
+            };
+            match row {
+                Ok(row) => loaded.conversations.extend(row),
+                Err(ReadError::Row(damaged)) => loaded.damaged.push(damaged),
+                Err(error) => return Err(error),
+            }
+            for entry in outbox.range((number, 0)..=(number, u64::MAX))? {
+                let seq = Seq(entry?.0.value().1);
+                loaded.outbox_counts.entry(id).or_insert((seq, 0)).1 += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn counters_of(&self, id: ConversationId, number: u32, value: &[u8]) -> Result<ConversationRow, ReadError> {
+        let (_, peer) = self.names(number)?;
+        let Counters { mine, yours } = decode("counters", || number.to_string(), value)?;
+        Ok(ConversationRow { id, peer, mine, yours })
+    }
+
+    pub(super) fn number(&self, conversation: ConversationId) -> Result<Option<u32>, ReadError> {
+        let number = self.transaction.open_table(tables::CONVERSATIONS)?.get(conversation.as_bytes())?;
+        Ok(number.map(|number| number.value()))
+    }
+
+    pub(super) fn number_with(&self, peer: PeerId) -> Result<Option<u32>, ReadError> {
+        let number = self.transaction.open_table(tables::PEERS)?.get(peer.as_bytes())?;
+        Ok(number.map(|number| number.value()))
+    }
+
+    /// Which conversation a number means, and with whom.
+    pub(super) fn names(&self, number: u32) -> Result<(ConversationId, PeerId), ReadError> {
+        let damaged = |why: String| Damaged { table: "numbers", key: number.to_string(), why };
+        let entry = self.transaction.open_table(tables::NUMBERS)?.get(number)?;
+        let entry = entry.ok_or_else(|| damaged("missing".to_owned()))?;
+        let (conversation, peer) = entry.value();
+        let peer = PeerId::from_bytes(*peer).map_err(|error| damaged(error.to_string()))?;
+        Ok((ConversationId::from_bytes(*conversation), peer))
+    }
+
+    /// Conversation, line and seq of a message.
+    pub(super) fn known(&self, id: MessageId, whose: u32) -> Result<Option<(u32, u64, u64)>, ReadError> {
+        let known = self.transaction.open_table(tables::IDS)?.get((id.as_bytes(), whose))?;
+        Ok(known.map(|known| known.value()))
+    }
+
+    pub(super) fn outbox(
+        &self,
+        number: u32,
+        from: Seq,
+        rows_max: usize,
+        bytes_max: usize,
+        rows: &mut Rows<OutboxRow>,
+    ) -> Result<(), ReadError> {
+        let (conversation, peer) = self.names(number)?;
+        let history = self.transaction.open_table(tables::HISTORY)?;
+        let mut bytes = 0;
+        for entry in self.transaction.open_table(tables::OUTBOX)?.range((number, from.0)..=(number, u64::MAX))? {
+            if rows.rows.len() >= rows_max || bytes >= bytes_max {
+                break;
+            }
+            let (key, value) = entry?;
+            let seq = Seq(key.value().1);
+            let key = || format!("{:?}", (number, seq.0));
+            let row = decode::<Waiting<'static>>("outbox", key, value.value()).and_then(|row| {
+                let text = match (row.void, row.text) {
+                    (Some(_), _) => String::new(),
+                    (None, Some(text)) => text.into_owned(),
+                    (None, None) => {
+                        let missing = || Damaged { table: "history", key: row.line.to_string(), why: "missing".to_owned() };
+                        let line = history.get((number, row.line)).ok().flatten().ok_or_else(missing)?;
+                        decode::<Line<'static>>("history", || row.line.to_string(), line.value())?.text.into_owned()
+                    }
+                };
+                let Waiting { id, kind, created, expires, void, .. } = row;
+                Ok(OutboxRow { conversation, peer, seq, id, kind, text, created, expires, void })
+            });
+            bytes += row.as_ref().map_or(0, |row| row.text.len());
+            rows.take(row);
+        }
+        Ok(())
+    }
+
+    pub(super) fn line(&self, number: u32, line: u64) -> Result<Option<HistoryRow>, ReadError> {
+        let Some(value) = self.transaction.open_table(tables::HISTORY)?.get((number, line))? else { return Ok(None) };
+        let of = self.open_line(number)?;
+        Ok(Some(of.row(line, value.value())?))
+    }
+
+    fn open_line(&self, number: u32) -> Result<Lines, ReadError> {
+        let (conversation, peer) = self.names(number)?;
+        let read_up_to = self.transaction.open_table(tables::UNREAD)?.get(number)?.map_or(0, |counts| counts.value().1);
+        Ok(Lines { number, conversation, peer, read_up_to, marks: self.transaction.open_table(tables::MARKS)? })
+    }
+
+    pub(super) fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
+        let mut rows = Rows::default();
+        let limit = query.limit.min(ROWS_MAX);
+        let search = Search::new(&query.words);
+        let (low, high) = (query.after.map_or(0, |after| after.saturating_add(1)), query.before.unwrap_or(u64::MAX));
+        if low >= high {
+            return Ok(rows);
+        }
+        let numbers = match query.peer {
+            Some(peer) => self.number_with(peer)?.into_iter().collect(),
+            None => self.all_numbers()?,
+        };
+        let forward = query.after.is_some();
+        let history = self.transaction.open_table(tables::HISTORY)?;
+        let mut merge = Merge { forward, heads: BTreeMap::new() };
+        for number in numbers {
+            merge.advance(number, history.range((number, low)..(number, high))?)?;
+        }
+        let mut conversations = BTreeMap::new();
+        while rows.rows.len() < limit
+            && let Some((line, number, value)) = merge.next()?
+        {
+            let of = match conversations.entry(number) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.open_line(number)?),
+            };
+            match of.row(line, value.value()) {
+                Ok(row) if query.since.is_none_or(|since| row.received_at >= since) && search.matches(&row.text) => {
+                    rows.rows.push((line, row));
+                }
+                Ok(_) => {}
+                Err(ReadError::Row(damaged)) => rows.take(Err(damaged)),
+                Err(error) => return Err(error),
+            }
+        }
+        if !forward {
+            rows.rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    fn all_numbers(&self) -> Result<Vec<u32>, ReadError> {
+        let numbers = self.transaction.open_table(tables::NUMBERS)?;
+        numbers.iter()?.map(|entry| Ok(entry?.0.value())).collect()
+    }
+}
+
+/// The lines of one conversation.
+struct Lines {
+    number: u32,
+    conversation: ConversationId,
+    peer: PeerId,
+    read_up_to: u64,
+    marks: redb::ReadOnlyTable<(u32, u64), &'static [u8]>,
+}
+
+impl Lines {
+    fn row(&self, line: u64, value: &[u8]) -> Result<HistoryRow, ReadError> {
+        let decoded = decode::<Line<'static>>("history", || line.to_string(), value)?;
+        let mut row = decoded.into_row(self.conversation, self.peer);
+        match row.direction {
+            Direction::In if line <= self.read_up_to => row.state = State::Read,
+            Direction::In => {}
+            Direction::Out => {
+                if let Some(mark) = self.marks.get((self.number, line))? {
+                    let mark: Mark<'static> = decode("marks", || line.to_string(), mark.value())?;
+                    row.state = mark.state;
+                    row.reason = mark.reason.into_owned();
+                }
+            }
+        }
+        Ok(row)
+    }
+}
+
+type Value = redb::AccessGuard<'static, &'static [u8]>;
+type Range = redb::Range<'static, (u32, u64), &'static [u8]>;
+
+/// Brings the lines of several conversations into the one order of their numbers.
+struct Merge {
+    forward: bool,
+    /// Next line of each conversation: its value, its conversation, and what follows.
+    heads: BTreeMap<u64, (Value, u32, Range)>,
+}
+
+impl Merge {
+    fn advance(&mut self, number: u32, mut range: Range) -> Result<(), ReadError> {
+        let next = if self.forward { range.next() } else { range.next_back() };
+        if let Some(entry) = next {
+            let (key, value) = entry?;
+            self.heads.insert(key.value().1, (value, number, range));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<(u64, u32, Value)>, ReadError> {
+        let head = if self.forward { self.heads.pop_first() } else { self.heads.pop_last() };
+        let Some((line, (value, number, range))) = head else { return Ok(None) };
+        self.advance(number, range)?;
+        Ok(Some((line, number, value)))
+    }
+}
