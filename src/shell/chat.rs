@@ -277,6 +277,7 @@ impl Chat {
         match line {
             Line::Message(message) => self.on_message(now, &message),
             Line::Status(status) => {
+                self.people.introduce(&status.to);
                 self.owns.on_status(now.instant, &status);
                 self.print_owns(now);
             }
@@ -549,6 +550,7 @@ impl Chat {
 
     fn turn_to(&mut self, peer: PeerLine) {
         self.people.learn(&peer);
+        self.people.introduce(&peer.id);
         let (id, presence) = (peer.id, peer.presence);
         self.set_target(Some(id));
         let label = self.people.label(&id);

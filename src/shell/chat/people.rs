@@ -146,6 +146,13 @@ impl People {
         Some(format!("{label} is new to you: id {}, not verified", id.short()))
     }
 
+    /// I wrote to it, or am about to: it is not new to me.
+    pub(super) fn introduce(&mut self, id: &PeerId) {
+        if let Some(person) = self.map.get_mut(id) {
+            person.introduced = true;
+        }
+    }
+
     /// Who is here, for the first list: label, and name as it is written. From here on changes are told.
     pub(super) fn tell_first(&mut self) -> Vec<(Shown, String)> {
         for person in self.map.values_mut() {
