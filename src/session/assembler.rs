@@ -283,3 +283,96 @@ impl Assembler {
         self.limit_due = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn assembler(window: u64) -> Assembler {
+        let mut assembler = Assembler::new(Instant::default(), window);
+        assembler.grant_full();
+        assembler.next_limit(Instant::default(), Duration::ZERO);
+        assembler
+    }
+
+    proptest! {
+        /// Fragments of several messages in any order, some twice: each message comes out once, as it was.
+        #[test]
+        fn messages_come_out_once_and_as_they_were(
+            lens in proptest::collection::vec((2usize..40, 1usize..300, 1usize..300), 1..8),
+            order in proptest::collection::vec(any::<u32>(), 400),
+        ) {
+            let mut assembler = assembler(1 << 20);
+            let mut pieces = Vec::new();
+            let mut messages = Vec::new();
+            for (i, &(count, len, last)) in lens.iter().enumerate() {
+                let n = u64::try_from(i).unwrap() * 4 + 1;
+                let whole = (count - 1) * len + last.min(len);
+                let bytes: Vec<u8> = (0..whole).map(|at| u8::try_from((at * 31 + i * 7) % 251).unwrap()).collect();
+                for (index, piece) in bytes.chunks(len).enumerate() {
+                    pieces.push((n, u16::try_from(index).unwrap(), u16::try_from(count).unwrap(), piece.to_vec()));
+                }
+                messages.push((n, bytes));
+            }
+            let mut again = pieces.clone();
+            again.truncate(order.len() / 4);
+            pieces.extend(again);
+            let mut keyed: Vec<_> = pieces.into_iter().enumerate().collect();
+            keyed.sort_by_key(|(i, _)| order.get(*i % order.len()).copied());
+            let mut out = Vec::new();
+            for (_, (n, index, count, piece)) in keyed {
+                if let Inserted::Whole(bytes) = assembler.insert(n, index, count, &piece).unwrap() {
+                    out.push((n, bytes));
+                }
+            }
+            out.sort();
+            prop_assert_eq!(&out, &messages);
+            let all: usize = messages.iter().map(|(_, bytes)| bytes.len()).sum();
+            prop_assert_eq!(assembler.used, u64::try_from(all).unwrap(), "credit is counted once, in message bytes");
+            prop_assert!(assembler.partials.is_empty());
+        }
+
+        /// Whatever comes, what is held is granted.
+        #[test]
+        fn what_is_held_is_never_more_than_the_credit(
+            frames in proptest::collection::vec((0u64..600, 0u16..1_024, 2u16..1_024, 1usize..1_200), 1..300),
+        ) {
+            let mut assembler = assembler(64 << 10);
+            for (n, index, count, len) in frames {
+                if assembler.insert(n * 4 + 1, index % count, count, &vec![0; len]).is_err() {
+                    break;
+                }
+                let held: usize = assembler.partials.values().map(|partial| partial.bytes.len()).sum();
+                prop_assert!(held <= 64 << 10);
+                prop_assert!(assembler.partials.len() <= PARTIALS_MAX);
+            }
+        }
+
+        #[test]
+        fn arrived_agrees_with_a_set(places in proptest::collection::vec(0u64..400, 1..600)) {
+            let (mut arrived, mut set) = (Arrived::default(), std::collections::BTreeSet::new());
+            for place in places {
+                prop_assert_eq!(arrived.contains(place), set.contains(&place));
+                arrived.insert(place);
+                set.insert(place);
+                prop_assert!(arrived.contains(place));
+            }
+        }
+    }
+
+    #[test]
+    fn credit_follows_what_is_consumed() {
+        let mut assembler = Assembler::new(Instant::default(), 8 << 20);
+        assert!(!assembler.is_limit_due(), "4 KiB need no frame");
+        assembler.grant_full();
+        assert!(assembler.is_limit_due());
+        assert_eq!(assembler.next_limit(Instant::default(), Duration::ZERO), 2 << 20);
+        assembler.insert_message(1, &[0; 1_000]).unwrap();
+        assembler.on_consumed(1_000);
+        assert!(!assembler.is_limit_due(), "a quarter of the window must be free first");
+        assembler.on_consumed(usize::MAX);
+        assert_eq!(assembler.consumed, 1_000, "no more than came");
+    }
+}

@@ -16,6 +16,8 @@ const WINDOW_MIN_ON_LINK: usize = 64;
 const WINDOW_MIN: usize = 10;
 /// Packets that may leave in one burst (protocol §4).
 const BURST_MAX: usize = 44;
+/// A pacer that must wait waits for what this time earns, not for each datagram.
+const PACE_INTERVAL: Duration = Duration::from_millis(1);
 /// Below this round trip nothing is paced.
 const PACED_RTT_MIN: Duration = Duration::from_millis(2);
 /// Rounds that a delivery rate is remembered.
@@ -217,14 +219,107 @@ impl Pacer {
             self.budget = self.budget.saturating_add(usize::try_from(earned).unwrap_or(usize::MAX)).min(Self::BURST_LEN_MAX);
             self.at = now;
         }
-        let missing = DATAGRAM_LEN_MAX.checked_sub(self.budget).filter(|missing| *missing > 0)?;
-        let nanos = u128::try_from(missing).unwrap_or(u128::MAX).saturating_mul(rtt.as_nanos());
-        let nanos = nanos.checked_div(u128::try_from(per_rtt).unwrap_or(u128::MAX)).unwrap_or(0);
-        Some(now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1)))
+        if self.budget >= DATAGRAM_LEN_MAX {
+            return None;
+        }
+        let time_for = |len: usize| {
+            let nanos = u128::try_from(len).unwrap_or(u128::MAX).saturating_mul(rtt.as_nanos());
+            let nanos = nanos.checked_div(u128::try_from(per_rtt).unwrap_or(u128::MAX)).unwrap_or(0);
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))
+        };
+        let one = time_for(DATAGRAM_LEN_MAX.saturating_sub(self.budget));
+        let burst = time_for(Self::BURST_LEN_MAX / 2);
+        Some(now + one.max(PACE_INTERVAL.min(burst)))
     }
 
     /// `len` bytes left.
     pub(super) fn on_sent(&mut self, len: usize) {
         self.budget = self.budget.saturating_sub(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Rounds of a path that carries `rate` bytes per second, of which `lost` in a thousand do not arrive.
+    fn rounds(window: &mut DeliveryRate, rounds: u64, rate: u64, rtt: Duration, lost: usize) {
+        let mut now = Instant::from_start(MS * 1_000_000 + MS * u32::try_from(window.round).unwrap());
+        let mut total = window.round_end;
+        for _ in 0..rounds {
+            now = now + rtt;
+            let per_rtt = u64::try_from(u128::from(rate) * rtt.as_nanos() / 1_000_000_000).unwrap();
+            let arrived = u64::try_from(window.window()).unwrap().min(per_rtt);
+            let len = usize::try_from(arrived).unwrap();
+            window.on_lost(len * lost / 1_000);
+            let sample = RateSample {
+                delivered: arrived,
+                interval: rtt,
+                app_limited: false,
+                prior_delivered: total,
+                total_delivered: total + arrived,
+            };
+            total += arrived;
+            let in_flight = window.window();
+            window.on_ack(now, len, in_flight, Some(rtt), Some(&sample));
+        }
+    }
+
+    #[test]
+    fn the_window_settles_at_one_and_a_half_times_what_the_path_carries() {
+        let mut window = DeliveryRate::new(false);
+        rounds(&mut window, 60, 10_000_000, 50 * MS, 0);
+        let carried = 500_000;
+        assert!((carried * 14 / 10..=carried * 16 / 10).contains(&window.window()), "{}", window.window());
+    }
+
+    #[test]
+    fn random_loss_takes_nothing_and_loss_with_a_queue_takes_the_half() {
+        let mut window = DeliveryRate::new(false);
+        rounds(&mut window, 60, 10_000_000, 50 * MS, 0);
+        let clean = window.window();
+        rounds(&mut window, 20, 10_000_000, 50 * MS, 10);
+        assert!(window.window() >= clean);
+        rounds(&mut window, 3, 10_000_000, 120 * MS, 50);
+        assert!(window.window() <= clean * 3 / 4, "{} of {clean}", window.window());
+    }
+
+    #[test]
+    fn a_loss_that_was_none_is_undone() {
+        let (mut told, mut undone) = (DeliveryRate::new(false), DeliveryRate::new(false));
+        for window in [&mut told, &mut undone] {
+            rounds(window, 60, 10_000_000, 50 * MS, 0);
+            window.on_lost(400_000);
+        }
+        undone.undo(400_000);
+        [&mut told, &mut undone].map(|window| rounds(window, 1, 10_000_000, 120 * MS, 0));
+        assert!(told.queue_overflows && !undone.queue_overflows);
+        assert!(told.window() < undone.window());
+    }
+
+    #[test]
+    fn a_paced_window_leaves_over_its_round_trip_in_bursts() {
+        let (mut pacer, mut now) = (Pacer::new(Instant::default()), Instant::default());
+        let (window, rtt) = (1_200_000, 100 * MS);
+        let (mut sent, mut waits) = (0, 0);
+        while sent < window {
+            match pacer.wait(now, window, rtt) {
+                Some(at) => {
+                    assert!(at > now);
+                    now = at;
+                    waits += 1;
+                }
+                None => {
+                    pacer.on_sent(1_200);
+                    sent += 1_200;
+                }
+            }
+        }
+        let took = now.since(Instant::default());
+        assert!((70 * MS..=85 * MS).contains(&took), "{took:?}: four fifths of the round trip");
+        assert!(waits <= 90, "{waits}");
+        assert_eq!(pacer.wait(now, window, MS), None, "a short round trip is not paced");
     }
 }

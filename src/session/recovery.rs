@@ -414,3 +414,138 @@ impl Recovery {
 fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_start(Duration::from_millis(1_000 + ms))
+    }
+
+    fn send(recovery: &mut Recovery, now: Instant, ack_eliciting: bool) -> u64 {
+        let number = recovery.next_number().0;
+        if ack_eliciting {
+            recovery.hold(Piece::Messages { first: number, count: 1 });
+        }
+        recovery.on_sent(now, &Leaving { len: 100, ack_eliciting, ack_now: false, acks: None, app_limited: false });
+        number
+    }
+
+    fn ack(ranges: &[(u64, u64)]) -> Ack {
+        Ack { delay_us: 0, ranges: ranges.iter().map(|&(first, last)| (PacketNumber(first), PacketNumber(last))).collect() }
+    }
+
+    fn first(piece: Piece) -> u64 {
+        match piece {
+            Piece::Messages { first, .. } => first,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        /// Against a map of every packet: each piece is acked once at most, what is in flight adds up, and
+        /// in the end everything was acked or lost.
+        #[test]
+        fn acks_by_range_agree_with_a_map(steps in proptest::collection::vec((0u8..8, any::<u32>()), 1..300)) {
+            let mut recovery = Recovery::new(at(0));
+            let rtt = Rtt::new(true, Some(10 * MS));
+            let mut known = std::collections::BTreeMap::new();
+            let mut arrived = BTreeSet::new();
+            for (i, (kind, random)) in steps.into_iter().enumerate() {
+                let now = at(u64::try_from(i).unwrap());
+                let sent = recovery.next_number().0;
+                if kind < 5 || sent == 0 {
+                    let number = send(&mut recovery, now, kind != 4);
+                    if kind != 4 {
+                        known.insert(number, "in flight");
+                    }
+                    if random % 4 > 0 {
+                        arrived.insert(number);
+                    }
+                    continue;
+                }
+                // An ack of what has arrived up to a random packet.
+                let up_to = u64::from(random) % sent;
+                let mut ranges: Vec<(u64, u64)> = Vec::new();
+                for &number in arrived.range(..=up_to).rev() {
+                    let full = ranges.len() == 4;
+                    match ranges.last_mut() {
+                        Some(range) if range.0 == number + 1 => range.0 = number,
+                        _ if full => break,
+                        _ => ranges.push((number, number)),
+                    }
+                }
+                if ranges.is_empty() {
+                    continue;
+                }
+                let mut acked = Vec::new();
+                recovery.on_ack(now, &ack(&ranges), |piece| acked.push(first(piece))).unwrap();
+                for number in acked {
+                    prop_assert!(ranges.iter().any(|range| (range.0..=range.1).contains(&number)));
+                    prop_assert_ne!(known.insert(number, "acked"), Some("acked"));
+                }
+                let mut lost = Vec::new();
+                recovery.detect_lost(now, &rtt, |piece| lost.push(first(piece)));
+                for number in lost {
+                    prop_assert_eq!(known.insert(number, "lost"), Some("in flight"));
+                }
+                let in_flight = known.values().filter(|state| **state == "in flight").count();
+                prop_assert_eq!(recovery.in_flight(), in_flight * 100);
+                prop_assert_eq!(recovery.is_idle(), in_flight == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn three_later_packets_or_nine_eighths_of_a_round_trip_make_one_lost() {
+        let mut recovery = Recovery::new(at(0));
+        let mut rtt = Rtt::new(true, None);
+        rtt.update(80 * MS, Duration::ZERO);
+        (0..6).for_each(|_| _ = send(&mut recovery, at(0), true));
+        let mut lost = Vec::new();
+        recovery.on_ack(at(80), &ack(&[(3, 3)]), |_| {}).unwrap();
+        assert_eq!(recovery.detect_lost(at(80), &rtt, |piece| lost.push(first(piece))), (1, 100));
+        assert_eq!(lost, [0], "1 and 2 have two and one behind them");
+        assert_eq!(recovery.loss_deadline(), Some(at(90)));
+        assert_eq!(recovery.probe_deadline(&rtt, 10_000 * MS), None, "never both");
+        recovery.detect_lost(at(89), &rtt, |piece| lost.push(first(piece)));
+        recovery.detect_lost(at(90), &rtt, |piece| lost.push(first(piece)));
+        assert_eq!(lost, [0, 1, 2]);
+        assert!(recovery.probe_deadline(&rtt, 10_000 * MS).is_some(), "4 and 5 wait for an ack");
+    }
+
+    #[test]
+    fn a_late_packet_teaches_patience() {
+        let mut recovery = Recovery::new(at(0));
+        let rtt = Rtt::new(true, Some(100 * MS));
+        (0..10).for_each(|_| _ = send(&mut recovery, at(0), true));
+        recovery.on_ack(at(20), &ack(&[(7, 7)]), |_| {}).unwrap();
+        assert_eq!(recovery.detect_lost(at(20), &rtt, |_| {}), (5, 500));
+        let acked = recovery.on_ack(at(21), &ack(&[(0, 7)]), |_| {}).unwrap();
+        assert_eq!((acked.spurious, acked.spurious_len), (5, 500));
+        let again = recovery.on_ack(at(22), &ack(&[(0, 7)]), |_| panic!("once")).unwrap();
+        assert_eq!((again.len, again.spurious), (0, 0));
+        (0..10).for_each(|_| _ = send(&mut recovery, at(30), true));
+        recovery.on_ack(at(40), &ack(&[(16, 16), (0, 9)]), |_| {}).unwrap();
+        assert_eq!(recovery.detect_lost(at(40), &rtt, |_| {}), (0, 0), "six behind it are not enough any more");
+    }
+
+    #[test]
+    fn what_is_done_is_forgotten() {
+        let mut recovery = Recovery::new(at(0));
+        let rtt = Rtt::new(true, Some(10 * MS));
+        for round in 0..1_000 {
+            let number = send(&mut recovery, at(round), true);
+            send(&mut recovery, at(round), false);
+            recovery.on_ack(at(round), &ack(&[(0, number)]), |_| {}).unwrap();
+            recovery.detect_lost(at(round), &rtt, |_| {});
+            assert!(recovery.sent.len() <= 2 && recovery.pieces.len() <= 2);
+        }
+        assert_eq!(recovery.on_ack(at(2_000), &ack(&[(0, 2_000)]), |_| {}).unwrap_err(), NeverSent);
+    }
+}

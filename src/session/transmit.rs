@@ -77,7 +77,8 @@ impl Session {
     /// Rekeys where the keys' age asks for it and the session is in use.
     fn rekey_if_due(&mut self, now: Instant) {
         let first = self.keys.epoch() == Epoch(0);
-        let used = std::mem::take(&mut self.in_use) || self.ping_due || self.outgoing.has_sendable();
+        let items = self.assembler.is_limit_due() || self.outgoing.has_sendable();
+        let used = std::mem::take(&mut self.in_use) || self.ping_due || items;
         if (first || used) && self.rekey.is_due(now, &self.keys, self.recovery.next_number()) {
             self.rekey.propose(&self.keys, &mut self.rng);
         }
@@ -104,7 +105,9 @@ impl Session {
     fn write_frames(&mut self, now: Instant, out: &mut Vec<u8>, len_max: usize) -> Written {
         let mut written = Written::default();
         let content = self.has_content(now) && self.may_send(now);
-        if self.acks.is_due() || (self.acks.is_waiting() && (content || self.probes > 0)) {
+        // A peer that acks nothing gets no acks alone: what we remember of sent packets stays bounded.
+        let alone = self.acks.is_due() && self.recovery.has_room();
+        if alone || (self.acks.is_waiting() && (content || self.probes > 0)) {
             self.write_ack(now, out, len_max, &mut written);
         }
         if self.probes > 0 {
