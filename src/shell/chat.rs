@@ -420,8 +420,9 @@ impl Chat {
         if let Some(text) = self.people.on_peer(now.instant, peer, told) {
             self.print(self.look.note(&text));
         }
-        if here && let Some(first) = self.first {
-            self.first = Some(first.min(now.instant + FIRST));
+        if here {
+            self.alone = None;
+            self.first = self.first.map(|first| first.min(now.instant + FIRST));
         }
         if self.target.as_ref().is_some_and(|target| target.id == id) && self.people.label(&id) != before {
             self.actions.push_back(Action::Prompt(prompt(Some(&self.people.label(&id)))));

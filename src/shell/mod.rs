@@ -338,7 +338,8 @@ impl Shell {
 
     fn fail(&mut self, error: &ErrorLine) {
         if self.mode != Mode::Script {
-            return self.desk.print(self.chat.look().error(&error.text, error.hint.as_deref()));
+            let hint = error.hint.as_deref().map(in_the_shell);
+            return self.desk.print(self.chat.look().error(&error.text, hint.as_deref()));
         }
         eprintln!("p2pchat-udp: line {}: {error}", self.line);
         if let Some(hint) = &error.hint {
@@ -364,6 +365,13 @@ impl Shell {
             self.code = Some(self.first_failure.unwrap_or(5));
         }
     }
+}
+
+/// What to do, for somebody who is in the shell already.
+fn in_the_shell(hint: &str) -> String {
+    let as_command =
+        [("`p2pchat-udp peers`", "/peers"), ("`p2pchat-udp outbox`", "/outbox"), ("`outbox cancel ID`", "/cancel ID")];
+    as_command.iter().fold(hint.to_owned(), |hint, (outside, inside)| hint.replace(outside, inside))
 }
 
 /// Ctrl-C; for ever where it is nobody's business.
