@@ -164,7 +164,8 @@ pub(super) fn create_file(dir: &Path, fill: impl FnOnce(File) -> Result<(), Stor
         sync_directory(dir).map_err(StoreError::from_io)
     });
     let _ = fs::remove_file(&temporary);
-    made
+    // Whoever was faster may also have taken our temporary for remains, at any step above.
+    if made.is_err() && path.symlink_metadata().is_ok() { Err(StoreError::Exists) } else { made }
 }
 
 /// Removes what processes left behind that died while they made a profile. To be called with the
@@ -184,8 +185,6 @@ fn publish(temporary: &Path, path: &Path) -> Result<(), StoreError> {
     match fs::hard_link(temporary, path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists),
-        // The winner of such a race has taken our temporary for remains.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => Err(StoreError::Exists),
         // A file system without hard links.
         Err(_) if !path.exists() => fs::rename(temporary, path).map_err(StoreError::from_io),
         Err(_) => Err(StoreError::Exists),

@@ -80,6 +80,17 @@ fn of_two_that_make_one_profile_at_once_one_wins() {
 }
 
 #[test]
+fn a_loser_whose_temporary_the_winner_swept_away_is_told_that_there_is_a_profile() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = disk::create_file(dir.path(), |_| {
+        drop(create(dir.path()));
+        disk::remove_remains(dir.path());
+        Ok(())
+    });
+    assert!(matches!(made, Err(StoreError::Exists)), "{made:?}");
+}
+
+#[test]
 fn remains_of_a_creation_that_died_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("profile.redb.new-1"), b"half").unwrap();
