@@ -20,7 +20,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A network of this test alone. It is taken away when this is dropped, also by a panic.
-pub struct Lab {
+pub(crate) struct Lab {
     prefix: String,
     switches: Vec<String>,
     hosts: BTreeMap<String, u32>,
@@ -29,19 +29,19 @@ pub struct Lab {
 
 /// What a host gets on its first cable.
 #[derive(Clone, Copy, Default)]
-pub struct Wire<'a> {
+pub(crate) struct Wire<'a> {
     /// Which switch; the first where empty.
-    pub switch: &'a str,
+    pub(crate) switch: &'a str,
     /// IPv4 address with prefix length.
-    pub v4: Option<&'a str>,
+    pub(crate) v4: Option<&'a str>,
     /// IPv6: link-local, without waiting for duplicate detection.
-    pub v6: bool,
+    pub(crate) v6: bool,
 }
 
 impl Lab {
     /// An empty network with one switch `sw`. `None`, with a printed reason, where this machine does not
     /// allow it.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         if !nix::unistd::geteuid().is_root() {
             return skip("network namespaces need root");
@@ -56,7 +56,7 @@ impl Lab {
     }
 
     /// One more switch, not connected to the first.
-    pub fn switch(&mut self, name: &str) {
+    pub(crate) fn switch(&mut self, name: &str) {
         self.try_switch(name).unwrap_or_else(|why| panic!("{why}"));
     }
 
@@ -71,18 +71,50 @@ impl Lab {
     }
 
     /// One more host, with `eth0` on a switch.
-    pub fn host(&mut self, name: &str, wire: Wire<'_>) -> Host {
+    pub(crate) fn host(&mut self, name: &str, wire: Wire<'_>) -> Host {
+        let host = self.bare(name);
+        self.cable(name, wire);
+        host
+    }
+
+    /// A host without any cable: only loopback.
+    pub(crate) fn bare(&mut self, name: &str) -> Host {
         let ns = self.ns(name);
         ip(&["netns", "add", &ns]);
         self.hosts.insert(name.to_owned(), 0);
-        sysctl(&ns, &format!("net.ipv6.conf.lo.disable_ipv6={}", u8::from(!wire.v6)));
         run(&ns, "link set lo up");
-        self.cable(name, wire);
-        Host { ns, name: name.to_owned() }
+        Host { ns }
+    }
+
+    /// Waits until every port of every switch forwards and every host's cables have a carrier and their
+    /// addresses: the tests are about programs, not about how quickly a kernel brings a cable up.
+    pub(crate) fn settle(&self) {
+        let begun = std::time::Instant::now();
+        let wired = self.hosts.iter().filter(|(_, cables)| **cables > 0);
+        for (name, _) in wired {
+            while !self.is_up(&self.ns(name)) {
+                assert!(begun.elapsed().as_secs() < 10, "{name} has no carrier");
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn is_up(&self, ns: &str) -> bool {
+        let output = Command::new("ip").args(["-n", ns, "-br", "addr", "show", "up"]).output().expect("ip runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let disabled = |eth: &str| {
+            let path = format!("/proc/sys/net/ipv6/conf/{eth}/disable_ipv6");
+            let output = Command::new("ip").args(["netns", "exec", ns, "cat", &path]).output().expect("ip runs");
+            output.stdout.starts_with(b"1")
+        };
+        text.lines().filter(|line| line.starts_with("eth")).all(|line| {
+            let eth = line.split('@').next().unwrap_or_default();
+            line.contains(" UP ") && (line.contains("fe80:") || disabled(eth))
+        })
     }
 
     /// One more interface of a host: `eth0`, `eth1`, and so on.
-    pub fn cable(&mut self, host: &str, wire: Wire<'_>) {
+    pub(crate) fn cable(&mut self, host: &str, wire: Wire<'_>) {
         let switch = self.ns(if wire.switch.is_empty() { "sw" } else { wire.switch });
         let ns = self.ns(host);
         let count = self.hosts.get_mut(host).expect("the host was made before");
@@ -100,7 +132,7 @@ impl Lab {
     }
 
     /// Loses this share of the frames to and from a host's `eth0`, at random, without its knowing.
-    pub fn loss(&self, host: &str, percent: u32) {
+    pub(crate) fn loss(&self, host: &str, percent: u32) {
         let (switch, port) = (self.ns("sw"), format!("{host}0"));
         let _ = tc(&switch, &format!("qdisc del dev {port} clsact"));
         if percent == 0 {
@@ -117,12 +149,12 @@ impl Lab {
     }
 
     /// Pulls the cable of a host's `eth0`: the carrier is lost on both ends.
-    pub fn unplug(&self, host: &str) {
+    pub(crate) fn unplug(&self, host: &str) {
         run(&self.ns("sw"), &format!("link set {host}0 down"));
     }
 
     /// Puts it back.
-    pub fn plug(&self, host: &str) {
+    pub(crate) fn plug(&self, host: &str) {
         run(&self.ns("sw"), &format!("link set {host}0 up"));
     }
 
@@ -140,28 +172,21 @@ impl Drop for Lab {
 
 /// A host of a lab.
 #[derive(Clone)]
-pub struct Host {
+pub(crate) struct Host {
     ns: String,
-    /// Its name.
-    pub name: String,
 }
 
 impl Host {
     /// A command on this host; its process is the program itself.
-    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.ns]).arg(program.as_ref()).stdin(Stdio::null());
         command
     }
 
-    /// `ip` on this host.
-    pub fn ip(&self, words: &str) {
-        run(&self.ns, words);
-    }
-
     /// An interface as docker leaves it on every machine, all with one address: with a carrier, with
     /// multicast, with nobody behind it.
-    pub fn decoy(&self) {
+    pub(crate) fn decoy(&self) {
         for words in [
             "link add docker0 type bridge forward_delay 0",
             "link add vethdk type veth peer name vethdk1",
