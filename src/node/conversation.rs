@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::command::CommandId;
 use crate::{
     clock::Instant,
     id::{ConversationId, Incarnation, MessageId, PeerId, Seq},
@@ -17,8 +18,9 @@ use crate::{
 pub(crate) const WINDOW_MESSAGES_MAX: usize = 256;
 /// Bytes beyond the lowest unreceipted message that may be under way.
 pub(crate) const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Re-offer no sooner than this after the last fragment was acked.
-const REOFFER_MIN: Duration = Duration::from_secs(2);
+/// Re-offer no sooner than this after the last fragment was acked. A receipt waits for two commits at
+/// worst, and a slow disk of 2 s each must not cause one needless offer.
+const REOFFER_MIN: Duration = Duration::from_secs(5);
 const REOFFER_MAX: Duration = Duration::from_secs(60);
 
 /// A message of ours in the window.
@@ -45,6 +47,17 @@ pub(crate) enum Stage {
     Handed(u64),
     /// Its last fragment was acked; the receipt is awaited until `at`, then it is offered again.
     Acked { since: Instant, at: Instant },
+}
+
+/// How far a new incarnation of our direction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// None is needed.
+    No,
+    /// It begins as soon as the disk is idle.
+    Wanted,
+    /// The new seqs are on their way to the disk; the rows there still have the old ones.
+    Writing,
 }
 
 /// What the receiver said about a place.
@@ -75,8 +88,6 @@ pub(crate) struct Conversation {
     ready: BTreeSet<Seq>,
     reoffer: BTreeSet<(Instant, Seq)>,
     by_number: BTreeMap<u64, Seq>,
-    /// What the peer said it has of ours, this session.
-    peer_has: Option<message::Yours>,
     /// The peer's view arrived in this session: content may leave.
     pub(crate) is_open: bool,
     /// The peer cannot store now: no offer before then.
@@ -85,8 +96,13 @@ pub(crate) struct Conversation {
     receipt_time: Duration,
     /// The incarnation that the peer sends in now, once it said so in this session.
     pub(crate) theirs: Option<Incarnation>,
-    /// Our direction must start anew as soon as the disk is idle: the peer has more than we ever sent.
-    pub(crate) wants_new_incarnation: bool,
+    /// The highest place between our offers that is settled and that the peer may not know: its disk may
+    /// be an older one than that which sent the receipt. It hears of it once the base has passed it.
+    gap: Option<Seq>,
+    /// Whether our direction starts anew; nothing is offered until it did.
+    pub(crate) renewal: Renewal,
+    /// Cancels that came while the seqs on disk were about to change.
+    pub(crate) cancel_later: Vec<(CommandId, MessageId)>,
 }
 
 impl Conversation {
@@ -107,12 +123,13 @@ impl Conversation {
             ready: BTreeSet::new(),
             reoffer: BTreeSet::new(),
             by_number: BTreeMap::new(),
-            peer_has: None,
             is_open: false,
             busy_until: None,
             receipt_time: Duration::ZERO,
             theirs: None,
-            wants_new_incarnation: false,
+            gap: None,
+            renewal: Renewal::No,
+            cancel_later: Vec::new(),
         }
     }
 
@@ -125,6 +142,32 @@ impl Conversation {
     /// disk counts: it will be offered.
     pub(crate) fn base(&self) -> Seq {
         self.offers.first_key_value().map_or(self.loaded_to, |(seq, _)| *seq)
+    }
+
+    /// The books go to the peer: holes between the offers are noted.
+    pub(crate) fn note_gaps(&mut self) {
+        let mut expected = self.base();
+        self.gap = None;
+        for &seq in self.offers.keys() {
+            if seq != expected {
+                self.gap = Some(Seq(seq.0.saturating_sub(1)));
+            }
+            expected = seq.next();
+        }
+    }
+
+    /// Rows were loaded from the store up to `seq`, without one between.
+    pub(crate) fn skip_to(&mut self, seq: Seq) {
+        if seq > self.loaded_to {
+            self.gap = Some(Seq(seq.0.saturating_sub(1)));
+            self.loaded_to = seq;
+        }
+    }
+
+    /// True, once, where the base has passed the highest hole.
+    pub(crate) fn take_passed_gap(&mut self) -> bool {
+        let base = self.base();
+        self.gap.take_if(|gap| *gap < base).is_some()
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -243,7 +286,6 @@ impl Conversation {
     pub(crate) fn on_session_lost(&mut self) {
         self.is_open = false;
         self.theirs = None;
-        self.peer_has = None;
         self.busy_until = None;
         self.by_number.clear();
         self.reoffer.clear();
@@ -265,26 +307,26 @@ impl Conversation {
         self.by_number.clear();
         self.loaded_to = Seq(1);
         self.more = next > Seq(1);
-        self.peer_has = None;
-        self.wants_new_incarnation = false;
+        self.gap = None;
+        self.renewal = Renewal::Writing;
     }
 
-    /// What the peer says it has of ours.
-    pub(crate) fn on_yours(&mut self, yours: Option<message::Yours>) {
-        let Some(yours) = yours.filter(|yours| yours.incarnation == self.row.mine.incarnation) else {
-            self.peer_has = None;
-            return;
-        };
+    /// What the peer says it has of ours. More than we ever sent shows that we went back in time. It
+    /// settles nothing: a copy of this profile, or its former self, may have used the same seqs for other
+    /// messages. Only receipts for what this run offered settle.
+    pub(crate) fn on_yours(&mut self, yours: Option<&message::Yours>) {
+        let Some(yours) = yours.filter(|yours| yours.incarnation == self.row.mine.incarnation) else { return };
         let highest = yours.held.last().map_or(yours.high_water, |held| held.1);
-        self.wants_new_incarnation |= highest >= self.row.mine.next;
-        self.peer_has = Some(yours);
+        if highest >= self.row.mine.next {
+            self.want_new_incarnation();
+        }
     }
 
-    /// True where the peer said that it has this place of ours.
-    pub(crate) fn peer_has(&self, seq: Seq) -> bool {
-        self.peer_has
-            .as_ref()
-            .is_some_and(|yours| seq <= yours.high_water || yours.held.iter().any(|held| held.0 <= seq && seq <= held.1))
+    /// The peer has under our seqs what we did not send: our direction starts anew as soon as the disk is idle.
+    pub(crate) fn want_new_incarnation(&mut self) {
+        if self.renewal == Renewal::No {
+            self.renewal = Renewal::Wanted;
+        }
     }
 
     // --- the receiving direction

@@ -7,10 +7,10 @@ mod receive;
 
 pub(crate) use self::claim::Claim;
 use super::{
-    Node,
+    Asked, Node,
     batch::Health,
     command::{Command, CommandError, CommandId, Reason, Reply},
-    conversation::Conversation,
+    conversation::{Conversation, Renewal},
     event::{Event, NoticeCode},
     peer::Link,
 };
@@ -41,8 +41,8 @@ impl Node {
         if let Err(error) = self.may_send(&id, &text) {
             return self.fail(command, error);
         }
-        if let Some(askers) = self.asked.get_mut(&message) {
-            return askers.1.push(command);
+        if let Some(asked) = self.asked.get_mut(&message) {
+            return asked.commands.push(command);
         }
         if self.is_known_message(&message) {
             return self.reply(command, Reply::Queued(message));
@@ -82,8 +82,8 @@ impl Node {
         }
         self.batches.push(Op::Queue(row.clone(), history));
         let batch = self.batches.growing();
-        self.batches.gate(Claim::Queued(Box::new(row), batch));
-        self.asked.insert(message, (batch, vec![command]));
+        self.batches.gate(Claim::Queued(batch, Box::new(row)));
+        self.asked.insert(message, Asked { place: (batch, seq), commands: vec![command] });
         self.outbox_len += 1;
         self.touch(id);
     }
@@ -117,14 +117,13 @@ impl Node {
         self.reader.own_by_id(*message).is_ok_and(|row| row.is_some())
     }
 
-    /// A message is on disk: its askers hear so, and it may leave.
-    pub(super) fn on_queued(&mut self, row: OutboxRow, batch: BatchId) {
-        // What was refused for want of room has no askers here, or is asked for again in a later batch.
-        if self.asked.get(&row.id).is_none_or(|asked| asked.0 != batch) {
+    /// A message is on disk: its askers hear so, and it may leave. Not so where it was taken out of its
+    /// batch again because there was no room.
+    pub(super) fn on_queued(&mut self, batch: BatchId, row: OutboxRow) {
+        if self.asked.get(&row.id).is_none_or(|asked| asked.place != (batch, row.seq)) {
             return;
         }
-        let (_, askers) = self.asked.remove(&row.id).unwrap_or((batch, Vec::new()));
-        for command in askers {
+        for command in self.asked.remove(&row.id).into_iter().flat_map(|asked| asked.commands) {
             self.reply(command, Reply::Queued(row.id));
         }
         if let Some(expires) = row.expires {
@@ -144,19 +143,15 @@ impl Node {
         loop {
             let Some(peer) = self.peers.get_mut(&id) else { return };
             let (Some(conversation), Link::Up(session)) = (&mut peer.conversation, &mut peer.link) else { return };
-            if !conversation.is_open || conversation.busy_until.is_some() || conversation.wants_new_incarnation {
+            if !conversation.is_open || conversation.busy_until.is_some() || conversation.renewal != Renewal::No {
                 return;
             }
             let Some(seq) = conversation.next_ready() else {
-                if conversation.more && conversation.has_room() && self.load_offers(now, id) {
+                if conversation.more && conversation.has_room() && self.load_offers(id) {
                     continue;
                 }
                 return;
             };
-            if conversation.peer_has(seq) {
-                self.settle(now, id, seq, State::Delivered);
-                continue;
-            }
             if session.queue_room() == 0 {
                 return;
             }
@@ -167,7 +162,7 @@ impl Node {
     }
 
     /// Loads a page of the outbox into the window. True where something came.
-    fn load_offers(&mut self, now: Now, id: PeerId) -> bool {
+    fn load_offers(&mut self, id: PeerId) -> bool {
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return false };
         let page = match self.reader.outbox(conversation.row.id, conversation.loaded_to, PAGE_ROWS, PAGE_BYTES) {
             Ok(page) => page.rows,
@@ -181,20 +176,13 @@ impl Node {
             conversation.more = false;
             return false;
         }
-        let mut settled = Vec::new();
         for row in page {
             if !conversation.has_room() {
                 break;
             }
             // Places below it are settled: the rows between are gone.
-            conversation.loaded_to = row.seq;
-            if conversation.peer_has(row.seq) {
-                settled.push(row.seq);
-            }
+            conversation.skip_to(row.seq);
             conversation.insert(row.seq, row.id, row.void, row.created, (row.kind, row.text));
-        }
-        for seq in settled {
-            self.settle(now, id, seq, State::Delivered);
         }
         true
     }
@@ -211,7 +199,7 @@ impl Node {
         }
     }
 
-    /// A receipt, or the peer's own books, settled a place of ours. The row goes with the next batch: a
+    /// A receipt settled a place of ours. The row goes with the next batch: a
     /// crash before that offers it again, and the same receipt comes.
     pub(super) fn settle(&mut self, now: Now, id: PeerId, seq: Seq, state: State) {
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
@@ -223,7 +211,11 @@ impl Node {
         let word = if reason.is_some() { "expired" } else { "" };
         self.batches.push(Op::Settle { conversation: conversation.row.id, seq, state, reason: word });
         self.outbox_len = self.outbox_len.saturating_sub(1);
+        let passed = conversation.take_passed_gap();
         self.tell(Event::Status { id: offer.id, to: id, state, reason, at: now.unix });
+        if passed {
+            self.send_conversation(now, id);
+        }
     }
 
     pub(super) fn on_receipt(&mut self, now: Now, id: PeerId, receipt: &Receipt) {
@@ -235,16 +227,25 @@ impl Node {
             ranges.iter().flat_map(|&(first, last)| conversation.offers.range(first..=last).map(|(seq, _)| *seq)).collect()
         };
         let (delivered, void, refused) = (places(&receipt.delivered), places(&receipt.void), places(&receipt.refused));
-        let ends: Vec<_> = void
-            .into_iter()
-            .map(|seq| match conversation.offers.get(&seq).and_then(|offer| offer.void) {
-                Some(VoidReason::Expired) => (seq, State::Failed),
-                _ => (seq, State::Cancelled),
-            })
-            .collect();
+        let mut ends = Vec::new();
+        let mut is_taken = !places(&receipt.cloned).is_empty();
+        for seq in void {
+            match conversation.offers.get(&seq).and_then(|offer| offer.void) {
+                Some(VoidReason::Expired) => ends.push((seq, State::Failed)),
+                Some(VoidReason::Cancelled) => ends.push((seq, State::Cancelled)),
+                // The peer gave this place up, or has somebody else's hole there.
+                None => is_taken = true,
+            }
+        }
         delivered.into_iter().for_each(|seq| self.settle(now, id, seq, State::Delivered));
         ends.into_iter().for_each(|(seq, state)| self.settle(now, id, seq, state));
         refused.into_iter().for_each(|seq| self.settle(now, id, seq, State::Failed));
+        // The places are taken by what a copy of this profile sent, or its former self: everything that
+        // waits goes on under seqs of its own. The receiver knows by their ids what it has already.
+        if is_taken && let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
+            conversation.want_new_incarnation();
+            self.start_new_incarnation(now);
+        }
         if !receipt.cloned.is_empty() {
             self.notice(
                 NoticeCode::ProfileInUseElsewhere,
@@ -261,11 +262,21 @@ impl Node {
         match self.reader.outbox_by_id(message) {
             Ok(Some(row)) if self.is_settled(&row) => self.reply(command, Reply::Cancelled(Some(State::Delivered))),
             Ok(Some(row)) => {
+                if let Some(conversation) = self.renumbering(&row.peer) {
+                    return conversation.cancel_later.push((command, message));
+                }
                 self.make_void(row, VoidReason::Cancelled);
                 self.batches.gate(Claim::Reply(command, Reply::Cancelled(None)));
             }
             _ => self.fail(command, CommandError::NoSuchMessage),
         }
+    }
+
+    /// The conversation with this peer, where the rows on disk are about to get other seqs: what is read
+    /// of them now is not what may be written.
+    fn renumbering(&mut self, peer: &PeerId) -> Option<&mut Conversation> {
+        let conversation = self.peers.get_mut(peer)?.conversation.as_mut()?;
+        (conversation.renewal == Renewal::Writing).then_some(conversation)
     }
 
     /// True for a row that is still on disk only because its removal waits for the next batch.
@@ -290,9 +301,10 @@ impl Node {
         let wall = self.steady(now);
         while let Some(&(at, message)) = self.expiries.first().filter(|(at, _)| *at <= wall) {
             self.expiries.remove(&(at, message));
-            if let Ok(Some(row)) = self.reader.outbox_by_id(message)
-                && !self.is_settled(&row)
-            {
+            let Ok(Some(row)) = self.reader.outbox_by_id(message) else { continue };
+            if self.renumbering(&row.peer).is_some() {
+                self.expiries.insert((Unix(wall.0.saturating_add(1_000)), message));
+            } else if !self.is_settled(&row) {
                 self.make_void(row, VoidReason::Expired);
             }
         }

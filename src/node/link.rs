@@ -80,6 +80,7 @@ impl Node {
         }
         // A session is about to open: no second one beside it.
         if !peer.rising.is_empty() {
+            peer.dial_at = None;
             return;
         }
         if !dials_first(&me, &id) && !peer.has_mail() && !peer.watched {

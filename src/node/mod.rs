@@ -116,6 +116,15 @@ pub enum Target {
     },
 }
 
+/// A send on its way to the disk.
+#[derive(Debug)]
+struct Asked {
+    /// Where it stands. What was refused for want of room may be asked again, and stand elsewhere then.
+    place: (BatchId, Seq),
+    /// Who wants to know.
+    commands: Vec<CommandId>,
+}
+
 /// Goodbye is being said.
 #[derive(Debug)]
 struct Leaving {
@@ -145,7 +154,7 @@ pub struct Node {
     lookups: Vec<Lookup>,
     batches: Batches<Claim>,
     /// Sends that are on their way to the disk, and who asked for them.
-    asked: BTreeMap<MessageId, (BatchId, Vec<CommandId>)>,
+    asked: BTreeMap<MessageId, Asked>,
     /// Places of peers' directions that are on their way to the disk, with the message at each.
     uncommitted: BTreeMap<(ConversationId, Incarnation, Seq), (BatchId, Option<MessageId>)>,
     expiries: BTreeSet<(Unix, MessageId)>,

@@ -291,7 +291,8 @@ impl Session {
         self.keepalives_missed = self.keepalives_missed.saturating_add(1);
         if self.recovery.is_idle() {
             self.ping_due = true;
-        } else {
+        } else if now.since(self.recovery.probe_base()) >= self.rtt.probe_timeout(false, 0) {
+            // What left a moment ago asks for a sign of life already.
             self.probes = 1;
         }
     }

@@ -386,6 +386,11 @@ impl Recovery {
         self.loss_at
     }
 
+    /// When the last packet that asks for an ack left, or the last probe was due.
+    pub(super) const fn probe_base(&self) -> Instant {
+        self.probe_base
+    }
+
     /// When to probe: never while nothing is in flight or the loss deadline is set (RFC 9002 §6.2.1).
     /// Waits `timeout_max` at most.
     pub(super) fn probe_deadline(&self, rtt: &Rtt, timeout_max: Duration) -> Option<Instant> {

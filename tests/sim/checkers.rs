@@ -63,8 +63,8 @@ pub(crate) struct Books {
     /// Queued by a committed batch.
     pub(crate) queued: BTreeSet<MessageId>,
     shown: BTreeSet<MessageId>,
-    /// Order of the last message shown, by sending machine.
-    last_shown: BTreeMap<usize, u64>,
+    /// Order of the last message shown, by sending machine and its life.
+    last_shown: BTreeMap<(usize, Incarnation), u64>,
 }
 
 impl Books {
@@ -196,7 +196,9 @@ impl Ledger {
             return broken("nothing is doubled", format!("{:?} was shown twice to {me:?}", row.id));
         }
         let sent = &self.sent[&row.id];
-        let last = books.last_shown.insert(sent.machine, sent.order).unwrap_or(0);
+        // Whoever went back in time offers again, in a new life, what may have been received in the old one.
+        let life = if self.restored.contains(&sent.author) { row.incarnation } else { Incarnation(0) };
+        let last = books.last_shown.insert((sent.machine, life), sent.order).unwrap_or(0);
         if last >= sent.order && !self.copied.contains(&sent.author) {
             let what = format!("{:?} (place {}) was shown after place {last} of the same sender", row.id, sent.order);
             return broken("each sender stays in order", what);

@@ -187,8 +187,8 @@ fn a_restored_backup_is_noticed_and_loses_nothing_new() {
     world.run_until(world.now + 15 * SECOND);
     assert_eq!(world.fired.count(Fault::RestoredImage), 1);
     let after: Vec<_> = (10..15).map(|n| world.send(0, 1, &text_of(n, 30))).collect();
-    until_delivered(&mut world, 10 * SECOND, 0, 15);
-    assert!(after.iter().all(|id| world.shown_at(1, *id).is_some()), "nothing new is taken for something old");
+    let shown = world.run_while(world.now + 10 * SECOND, |world| after.iter().all(|id| world.shown_at(1, *id).is_some()));
+    assert!(shown, "nothing new is taken for something old");
     let notices: Vec<_> = world.machines.iter().map(|machine| machine.notices.contains(&NoticeCode::NewIncarnation)).collect();
     assert!(notices.contains(&true), "nobody noticed");
     world.finish();

@@ -138,7 +138,7 @@ impl Future {
                         Item::Content(content) => {
                             let delivered = vec![(content.seq, content.seq)];
                             let receipt = Receipt { incarnation: content.incarnation, delivered, ..Receipt::default() };
-                            session.send_control(now, with_more(Item::Receipt(receipt)));
+                            session.send_control(with_more(Item::Receipt(receipt)));
                         }
                         _ => {}
                     }
@@ -175,7 +175,7 @@ impl Future {
             more,
         };
         let session = self.session.as_mut().expect("open");
-        session.send_message(now, Item::Content(content).encode());
+        session.send_message(Item::Content(content).encode());
     }
 
     /// What leaves now.
@@ -190,11 +190,11 @@ impl Future {
 /// What opens a conversation, and items that this version does not know.
 fn greet(now: Instant, session: &mut Session) {
     session.grant_full();
-    session.send_control(now, with_more(Item::Admission(Admission::FULL)));
-    session.send_control(now, [&[201][..], b"what is this"].concat());
+    session.send_control(with_more(Item::Admission(Admission::FULL)));
+    session.send_control([&[201][..], b"what is this"].concat());
     let mine = Mine { incarnation: INCARNATION, base: Seq(1), next: Seq(1), previous: None };
-    session.send_control(now, with_more(Item::Conversation(Conversation { conversation: None, mine, yours: None })));
-    session.send_control(now, vec![99]);
+    session.send_control(with_more(Item::Conversation(Conversation { conversation: None, mine, yours: None })));
+    session.send_control(vec![99]);
 }
 
 /// The item with one more field, of which this version knows nothing.

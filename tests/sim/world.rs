@@ -509,20 +509,19 @@ impl World {
             let loaded = store.reader().load().map_err(|error| error.to_string())?;
             Ok((store, loaded))
         });
-        for fault in me.disk.struck() {
-            self.fired.strike(fault);
+        let struck = me.disk.struck();
+        struck.iter().for_each(|fault| self.fired.strike(*fault));
+        if me.disk.is_dead() {
+            self.fired.strike(Fault::KillWhileOpening);
+            self.fired.add(Fault::TornWrite, u64::from(me.disk.crash()));
+            drop(opened);
+            self.note(format_args!("{machine} dies while opening its store"), &[]);
+            return self.at(self.now + Duration::from_millis(500), What::Start { machine });
         }
         let (store, loaded) = match opened {
-            Ok(opened) if !me.disk.is_dead() => opened,
-            Ok(_) | Err(_) if me.disk.is_dead() => {
-                self.fired.strike(Fault::KillWhileOpening);
-                if me.disk.crash() {
-                    self.fired.strike(Fault::TornWrite);
-                }
-                self.note(format_args!("{machine} dies while opening its store"), &[]);
-                return self.at(self.now + Duration::from_millis(500), What::Start { machine });
-            }
-            Ok(_) => unreachable!("the disk is dead or not"),
+            Ok(opened) => opened,
+            // Whoever starts it sees the error, and tries again.
+            Err(_) if !struck.is_empty() => return self.at(self.now + Duration::from_millis(500), What::Start { machine }),
             Err(why) => self.fail(&format_args!("machine {machine} cannot open its store: {why}")),
         };
         let reader = store.reader();

@@ -8,7 +8,7 @@ use crate::{
     node::{
         Node,
         command::{CommandError, CommandId, Reply},
-        conversation::ranges,
+        conversation::{Renewal, ranges},
         event::Event,
         peer::Peer,
     },
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Claim {
     /// A message of ours is on disk: its askers hear so, and it may leave.
-    Queued(Box<OutboxRow>, BatchId),
+    Queued(BatchId, Box<OutboxRow>),
     /// An answer.
     Reply(CommandId, Reply),
     /// A received message is on disk: shown, unless it was known before.
@@ -77,7 +77,7 @@ impl Node {
 
     pub(super) fn on_claim(&mut self, now: Now, claim: Claim, committed: Option<&Committed>, receipts: &mut Receipts) {
         match claim {
-            Claim::Queued(row, batch) => self.on_queued(*row, batch),
+            Claim::Queued(batch, row) => self.on_queued(batch, *row),
             Claim::Reply(command, reply) => self.reply(command, reply),
             Claim::Shown(row) => self.show(*row, committed),
             Claim::Released(conversation, incarnation, seq) => {
@@ -104,6 +104,12 @@ impl Node {
                 self.touch(peer);
             }
             Claim::Renumbered(peer) => {
+                if let Some(conversation) = self.peers.get_mut(&peer).and_then(|peer| peer.conversation.as_mut()) {
+                    conversation.renewal = Renewal::No;
+                    for (command, message) in std::mem::take(&mut conversation.cancel_later) {
+                        self.cancel(command, message);
+                    }
+                }
                 self.send_conversation(now, peer);
                 self.touch(peer);
             }
@@ -152,8 +158,7 @@ impl Node {
             let seq = lowest.entry(row.peer).or_insert(row.seq);
             *seq = (*seq).min(row.seq);
             self.outbox_len = self.outbox_len.saturating_sub(1);
-            let askers = self.asked.remove(&row.id).map(|(_, askers)| askers);
-            for command in askers.unwrap_or_default() {
+            for command in self.asked.remove(&row.id).into_iter().flat_map(|asked| asked.commands) {
                 self.fail(command, error.clone());
             }
         }

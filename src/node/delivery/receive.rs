@@ -11,12 +11,12 @@ use crate::{
     node::{
         Node,
         batch::Health,
-        conversation::{Conversation, Received, receive, release_next},
+        conversation::{Conversation, Received, Renewal, receive, release_next},
         event::{Event, NoticeCode},
     },
     session::Session,
     store::{
-        ReadError,
+        ReadError, Reader,
         row::{Direction, HELD_VOID, HistoryRow, Op, OutboxRow, State},
     },
     wire::message::{self, Content, Item, Mine},
@@ -162,8 +162,9 @@ impl Node {
         self.write_counters(id);
     }
 
-    /// The same place again: a repeated offer is receipted as before, another message under one place is
-    /// the work of a copied profile: both are kept.
+    /// The same place again: a repeated offer is receipted as before. Another message under one place is
+    /// the work of a copied profile, or of one that went back in time: its sender is told, and offers it
+    /// again under a place of its own, so that both are kept and each in order.
     fn on_known_place(&mut self, now: Now, id: PeerId, key: (ConversationId, Incarnation, Seq), place: Place) {
         let (conversation, incarnation, seq) = key;
         let kept = match self.uncommitted.get(&key) {
@@ -177,14 +178,11 @@ impl Node {
         let mut receipts = Receipts::default();
         let outcome = match (kept, place) {
             (Some(kept), Place::Message(row)) if kept != row.id => {
-                self.batches.push(Op::Receive((*row).clone()));
-                self.batches.gate(Claim::Shown(row));
                 self.notice(
                     NoticeCode::PeerClonedProfile,
                     "this peer's profile runs on two machines; its messages are all kept",
                     Some(id),
                 );
-                self.batches.gate(Claim::Receipt { peer: id, incarnation, seq, outcome: Outcome::Delivered });
                 Outcome::Cloned
             }
             (Some(_), _) => Outcome::Delivered,
@@ -237,6 +235,7 @@ impl Node {
         let Some(session) = peer.session().map(Session::local_index) else { return };
         let is_new = peer.conversation.is_none();
         let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, incarnation));
+        conversation.note_gaps();
         let mine = Mine {
             incarnation: conversation.row.mine.incarnation,
             base: conversation.base(),
@@ -257,34 +256,27 @@ impl Node {
         let Some(conversation) = &mut peer.conversation else { return };
         let said = conversation.yours_for_peer().map(|yours| yours.incarnation);
         conversation.theirs = Some(theirs.mine.incarnation);
-        conversation.on_yours(theirs.yours);
+        conversation.on_yours(theirs.yours.as_ref());
         let is_first = !std::mem::replace(&mut conversation.is_open, true);
         let is_known = conversation.yours(theirs.mine.incarnation).is_some();
-        let renewed = theirs.mine.previous.is_some_and(|previous| !is_known && conversation.yours(previous.0).is_some());
-        if self.can_store() {
-            self.give_up_below(id, theirs.mine.incarnation, theirs.mine.base);
+        let known_before = |previous: &(Incarnation, Seq)| !is_known && conversation.yours(previous.0).is_some();
+        let renewed = theirs.mine.previous.filter(known_before);
+        if let Some((incarnation, end)) = renewed {
+            // Nothing more comes in that life: what it left here is shown first.
+            let held = conversation.yours(incarnation).and_then(|yours| yours.held.last()).map_or(end, |held| held.1);
+            self.give_up_below(id, incarnation, end.max(held).next());
         }
-        if renewed {
+        self.give_up_below(id, theirs.mine.incarnation, theirs.mine.base);
+        if renewed.is_some() {
             self.notice(NoticeCode::NewIncarnation, "this peer went on from an older copy of its profile", Some(id));
         }
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
         if is_first && is_known && said != Some(theirs.mine.incarnation) {
             self.send_conversation(now, id);
-        } else if conversation.wants_new_incarnation {
+        } else if conversation.renewal == Renewal::Wanted {
             self.start_new_incarnation(now);
         }
-        self.clear_received(now, id);
         self.touch(id);
-    }
-
-    /// Settles the offers that the peer says it has.
-    fn clear_received(&mut self, now: Now, id: PeerId) {
-        let Some(conversation) = self.peers.get(&id).and_then(|peer| peer.conversation.as_ref()) else { return };
-        if conversation.wants_new_incarnation {
-            return;
-        }
-        let known: Vec<_> = conversation.offers.keys().copied().filter(|seq| conversation.peer_has(*seq)).collect();
-        known.into_iter().for_each(|seq| self.settle(now, id, seq, State::Delivered));
     }
 
     /// The peer can offer nothing below `base` any more: what is held there becomes visible, the rest is
@@ -325,22 +317,18 @@ impl Node {
         let wanting: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.conversation.as_ref().is_some_and(|conversation| conversation.wants_new_incarnation))
+            .filter(|(_, peer)| peer.conversation.as_ref().is_some_and(|conversation| conversation.renewal == Renewal::Wanted))
             .map(|(id, _)| *id)
             .collect();
         for id in wanting {
             let incarnation = self.random_incarnation();
             let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { continue };
-            let mut from = Seq(1);
+            let Ok(rows) = whole_outbox(&self.reader, conversation.row.id) else { continue };
             let mut next = Seq(1);
-            while let Ok(page) = self.reader.outbox(conversation.row.id, from, PAGE_ROWS, PAGE_BYTES) {
-                let Some(last) = page.rows.last() else { break };
-                from = last.seq.next();
-                for row in page.rows {
-                    self.batches.push(Op::Unqueue(row.conversation, row.seq));
-                    self.batches.push(Op::Outbox(OutboxRow { seq: next, ..row }));
-                    next = next.next();
-                }
+            for row in rows {
+                self.batches.push(Op::Unqueue(row.conversation, row.seq));
+                self.batches.push(Op::Outbox(OutboxRow { seq: next, ..row }));
+                next = next.next();
             }
             conversation.restart_mine(incarnation, next);
             self.batches.push_counters(&conversation.row);
@@ -352,6 +340,17 @@ impl Node {
             );
             let _ = now;
         }
+    }
+}
+
+/// All that waits in a conversation. Errors where a page could not be read: half of it would be worse.
+fn whole_outbox(reader: &Reader, conversation: ConversationId) -> Result<Vec<OutboxRow>, ReadError> {
+    let (mut from, mut rows) = (Seq(1), Vec::new());
+    loop {
+        let page = reader.outbox(conversation, from, PAGE_ROWS, PAGE_BYTES)?.rows;
+        let Some(last) = page.last() else { return Ok(rows) };
+        from = last.seq.next();
+        rows.extend(page);
     }
 }
 
