@@ -118,6 +118,7 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
     match action {
         None => shell(program).await,
         Some(Action::Daemon(_)) => daemon(program).await,
+        Some(Action::Demo(args)) => commands::demo::run(program, &args).await,
         Some(Action::Status(args)) => commands::status::run(program, args).await,
         Some(Action::Stop(args)) => commands::stop::run(program, args).await,
         Some(Action::Config(args)) => commands::config::run(program, &args),

@@ -80,6 +80,8 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Action {
+    /// Two throw-away people on this machine: find, send, go offline, deliver late
+    Demo(commands::demo::Args),
     /// Own the profile without a shell, until SIGTERM or SIGINT
     Daemon(commands::daemon::Args),
     /// How the owner of the profile is
