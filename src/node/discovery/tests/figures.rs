@@ -118,11 +118,12 @@ fn what_it_costs_grows_with_the_number_of_peers_and_no_faster() {
     for count in [2, 8, 32, 50] {
         growth(count, true, ms(30_000), true);
     }
-}
-
-#[test]
-#[ignore = "half a minute of work in a debug build: cargo test --release -- --ignored hundreds"]
-fn hundreds_of_peers_stay_below_the_same_bounds() {
-    growth(150, true, ms(30_000), true);
-    growth(300, true, ms(30_000), true);
+    // The model's own work grows with the square: the start by one family is enough to tell.
+    growth(150, false, ms(1_000), false);
+    if cfg!(debug_assertions) {
+        println!("300 peers: only where the test is optimized, it takes a minute else");
+    } else {
+        growth(150, false, ms(30_000), true);
+        growth(300, false, ms(30_000), true);
+    }
 }
