@@ -255,7 +255,7 @@ fn not_started(error: &StartError) -> ErrorLine {
         StartError::Bind(error) => {
             ErrorLine::new("network", 9, error.to_string()).hint("without --listen the next free port is taken")
         }
-        StartError::Random(_) => internal(error),
+        StartError::Random(_) | StartError::Thread(_) => internal(error),
         _ => ErrorLine::new("profile", 8, format!("cannot use the profile: {error}")),
     }
 }

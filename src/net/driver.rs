@@ -78,6 +78,9 @@ pub enum StartError {
     /// The profile's key is not one (exit 8).
     #[error("the profile's key is damaged")]
     Key,
+    /// The system gave no thread for the disk (exit 1).
+    #[error("no thread for the disk: {0}")]
+    Thread(std::io::Error),
     /// The system gave no randomness (exit 1).
     #[error("the system has no randomness: {0}")]
     Random(getrandom::Error),
@@ -94,7 +97,6 @@ pub struct Driver {
     rejoin_at: Instant,
     last_turn: Instant,
     sleep_watch: SleepWatch,
-    in_flight: bool,
     /// The node's deadline stays in the past: wait a little, or a mistake there takes a whole core.
     breathe: bool,
     leaving: Option<(CommandId, Instant)>,
@@ -140,19 +142,19 @@ impl Driver {
         front.set_local_addrs(sockets.local_addrs());
         let lan = !config.sockets.no_lan;
         let node_config = NodeConfig { port: sockets.port(), lan, interfaces: config.sockets.interfaces, ..config.node };
+        let committer = Committer::spawn(store).map_err(StartError::Thread)?;
         let mut node = Node::new(node_config, identity, loaded, reader, rng_seed, now);
         node.handle_interfaces(now, interfaces.clone());
         let driver = Self {
             node,
             sockets,
-            committer: Committer::spawn(store),
+            committer,
             front,
             interfaces,
             look_at: now.instant + INTERFACES_INTERVAL,
             rejoin_at: now.instant + REJOIN_INTERVAL,
             last_turn: now.instant,
             sleep_watch: SleepWatch::new(),
-            in_flight: false,
             breathe: false,
             leaving: None,
             datagram: Vec::with_capacity(DATAGRAM_LEN_JUMBO),
@@ -178,10 +180,10 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline();
         let pause = if self.breathe { BREATH } else { deadline.since(clock::now().instant) };
-        let Self { sockets, committer, front, in_flight, .. } = self;
+        let Self { sockets, committer, front, .. } = self;
         tokio::select! {
             biased;
-            (batch, outcome) = committer.committed(), if *in_flight => Wake::Committed(batch, outcome),
+            (batch, outcome) = committer.committed() => Wake::Committed(batch, outcome),
             Some((id, command)) = front.command() => Wake::Command(id, command),
             () = poll_fn(|cx| sockets.poll_readable(cx)) => Wake::Ready,
             () = tokio::time::sleep(pause) => Wake::Ready,
@@ -200,10 +202,7 @@ impl Driver {
         match wake {
             Wake::Ready => {}
             Wake::Command(id, command) => self.command(now, id, command),
-            Wake::Committed(batch, outcome) => {
-                self.in_flight = false;
-                self.node.handle_committed(now, batch, outcome);
-            }
+            Wake::Committed(batch, outcome) => self.node.handle_committed(now, batch, outcome),
         }
         let node = &mut self.node;
         self.sockets.receive(|datagram| node.handle_datagram(now, datagram));
@@ -241,10 +240,9 @@ impl Driver {
 
     /// 3, 4 and 5: a batch to the disk, datagrams to the network, events to the front doors.
     fn drain(&mut self, now: Now, turn: &mut Turn) {
-        if !self.in_flight
+        if !self.committer.is_busy()
             && let Some(batch) = self.node.poll_write()
         {
-            self.in_flight = true;
             self.committer.submit(batch);
         }
         turn.more |= !self.transmit(now);
@@ -310,9 +308,8 @@ impl Driver {
     /// What was promised to the disk gets there before the loop ends, where the disk is quick enough.
     async fn finish(mut self) {
         let writes = async {
-            while self.in_flight {
+            while self.committer.is_busy() {
                 let (batch, outcome) = self.committer.committed().await;
-                self.in_flight = false;
                 self.node.handle_committed(clock::now(), batch, outcome);
                 let mut turn = Turn { more: false, told: false, left: true };
                 self.drain(clock::now(), &mut turn);

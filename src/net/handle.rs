@@ -278,3 +278,85 @@ impl Drop for Front {
         self.ended.send_replace(true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, task::Poll};
+
+    use super::*;
+    use crate::{
+        id::BootId,
+        node::event::NoticeCode,
+        store::{Fresh, Store},
+    };
+
+    fn pair() -> (Handle, Front) {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = Fresh { secret: [7; 32], name: "alice".to_owned(), boot: BootId(1) };
+        let store = Store::create(dir.path(), &fresh).unwrap();
+        let mut base = [0x66; 32];
+        base[0] = 0x58;
+        channel(PeerId::from_bytes(base).unwrap(), 17_118, store.reader(), Counters::default())
+    }
+
+    fn notice(number: usize) -> Event {
+        Event::Notice { code: NoticeCode::NoNetwork, text: number.to_string(), peer: None }
+    }
+
+    #[tokio::test]
+    async fn each_command_gets_its_own_reply() {
+        let (handle, mut front) = pair();
+        let answering = async {
+            let (first, _) = front.command().await.unwrap();
+            let (second, command) = front.command().await.unwrap();
+            assert_eq!(command, Command::Leave);
+            front.tell(Event::Reply(second, Reply::Left));
+            front.tell(Event::Reply(first, Reply::Done));
+        };
+        let (one, two, ()) = tokio::join!(handle.call(Command::Status), handle.call(Command::Leave), answering);
+        assert_eq!((one, two), (Reply::Done, Reply::Left));
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_does_not_read_is_dropped_and_told_and_the_others_are_not() {
+        let (handle, mut front) = pair();
+        let (mut slow, mut quick) = (handle.subscribe(), handle.subscribe());
+        for number in 0..SUBSCRIBER_EVENTS_MAX + 5 {
+            front.tell(notice(number));
+            assert_eq!(*quick.next().await.unwrap(), notice(number));
+        }
+        for number in 0..SUBSCRIBER_EVENTS_MAX {
+            assert_eq!(*slow.next().await.unwrap(), notice(number));
+        }
+        assert_eq!(slow.next().await, Err(Unsubscribed::TooSlow));
+        assert_eq!(quick.try_next(), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_to_everybody_who_waits() {
+        let (handle, front) = pair();
+        let mut subscription = handle.subscribe();
+        let mut call = pin!(handle.call(Command::Status));
+        let waits = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        drop(front);
+        assert_eq!(call.await, Reply::Failed(CommandError::Leaving));
+        assert_eq!(subscription.next().await, Err(Unsubscribed::Ended));
+        assert_eq!(handle.subscribe().next().await, Err(Unsubscribed::Ended), "after the end");
+        handle.ended().await;
+    }
+
+    #[tokio::test]
+    async fn who_stopped_waiting_is_forgotten() {
+        let (handle, mut front) = pair();
+        for _ in 0..10 * COMMANDS_MAX {
+            let mut call = Box::pin(handle.call(Command::Status));
+            assert!(std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
+            drop(call);
+            // A task that never pauses is made to by tokio.
+            tokio::task::yield_now().await;
+            assert!(front.try_command().is_some());
+        }
+        assert!(front.unanswered.len() <= 2 * COMMANDS_MAX, "{}", front.unanswered.len());
+    }
+}
