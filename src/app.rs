@@ -6,6 +6,7 @@ mod profile;
 mod signals;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io::IsTerminal,
     process::ExitCode,
@@ -23,7 +24,7 @@ use self::{
 use crate::{
     cli::{self, Action, Cli, Parsed, Refused},
     commands::{self, End, output::Output},
-    config::{Given, Settings},
+    config::{Given, Origin, Settings},
     control::{
         call::Nick,
         client::{CallError, Client},
@@ -307,20 +308,25 @@ impl Front {
 impl Program {
     /// An option that only an owner can follow came too late; a name did not.
     async fn tell_owner(&self, client: &Client) {
-        for (key, (value, origin)) in &self.given {
-            let is_flag = *origin == crate::config::Origin::Flag;
-            match *key {
-                "name" if is_flag && value.first().is_some_and(|name| *name != client.ready().name) => {
-                    let name = value.first().cloned().unwrap_or_default();
-                    if let Err(error) = client.call(Call::Nick(Nick { name })).all().await {
-                        tracing::warn!(%error, "the name was not taken");
-                    }
-                }
-                "listen" | "network" | "no_lan" | "interface" | "group" if is_flag => {
-                    let option = key.replace('_', "-");
-                    eprintln!("p2pchat-udp: --{option} has no effect: the profile has an owner, started before");
-                }
-                _ => {}
+        let is_flag = |key| self.given.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+        if is_flag("name")
+            && let Some(name) = &self.settings.name
+            && *name.as_str() != client.ready().name
+        {
+            let name = name.as_str().to_owned();
+            if let Err(error) = client.call(Call::Nick(Nick { name })).all().await {
+                tracing::warn!(%error, "the name was not taken");
+            }
+        }
+        if !self.settings.overruled_by(&BTreeMap::new()).is_empty()
+            && let Ok(lines) = client.call(Call::STATUS).all().await
+            && let Some(Line::Owner(owner)) = lines.first()
+        {
+            for option in self.settings.overruled_by(&owner.settings) {
+                eprintln!(
+                    "p2pchat-udp: {option} has no effect: the {} with pid {} was started without it",
+                    owner.mode, owner.pid
+                );
             }
         }
     }

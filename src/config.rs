@@ -72,6 +72,9 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|(key, _)| *key)
 }
 
+/// Keys that count from the start of an owner on: a client's have no effect.
+const KEYS_OF_THE_START: [&str; 5] = ["listen", "network", "no_lan", "interface", "group"];
+
 /// Values of options and environment variables, by key, as clap found them.
 pub type Given = BTreeMap<&'static str, (Vec<String>, Origin)>;
 
@@ -192,6 +195,19 @@ impl Settings {
             (Shape::Text, None) => Value::Null,
         };
         Some(ConfigLine { key: key.to_owned(), value, origin: origin.word().to_owned() })
+    }
+
+    /// What an owner runs with from its start on.
+    pub fn of_the_start(&self) -> BTreeMap<String, Value> {
+        let line = |key: &str| self.line(key).map(|line| (line.key, line.value));
+        KEYS_OF_THE_START.iter().filter_map(|key| line(key)).collect()
+    }
+
+    /// The options of this command line that want something else than an owner runs with.
+    pub fn overruled_by(&self, owner: &BTreeMap<String, Value>) -> Vec<String> {
+        let lines = KEYS_OF_THE_START.iter().filter_map(|key| self.line(key));
+        let overruled = lines.filter(|line| line.origin == Origin::Flag.word() && owner.get(&line.key) != Some(&line.value));
+        overruled.map(|line| format!("--{}", line.key.replace('_', "-"))).collect()
     }
 
     /// True where the file has this key.

@@ -142,6 +142,7 @@ impl Own {
             port: handle.port(),
             mode: mode.word(),
             store_file: settings.dir.join(crate::store::FILE_NAME),
+            settings: settings.of_the_start(),
             since: Instant::now(),
             name: Mutex::new(name),
             stop: tokio::sync::Notify::new(),

@@ -103,7 +103,10 @@ fn create(settings: &Settings) -> Result<Result<Store, StoreError>, ErrorLine> {
     getrandom::fill(&mut rng_seed).map_err(|e| ErrorLine::new("internal", 1, format!("no randomness from the system: {e}")))?;
     let identity = Identity::generate(&mut ChaCha20Rng::from_seed(rng_seed));
     let name = settings.name.clone().map_or_else(first_name, |name| name.as_str().to_owned());
-    Ok(Store::create(&settings.dir, &Fresh { secret: *identity.secret(), name, boot: BootId(0) }))
+    let made = Store::create(&settings.dir, &Fresh { secret: *identity.secret(), name, boot: BootId(0) });
+    // Whatever stopped us, another process was quicker: its profile is the one to open.
+    let other = made.is_err() && settings.dir.join(crate::store::FILE_NAME).exists();
+    Ok(if other { Err(StoreError::Exists) } else { made })
 }
 
 /// What somebody is called who never said: the login; with the host's name where many share the login.

@@ -50,7 +50,10 @@ pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), 
         let line = line?;
         match &line {
             Line::Outbox(row) => output.say(&line, || waiting(row))?,
-            Line::Status(status) => output.say(&line, || format!("{}: {}", status.id.short(), output::state(status.state)))?,
+            Line::Status(status) => output.say(&line, || match &status.reason {
+                Some(reason) => format!("{}: {reason}", status.id.short()),
+                None => format!("{}: {}", status.id.short(), output::state(status.state)),
+            })?,
             other if program.json => output.line(&other.to_json())?,
             _ => {}
         }

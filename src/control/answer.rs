@@ -58,7 +58,9 @@ impl From<ErrorLine> for Stop {
 
 impl From<ReadError> for Stop {
     fn from(error: ReadError) -> Self {
-        Self::Error(ErrorLine::new("store", 1, format!("the profile cannot be read: {error}")))
+        // On its way out an owner closes the store first.
+        let (code, exit) = if error == ReadError::Closed { ("leaving", 11) } else { ("store", 1) };
+        Self::Error(ErrorLine::new(code, exit, format!("the profile cannot be read: {error}")))
     }
 }
 
@@ -327,6 +329,7 @@ async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         store_bytes: std::fs::metadata(&owner.store_file).map_or(0, |file| file.len()),
         commit_error: status.commit_error.map(|error| error.to_string()),
         dropped: status.dropped,
+        settings: owner.settings.clone(),
     };
     Ok(out.say(Line::Owner(line)).await?)
 }

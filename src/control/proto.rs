@@ -1,7 +1,7 @@
 //! What is said on the control socket and printed by `--json`: one type per JSON line, with exactly the
 //! keys of the manual. What may be asked stands in `call`.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -379,6 +379,9 @@ pub struct OwnerLine {
     pub commit_error: Option<String>,
     /// Datagrams that made no sense to us.
     pub dropped: u64,
+    /// What it runs with, of the settings that count from its start on.
+    #[serde(default)]
+    pub settings: BTreeMap<String, Value>,
 }
 
 /// `config`: a setting.

@@ -2,6 +2,7 @@
 //! stands in `answer`; which streams are served, and who may open them, is the business of `app`.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     net::SocketAddr,
     path::PathBuf,
@@ -79,6 +80,8 @@ pub struct Owner<N> {
     pub mode: &'static str,
     /// The profile's directory, for the size of what is in it.
     pub store_file: PathBuf,
+    /// What it runs with, of the settings that count from its start on.
+    pub settings: BTreeMap<String, Value>,
     /// When it was ready.
     pub since: Instant,
     /// What we call ourselves now.

@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// Why a message that was withdrawn, or whose time was up, still stands in the outbox: its receiver has
+/// not yet said whether it had come.
+const WITHDRAWN: &str = "withdrawn";
 /// Hex digits of a message id that name it at least.
 const ID_DIGITS_MIN: usize = 4;
 
@@ -107,7 +110,7 @@ async fn list_outbox<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         let page = owner.node.reader().outbox_page(after, ROWS_MAX)?;
         let Some(last) = page.rows.last() else { return Ok(()) };
         after = Some((last.conversation, last.seq));
-        for row in page.rows.into_iter().filter(|row| row.void.is_none()) {
+        for row in page.rows {
             if let Entry::Vacant(entry) = waiting.entry(row.peer) {
                 entry.insert(why_waiting(owner, row.peer).await?);
             }
@@ -119,7 +122,7 @@ async fn list_outbox<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
                 to: row.peer,
                 name: labels.of(&row.peer),
                 state,
-                reason: reason.map(reason_word),
+                reason: row.void.map_or_else(|| reason.map(reason_word), |_| Some(WITHDRAWN.to_owned())),
                 age_ms: u64::try_from(now.since(row.created).as_millis()).unwrap_or(u64::MAX),
                 next_try_at: next_try.map(|wait| Time(Unix(now.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(0))))),
                 expires_at: row.expires.map(Time),
@@ -132,16 +135,20 @@ async fn list_outbox<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
 
 async fn cancel<N: Node>(owner: &Owner<N>, text: &str, out: &Out) -> Answer {
     let id = find_message(owner, text)?;
-    let state = match ask(owner, Command::Cancel(id)).await? {
-        Reply::Cancelled(state) => state.unwrap_or(State::Cancelled),
+    let ended = match ask(owner, Command::Cancel(id)).await? {
+        Reply::Cancelled(ended) => ended,
         reply => return Err(unexpected(&reply)),
     };
     let Some(row) = owner.node.reader().own_by_id(id)? else { return Ok(()) };
-    out.say(Line::Status(StatusLine { id, to: row.peer, state, at: Time(now()), reason: None })).await?;
-    if state == State::Cancelled {
-        return Ok(());
+    // Without an end it may have arrived just now: what became of it is told when its receiver says so.
+    let (state, reason) = ended.map_or_else(|| (row.state, Some(WITHDRAWN.to_owned())), |state| (state, None));
+    out.say(Line::Status(StatusLine { id, to: row.peer, state, at: Time(now()), reason })).await?;
+    if matches!(state, State::Delivered | State::Read) {
+        return Err(
+            ErrorLine::new("too-late", 5, format!("not withdrawn: {}: it is {} already", id.short(), state_word(state))).into()
+        );
     }
-    Err(ErrorLine::new("too-late", 5, format!("not withdrawn: {}: it is {} already", id.short(), state_word(state))).into())
+    Ok(())
 }
 
 /// The one message of the outbox that `text` names.

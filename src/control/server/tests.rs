@@ -66,6 +66,7 @@ fn owner() -> (Arc<Owner<Fake>>, Front) {
         port: 17118,
         mode: "daemon",
         store_file: PathBuf::new(),
+        settings: BTreeMap::new(),
         since: Instant::now(),
         name: Mutex::new("alice".to_owned()),
         stop: Notify::new(),
