@@ -124,8 +124,8 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         Some(Action::Stop(args)) => commands::stop::run(program, args).await,
         Some(Action::Config(args)) => commands::config::run(program, &args),
         Some(Action::Send(args)) => {
-            let letter = commands::send::prepare(program, args)?;
-            program.with_owner(async |client| commands::send::run(program, &letter, client).await).await
+            let mut letter = commands::send::prepare(program, args)?;
+            program.with_owner(async |client| commands::send::run(program, &mut letter, client).await).await
         }
         Some(Action::Listen(args)) => {
             let mut progress = commands::listen::Progress::new(program, args);

@@ -294,7 +294,11 @@ fn read_text(path: &Path) -> Result<String, ErrorLine> {
         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
             Err(ErrorLine::new("bad-config", 2, format!("{}: not UTF-8", path.display())))
         }
-        Err(e) => Err(ErrorLine::new("profile", 8, format!("cannot read {}: {e}", path.display()))),
+        Err(e) => {
+            let dir = path.parent().unwrap_or(path);
+            let error = ErrorLine::new("profile", 8, format!("cannot use the profile {}: {FILE_NAME}: {e}", dir.display()));
+            Err(error.hint("choose another profile with --data-dir"))
+        }
     }
 }
 

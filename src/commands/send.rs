@@ -1,6 +1,6 @@
 //! `send`: one text to one or several peers, from the command line or from stdin.
 
-use std::{io::Read, time::Instant};
+use std::{collections::BTreeMap, io::Read, time::Instant};
 
 use super::{
     End,
@@ -41,6 +41,8 @@ pub struct Args {
 pub struct Letter {
     call: Send,
     since: Instant,
+    /// States that were printed: the next owner begins from the first again.
+    said: BTreeMap<MessageId, (State, Option<String>)>,
 }
 
 /// Reads and checks what is to be sent. Errors (exit 2) before anything is queued.
@@ -62,7 +64,7 @@ pub fn prepare(program: &Program, args: Args) -> Result<Letter, End> {
         id.push(MessageId::new(output::now().0, &random));
     }
     let call = Send { peer, text, kind: Kind::default(), id, wait: args.wait, timeout: program.timeout, expire: args.expire };
-    Ok(Letter { call, since: Instant::now() })
+    Ok(Letter { call, since: Instant::now(), said: BTreeMap::new() })
 }
 
 fn from_stdin(strict: bool) -> Result<String, End> {
@@ -89,7 +91,7 @@ fn from_stdin(strict: bool) -> Result<String, End> {
 }
 
 /// Runs it with an owner. Asked again with the next one, the same message is queued once.
-pub async fn run(program: &Program, letter: &Letter, client: &Client) -> Result<(), End> {
+pub async fn run(program: &Program, letter: &mut Letter, client: &Client) -> Result<(), End> {
     let output = Output { json: program.json };
     let mut call = letter.call.clone();
     call.timeout = call.timeout.map(|Span(whole)| Span(whole.saturating_sub(letter.since.elapsed())));
@@ -97,6 +99,13 @@ pub async fn run(program: &Program, letter: &Letter, client: &Client) -> Result<
     let mut replies = client.call(Call::Send(call));
     while let Some(line) = replies.next().await {
         let line = line?;
+        if let Line::Status(status) = &line {
+            let now = (status.state, status.reason.clone());
+            match letter.said.get(&status.id) {
+                Some(said) if said.0 > now.0 || *said == now => continue,
+                _ => letter.said.insert(status.id, now),
+            };
+        }
         // Who does not read our output still wants the message sent.
         if program.json {
             let _ = output.line(&line.to_json());

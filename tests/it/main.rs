@@ -1,3 +1,8 @@
 //! The program and its documents from outside.
 
+mod chat;
+mod owner;
+mod person;
+mod profile;
+mod usage;
 mod vectors;

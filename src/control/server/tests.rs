@@ -1,3 +1,5 @@
+//! A server and its clients over pipes in memory, with a node that answers as each test says.
+
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::io::DuplexStream;

@@ -1,0 +1,177 @@
+//! One owner of a profile, and everybody else its client: also while owners come, go and die.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::{UnixDatagram, UnixStream},
+    thread,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::person::{Net, Running, run};
+
+#[test]
+fn without_an_owner_status_and_stop_say_so() {
+    let alice = Net::new().person("alice");
+    for command in ["status", "stop"] {
+        let ended = alice.run([command]).expect(11);
+        assert!(ended.err.starts_with("p2pchat-udp: no owner is running"), "{}", ended.err);
+    }
+    assert!(!alice.profile().exists(), "nothing was made");
+}
+
+#[test]
+fn a_daemon_is_ready_answers_and_says_goodbye() {
+    let alice = Net::new().person("alice");
+    let mut daemon = alice.start(&["daemon", "--json"]);
+    let ready = daemon.until(|line| line["event"] == "ready");
+    assert_eq!((&ready["name"], &ready["control"]), (&"alice".into(), &1.into()));
+    let status = alice.run(["status", "--json"]).expect(0).lines().remove(0);
+    assert_eq!(status["event"], "owner");
+    assert_eq!(status["pid"], daemon.child.id());
+    assert_eq!(status["mode"], "daemon");
+    assert_eq!(status["port"], ready["port"]);
+    for key in ["version", "uptime_s", "sessions", "neighbours", "outbox", "store_bytes", "commit_error", "dropped"] {
+        assert!(status.get(key).is_some(), "{key}");
+    }
+    let me = alice.run(["whoami", "--json"]).expect(0).lines().remove(0);
+    assert_eq!(me["owner_pid"], daemon.child.id());
+    assert_eq!(me["id"], ready["id"]);
+    let second = alice.run(["daemon"]).expect(8);
+    assert!(second.err.contains(&daemon.child.id().to_string()), "{}", second.err);
+    alice.run(["stop"]).expect(0);
+    assert_eq!(daemon.end(), 0);
+    alice.run(["status"]).expect(11);
+}
+
+#[test]
+fn signals_end_a_daemon_well_and_other_commands_with_their_number() {
+    let alice = Net::new().person("alice");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut daemon = alice.daemon();
+        daemon.signal(signal);
+        assert_eq!(daemon.end(), 0, "{signal}");
+    }
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let mut listen = alice.listen();
+        listen.signal(signal);
+        assert_eq!(listen.end(), code);
+    }
+    assert!(!alice.profile().join("control.sock").exists());
+}
+
+#[test]
+fn a_hangup_has_a_daemon_read_its_settings_again() {
+    let alice = Net::new().person("alice");
+    let mut daemon = alice.command(["daemon", "--json"]);
+    // The name must come from the file.
+    let args: Vec<_> = daemon.get_args().filter(|arg| *arg != "--name" && *arg != "alice").map(ToOwned::to_owned).collect();
+    daemon = crate::person::program();
+    daemon.args(&args);
+    std::fs::create_dir(alice.profile()).unwrap();
+    std::fs::write(alice.profile().join("config.toml"), "name = 'alice'\n").unwrap();
+    let daemon = Running::new(daemon);
+    daemon.until(|line| line["event"] == "ready" && line["name"] == "alice");
+    let mut events = UnixStream::connect(alice.profile().join("control.sock")).unwrap();
+    std::fs::write(alice.profile().join("config.toml"), "name = 'alicia'\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    // Asked until it has done it: there is no event for one's own name.
+    let mut reader = BufReader::new(events.try_clone().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"name\":\"alicia\"") {
+        events.write_all(b"{\"call\":\"whoami\"}\n").unwrap();
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0);
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_when_all_is_ready() {
+    let alice = Net::new().person("alice");
+    let path = alice.dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(crate::person::HANG)).unwrap();
+    let mut command = alice.command(["daemon", "--json"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let _daemon = Running::new(command);
+    let mut bytes = [0; 256];
+    let len = manager.recv(&mut bytes).unwrap();
+    assert!(bytes[..len].starts_with(b"READY=1"));
+    alice.run(["status"]).expect(0);
+}
+
+#[test]
+fn a_hundred_sends_at_once_without_an_owner_all_succeed() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    thread::scope(|scope| {
+        for number in 0..100 {
+            let (alice, id) = (&alice, &id);
+            scope.spawn(move || alice.run(["send", id, &format!("text {number}"), "--wait", "queued"]).expect(0));
+        }
+    });
+    let outbox = alice.run(["outbox", "--json"]).expect(0).events("outbox");
+    assert_eq!(outbox.len(), 100);
+    let mut texts = alice.history();
+    texts.sort();
+    texts.dedup();
+    assert_eq!(texts.len(), 100, "each once");
+}
+
+#[test]
+fn two_daemons_at_once_one_owns() {
+    let alice = Net::new().person("alice");
+    let mut both = [alice.start(&["daemon", "--json"]), alice.start(&["daemon", "--json"])];
+    let status = loop {
+        let ended = alice.run(["status", "--json"]);
+        if ended.code == 0 {
+            break ended.lines().remove(0);
+        }
+    };
+    let owner = both.iter().position(|daemon| status["pid"] == daemon.child.id()).unwrap();
+    assert_eq!(both[1 - owner].end(), 8);
+    alice.run(["stop"]).expect(0);
+    assert_eq!(both[owner].end(), 0);
+}
+
+#[test]
+fn a_client_goes_on_when_its_owner_is_killed() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let owner = alice.daemon();
+    let listen = alice.listen();
+    owner.kill();
+    // The listener becomes the owner itself, over a stale socket, and says so.
+    let ready = listen.until(|line| line["event"] == "ready");
+    assert_eq!(ready["name"], "alice");
+    bob.run(["send", "alice", "still there?"]).expect(0);
+    assert_eq!(listen.message(), "still there?");
+    let status = alice.run(["status", "--json"]).expect(0).lines().remove(0);
+    assert_eq!((&status["pid"], &status["mode"]), (&listen.child.id().into(), &"command".into()));
+}
+
+#[test]
+fn the_control_socket_answers_by_tag_and_closes_on_nonsense() {
+    let alice = Net::new().person("alice");
+    let _daemon = alice.daemon();
+    let mut stream = UnixStream::connect(alice.profile().join("control.sock")).unwrap();
+    stream.write_all(b"{\"call\":\"whoami\",\"tag\":\"w\"}\n{\"call\":\"dance\",\"tag\":2}\nnonsense\n").unwrap();
+    let lines: Vec<serde_json::Value> =
+        BufReader::new(stream).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert_eq!(lines[0]["event"], "ready");
+    let of = |tag: serde_json::Value| lines.iter().filter(|line| line["tag"] == tag).collect::<Vec<_>>();
+    assert_eq!(of("w".into()).iter().map(|line| &line["event"]).collect::<Vec<_>>(), ["whoami", "done"]);
+    assert_eq!(of(2.into())[0]["exit"], 8);
+    assert!(lines.iter().any(|line| line["code"] == "malformed"));
+}
+
+#[test]
+fn an_option_that_only_an_owner_can_follow_is_not_passed_over_in_silence() {
+    let alice = Net::new().person("alice");
+    let _daemon = alice.daemon();
+    assert_eq!(alice.run(["peers", "--json"]).expect(0).err, "");
+    let mut command = alice.command(["peers", "--json"]);
+    command.arg("--no-lan");
+    assert!(run(command).expect(0).err.contains("--no-lan has no effect"));
+}

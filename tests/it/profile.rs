@@ -1,0 +1,121 @@
+//! A profile that cannot be used, a port that is taken: one line, its exit code, nothing changed.
+
+use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
+
+use crate::person::{Net, Person, contents, program, run};
+
+#[test]
+fn a_new_profile_is_for_its_owner_only() {
+    let alice = Net::new().person("alice");
+    let mut daemon = alice.daemon();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&alice.profile()), 0o700);
+    for file in ["profile.redb", "control.sock"] {
+        assert_eq!(mode(&alice.profile().join(file)), 0o600, "{file}");
+    }
+    alice.run(["stop"]).expect(0);
+    assert_eq!(daemon.end(), 0);
+    assert!(!alice.profile().join("control.sock").exists());
+}
+
+/// Every command that needs the profile says why it cannot have it, and leaves it as it was.
+#[track_caller]
+fn is_unusable(person: &Person, why: &str) {
+    let before = contents(&person.profile());
+    for args in [&["whoami"][..], &["daemon"], &["history"], &["send", "bob", "hi"]] {
+        let ended = person.run(args).expect(8);
+        assert!(ended.err.starts_with("p2pchat-udp: cannot use the profile "), "{}", ended.err);
+        assert!(ended.err.contains(why), "{why}: {}", ended.err);
+        assert_eq!(ended.err.lines().count(), 2, "why, and what to do: {}", ended.err);
+    }
+    assert!(before == contents(&person.profile()), "something was changed");
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_left_alone() {
+    let alice = Net::new().person("alice");
+    fs::create_dir(alice.profile()).unwrap();
+    fs::write(alice.profile().join("profile.redb"), "Dear diary,\n".repeat(1_000)).unwrap();
+    is_unusable(&alice, "not a profile");
+}
+
+#[test]
+fn a_damaged_profile_is_said_to_be_damaged() {
+    let alice = Net::new().person("alice");
+    alice.run(["whoami"]).expect(0);
+    let path = alice.profile().join("profile.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    // The magic stays, so that it is ours; everything behind it is gone.
+    for byte in bytes.iter_mut().skip(16) {
+        *byte = 0x5a;
+    }
+    fs::write(&path, bytes).unwrap();
+    let ended = alice.run(["whoami"]).expect(8);
+    assert!(ended.err.contains("damaged"), "{}", ended.err);
+    is_unusable(&alice, "damaged");
+}
+
+#[test]
+fn a_profile_path_that_is_no_directory() {
+    let alice = Net::new().person("alice");
+    fs::write(alice.profile(), "a file").unwrap();
+    let ended = alice.run(["whoami"]).expect(8);
+    assert!(ended.err.starts_with("p2pchat-udp: cannot use the profile"), "{}", ended.err);
+    assert_eq!(fs::read_to_string(alice.profile()).unwrap(), "a file");
+}
+
+#[test]
+fn a_profile_that_may_not_be_written() {
+    // For root every directory is writable; one that cannot be made at all shows the same.
+    let mut command = program();
+    command.args(["--data-dir", "/proc/self/fd/no/such", "whoami", "--no-lan"]);
+    let ended = run(command).expect(8);
+    assert!(ended.err.starts_with("p2pchat-udp: cannot use the profile"), "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 2, "{}", ended.err);
+}
+
+#[test]
+fn a_port_that_was_named_and_is_taken() {
+    let alice = Net::new().person("alice");
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let ended = alice.run(["--listen", &addr, "whoami"]).expect(9);
+    assert!(ended.err.starts_with("p2pchat-udp: ") && ended.err.contains(&addr), "{}", ended.err);
+    alice.run(["--listen", "127.0.0.1:0", "whoami"]).expect(0);
+}
+
+#[test]
+fn without_a_named_port_the_next_free_one_is_taken() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let (_a, _b) = (alice.daemon(), bob.daemon());
+    let port = |person: &Person| person.run(["whoami", "--json"]).expect(0).lines()[0]["port"].as_u64().unwrap();
+    assert_ne!(port(&alice), port(&bob));
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_has_it_in_the_runtime_directory() {
+    let net = Net::new();
+    let mut alice = net.person("alice");
+    let long = alice.dir.path().join("x".repeat(100));
+    fs::create_dir(&long).unwrap();
+    alice.dir = tempfile::tempdir_in(long).unwrap();
+    let runtime = tempfile::tempdir_in("/tmp").unwrap();
+    let mut daemon = crate::person::Running::new({
+        let mut command = alice.command(["daemon", "--json"]);
+        command.env("XDG_RUNTIME_DIR", runtime.path());
+        command
+    });
+    daemon.until(|line| line["event"] == "ready");
+    let with = |args: &[&str]| {
+        let mut command = alice.command(args);
+        command.env("XDG_RUNTIME_DIR", runtime.path());
+        run(command)
+    };
+    with(&["status"]).expect(0);
+    with(&["stop"]).expect(0);
+    assert_eq!(daemon.end(), 0);
+    let mut command = alice.command(["whoami"]);
+    command.env_remove("XDG_RUNTIME_DIR");
+    run(command).expect(8);
+}
