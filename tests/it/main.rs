@@ -1,6 +1,7 @@
 //! The program and its documents from outside.
 
 mod chat;
+mod manual;
 mod owner;
 mod person;
 mod profile;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-pub(crate) const COMMANDS: [&str; 11] =
-    ["daemon", "status", "stop", "send", "listen", "peers", "whois", "history", "outbox", "whoami", "config"];
+const COMMANDS: [&str; 12] =
+    ["demo", "daemon", "status", "stop", "send", "listen", "peers", "whois", "history", "outbox", "whoami", "config"];
 /// Every option of the contract that every command takes and that is built.
 const OPTIONS: [&str; 12] = [
     "--name",
@@ -63,8 +63,16 @@ fn every_row_of_the_contract_that_is_built_is_in_the_help() {
 #[test]
 fn what_is_not_built_is_not_offered() {
     let all = help(&[]);
-    for absent in ["--via", "--visibility", "--password-cmd", "--seed", "doctor", "find", "backup", "passwd"] {
+    for absent in ["--via", "--visibility", "--password-cmd", "--seed"] {
         assert!(!all.contains(absent), "{absent}");
+    }
+    for absent in
+        ["find", "unread", "mark-read", "contact", "requests", "export", "import", "backup", "restore", "passwd", "doctor"]
+    {
+        let mut command = program();
+        command.arg(absent);
+        let ended = run(command).expect(2);
+        assert!(ended.err.contains(absent), "{}", ended.err);
     }
 }
 
