@@ -12,6 +12,8 @@ use crate::{clock::Instant, wire::MESSAGE_LEN_MAX};
 /// Credit of a peer that was just admitted (protocol §4).
 const CREDIT_FULL: u64 = 2 << 20;
 const WORD_BITS: u64 = 64;
+/// Words that a lane without holes keeps room for.
+const WORDS_KEPT: usize = 16;
 
 /// The peer broke a rule: more than its credit, too many messages at once, fragments that do not fit
 /// together. The session closes.
@@ -57,6 +59,9 @@ impl Arrived {
         while self.words.front() == Some(&u64::MAX) {
             self.words.pop_front();
             self.base = self.base.saturating_add(WORD_BITS);
+        }
+        if self.words.is_empty() && self.words.capacity() > WORDS_KEPT {
+            self.words = VecDeque::new();
         }
     }
 }

@@ -294,7 +294,7 @@ mod tests {
             window.on_lost(400_000);
         }
         undone.undo(400_000);
-        [&mut told, &mut undone].map(|window| rounds(window, 1, 10_000_000, 120 * MS, 0));
+        [&mut told, &mut undone].into_iter().for_each(|window| rounds(window, 1, 10_000_000, 120 * MS, 0));
         assert!(told.queue_overflows && !undone.queue_overflows);
         assert!(told.window() < undone.window());
     }

@@ -66,6 +66,8 @@ const PROBE_TIMEOUT_MAX_OPENING: Duration = Duration::from_millis(500);
 const KEEPALIVES_MISSED_MAX: u32 = 3;
 /// Silence that makes a peer unresponsive where there is no keepalive but something to be acked.
 const UNRESPONSIVE_SILENCE: Duration = Duration::from_secs(10);
+/// Events that an idle session keeps room for.
+const EVENTS_KEPT: usize = 64;
 /// Times that our `Close` is sent: once, and again when the peer goes on sending.
 const CLOSES_MAX: u8 = 3;
 
@@ -409,7 +411,11 @@ impl Session {
 impl Session {
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > EVENTS_KEPT {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None`: not before the next

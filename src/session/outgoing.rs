@@ -20,6 +20,8 @@ pub(super) const PARTIALS_MAX: usize = 256;
 pub(super) const NUMBERS_AHEAD_MAX: u64 = 65_536;
 /// Message bytes that are queued before the owner is asked to hold back.
 pub(super) const QUEUED_LEN_MAX: usize = 16 << 20;
+/// Messages that an idle lane keeps room for.
+const CAPACITY_KEPT: usize = 256;
 /// The two low bits of a message's number name its lane; the rest counts within it.
 pub(super) const LANES: u64 = 4;
 
@@ -330,6 +332,9 @@ impl Outgoing {
         while matches!(queue.slots.front(), Some(Slot::Acked)) {
             queue.slots.pop_front();
             queue.base = queue.base.saturating_add(1);
+        }
+        if queue.slots.is_empty() && queue.slots.capacity() > CAPACITY_KEPT {
+            queue.slots = VecDeque::new();
         }
     }
 }

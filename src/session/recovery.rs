@@ -17,6 +17,8 @@ use crate::{
 
 /// Packets that are remembered at once. At the limit nothing leaves but acks and probes.
 pub(super) const SENT_PACKETS_MAX: usize = 16_384;
+/// Packets that an idle session keeps room for.
+const CAPACITY_KEPT: usize = 256;
 /// Later packets that make one lost, before any loss proved spurious (RFC 9002 §6.1.1).
 const PACKET_THRESHOLD: u64 = 3;
 /// To which spurious losses may raise it; time alone decides then.
@@ -378,6 +380,10 @@ impl Recovery {
             self.pieces_base = end;
             self.sent.pop_front();
             self.base = self.base.saturating_add(1);
+        }
+        // Thousands of sessions are idle at a time; a burst must not mark them for ever.
+        if self.sent.is_empty() && self.sent.capacity() > CAPACITY_KEPT {
+            (self.sent, self.pieces) = (VecDeque::new(), VecDeque::new());
         }
     }
 

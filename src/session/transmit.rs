@@ -11,7 +11,7 @@ use crate::{
     clock::Instant,
     id::{Epoch, PacketNumber},
     wire::{
-        DATAGRAM_LEN_MAX, PACKET_HEADER_LEN, TAG_LEN,
+        DATAGRAM_LEN_MAX, PACKET_HEADER_LEN, REKEY_PART_LEN_MAX, TAG_LEN,
         frame::{CloseCode, Frame},
     },
 };
@@ -21,6 +21,10 @@ const ACK_NOW_LEN: usize = 2;
 
 /// A [`Frame::Credit`] at most.
 const CREDIT_LEN_MAX: usize = 11;
+/// Room that a packet must have: header, a ping and a credit.
+const PACKET_LEN_MIN: usize = PACKET_HEADER_LEN + 2 + CREDIT_LEN_MAX;
+/// Room that a part of a rekey must have.
+const REKEY_ROOM: usize = REKEY_PART_LEN_MAX + 24;
 /// Packets whose content a probe repeats, as much of it as fits.
 const PROBED_PACKETS: usize = 4;
 
@@ -56,6 +60,11 @@ impl Session {
         let (path, allowance) = self.paths.destination();
         let len_max = allowance.unwrap_or(DATAGRAM_LEN_MAX).min(DATAGRAM_LEN_MAX);
         let len_max = len_max.saturating_sub(TAG_LEN + ACK_NOW_LEN);
+        // An unproved path whose allowance is used up: every single short frame fits, or nothing leaves.
+        if len_max < PACKET_LEN_MIN {
+            out.clear();
+            return None;
+        }
         let written = self.write_frames(now, out, len_max);
         if out.len() == PACKET_HEADER_LEN {
             out.clear();
@@ -140,17 +149,19 @@ impl Session {
         if self.rekey.has_unsent() {
             // Each part in a packet of its own; an ack may ride along, other content goes next.
             if !written.ack_eliciting {
-                self.write_rekey(out, written);
+                self.write_rekey(out, len_max, written);
             }
             return;
         }
-        if std::mem::take(&mut self.ping_due) {
+        let fits = |len: usize, out: &Vec<u8>| out.len().saturating_add(len) <= len_max;
+        if self.ping_due && fits(2, out) {
+            self.ping_due = false;
             self.write(Frame::Ping, Piece::Ping, out, written);
         }
         if !self.rekey.lets_content(now, &self.keys) {
             return;
         }
-        if self.assembler.is_limit_due() {
+        if self.assembler.is_limit_due() && fits(CREDIT_LEN_MAX, out) {
             self.write_limit(now, out, written);
         }
         let Self { outgoing, recovery, .. } = self;
@@ -168,7 +179,10 @@ impl Session {
         written.ack_eliciting = true;
     }
 
-    fn write_rekey(&mut self, out: &mut Vec<u8>, written: &mut Written) {
+    fn write_rekey(&mut self, out: &mut Vec<u8>, len_max: usize, written: &mut Written) {
+        if out.len().saturating_add(REKEY_ROOM) > len_max {
+            return;
+        }
         let Some((frame, piece)) = self.rekey.next_part(&self.keys) else { return };
         frame.encode(out);
         self.recovery.hold(piece);
@@ -190,7 +204,7 @@ impl Session {
                     // Moot once the next epoch is in use; else it travels alone.
                     self.rekey.on_lost(epoch, part, reply, &self.keys);
                     if self.rekey.has_unsent() && !written.ack_eliciting {
-                        self.write_rekey(out, written);
+                        self.write_rekey(out, len_max, written);
                         return;
                     }
                 }

@@ -36,3 +36,22 @@ fn spoofed_and_replayed_packets_change_nothing() {
     assert_eq!(pair.stats(A).dropped + pair.stats(B).dropped, 100_000);
     pair.exchange(A, 10, SECOND, |_| 300);
 }
+
+#[test]
+fn a_peer_that_acks_nothing_cannot_make_us_remember_without_end() {
+    let mut pair = Pair::open(42, CLEAN);
+    pair.send(A, vec![1; 100]);
+    pair.transmit(A);
+    // B's keys, in the hands of somebody who sends and never acks.
+    let mut out = Vec::new();
+    for number in 0..40_000 {
+        let mut datagram = vec![0; crate::wire::PACKET_HEADER_LEN];
+        crate::wire::frame::Frame::Ping.encode(&mut datagram);
+        let b = &pair.ends[B].session;
+        b.keys.seal(b.remote, crate::id::PacketNumber(1_000 + number), &mut datagram);
+        let (now, from) = (pair.now, pair.ends[B].addr);
+        pair.ends[A].session.handle_datagram(now, from, &mut datagram).unwrap();
+        while pair.ends[A].session.poll_transmit(now, &mut out).is_some() {}
+    }
+    assert!(pair.stats(A).sent < 17_000, "{}", pair.stats(A).sent);
+}

@@ -101,6 +101,50 @@ fn the_first_rekey_survives_loss() {
     }
 }
 
+#[test]
+fn old_keys_are_erased() {
+    let mut pair = Pair::new(60, CLEAN);
+    // Kept back from epoch 0: a packet that the initiator sealed and that never arrived.
+    let late = |pair: &Pair, above: u64| {
+        // Asks for no ack: the ack would name a number that the initiator has not used.
+        let mut datagram = vec![0; PACKET_HEADER_LEN];
+        Frame::Ack(Ack { delay_us: 0, ranges: vec![(PacketNumber(0), PacketNumber(0))] }).encode(&mut datagram);
+        let session = &pair.ends[A].session;
+        session.keys.seal(session.remote, PacketNumber(session.recovery.next_number().0 + above), &mut datagram);
+        datagram
+    };
+    let give = |pair: &mut Pair, mut datagram: Vec<u8>| {
+        let (now, from) = (pair.now, pair.ends[A].addr);
+        pair.ends[B].session.handle_datagram(now, from, &mut datagram)
+    };
+    pair.transmit(B);
+    pair.transmit(A);
+    let (soon, much_later) = (late(&pair, 500), late(&pair, 501));
+    pair.run_for(9 * SECOND);
+    assert_eq!(give(&mut pair, soon), Ok(()));
+    pair.run_for(2 * SECOND);
+    assert_eq!(give(&mut pair, much_later), Err(Dropped::NoKeys), "epoch 0 opens for 10 s");
+
+    let mut pair = Pair::open(61, CLEAN);
+    pair.run_for(60 * SECOND);
+    let (soon, much_later) = (late(&pair, 600), late(&pair, 601));
+    let Session { rekey, keys, rng, .. } = &mut pair.ends[A].session;
+    rekey.propose(keys, rng);
+    pair.run_for(29 * SECOND);
+    assert_eq!(pair.ends[B].session.epoch(), Epoch(2));
+    assert_eq!(give(&mut pair, soon), Ok(()));
+    pair.run_for(2 * SECOND);
+    assert_eq!(give(&mut pair, much_later), Err(Dropped::NoKeys), "later epochs for 30 s");
+}
+
+#[test]
+fn a_rekey_is_due_by_count_too() {
+    let pair = Pair::open(61, CLEAN);
+    let Session { rekey, keys, .. } = &pair.ends[B].session;
+    assert!(!rekey.is_due(pair.now, keys, PacketNumber(1 << 39)));
+    assert!(rekey.is_due(pair.now, keys, PacketNumber((1 << 40) + 100)));
+}
+
 /// Steady traffic both ways for `duration`; all of it must arrive.
 fn chat(pair: &mut Pair, duration: Duration, both: bool) {
     let (end, mut sent) = (pair.now + duration, [0; 2]);
