@@ -11,32 +11,35 @@ mod batch;
 pub mod command;
 mod conversation;
 mod delivery;
+mod dial;
 pub mod discovery;
 pub mod event;
 pub mod interface;
+mod lan;
 mod link;
 mod peer;
 mod presence;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
+pub use self::values::{Datagram, NodeConfig, SocketKind, Target};
 use self::{
     admission::HalfOpens,
     batch::{Batches, Health},
-    command::{Command, CommandError, CommandId, NodeStatus, Reply},
+    command::{Command, CommandError, CommandId, Reply},
     conversation::Conversation,
     delivery::Claim,
-    discovery::{Arrival, Destination, Discovery, DiscoveryConfig, DiscoveryEvent, Group, Known},
+    discovery::{Arrival, Destination, Discovery, DiscoveryConfig, Known},
     event::{Event, NoticeCode},
     interface::Interface,
     link::Route,
@@ -50,71 +53,18 @@ use crate::{
         identity::{Identity, network_tag, verify_announce},
     },
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
-    session::{CloseReason, PathAddr, Session},
+    session::{PathAddr, Session},
     store::{
         Loaded, Reader,
         row::{CommitError, Committed, Op, WriteBatch},
     },
-    wire::{self, frame::CloseCode},
+    wire,
 };
 
 /// Peers in memory at most: contacts, strangers with a session, and neighbours.
 pub const PEERS_MAX: usize = 8_192;
 /// A node that leaves waits no longer than this for its disk.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
-
-/// What a node is told once.
-#[derive(Debug, Clone)]
-pub struct NodeConfig {
-    /// What we call ourselves: a valid name.
-    pub name: String,
-    /// Peers of another network name neither see nor reach us.
-    pub network: String,
-    /// Port of the session sockets, as announced.
-    pub port: u16,
-    /// Announce and listen on the LAN.
-    pub lan: bool,
-    /// Names of the interfaces to use; empty: all.
-    pub interfaces: Vec<String>,
-}
-
-/// Which socket a datagram came in on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketKind {
-    /// Our own port: packets, handshakes, unicast answers.
-    Session,
-    /// The shared port of the multicast group.
-    Discovery,
-}
-
-/// A datagram that came in.
-#[derive(Debug)]
-pub struct Datagram<'a> {
-    /// Its source.
-    pub from: SocketAddr,
-    /// Index of the interface it came in on; 0 where the system did not say.
-    pub interface: u32,
-    /// The socket it came in on.
-    pub socket: SocketKind,
-    /// TTL or hop limit on arrival, where the system said.
-    pub hop_limit: Option<u8>,
-    /// Its payload; opened in place.
-    pub bytes: &'a mut [u8],
-}
-
-/// Where a datagram goes; always from a session socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
-    /// To one address.
-    Unicast(SocketAddr),
-    /// To a group, out of this interface, hop limit 255.
-    Multicast {
-        /// Index of the interface.
-        interface: u32,
-        /// Which group.
-        group: Group,
-    },
-}
 
 /// A send on its way to the disk.
 #[derive(Debug)]
@@ -175,11 +125,6 @@ pub struct Node {
 /// successor is above it too. Whoever starts a node commits it first (`Op::Boot`).
 pub fn next_boot(stored: BootId, now: Unix) -> BootId {
     BootId(stored.0.saturating_add(1).max(now.0))
-}
-
-/// True where `me` dials `peer`, and not the other way round (protocol §2).
-pub(crate) fn dials_first(me: &PeerId, peer: &PeerId) -> bool {
-    me < peer
 }
 
 impl Node {
@@ -352,20 +297,6 @@ impl Node {
         self.finish(now);
     }
 
-    fn on_commit_failed(&mut self, now: Now, batch: BatchId, error: CommitError) {
-        self.batches.on_failed(now.instant, batch, error);
-        match (error, self.batches.health()) {
-            (CommitError::Full, _) => {
-                self.refuse_unwritten(CommandError::DiskFull);
-                self.notice(NoticeCode::DiskFull, "the disk is full: nothing is accepted until there is room", None);
-            }
-            (CommitError::Io, Health::ReadOnly(_)) => {
-                self.notice(NoticeCode::ReadOnly, "the profile cannot be written: nothing is accepted until it can", None);
-            }
-            _ => {}
-        }
-    }
-
     /// Takes the interfaces as they are now.
     pub fn handle_interfaces(&mut self, now: Now, interfaces: Vec<Interface>) {
         self.now = now;
@@ -385,16 +316,6 @@ impl Node {
             self.wake_links(now);
         }
         self.finish(now);
-    }
-
-    /// The way to everybody may have changed: sessions ask for a sign of life, which also shows the peer
-    /// our new address, and nobody waits to dial.
-    fn wake_links(&mut self, now: Now) {
-        for peer in self.peers.values_mut() {
-            peer.sessions_mut().for_each(|session| session.ping(now.instant));
-        }
-        let all: Vec<_> = self.peers.keys().copied().collect();
-        all.into_iter().for_each(|id| self.dial_soon(id));
     }
 
     fn has_network(&self) -> bool {
@@ -574,94 +495,5 @@ impl Node {
 
     fn notice_again(&mut self, code: NoticeCode, text: &str) {
         self.tell(Event::Notice { code, text: text.to_owned(), peer: None });
-    }
-
-    fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
-    }
-
-    fn leave(&mut self, now: Now, command: CommandId) {
-        self.leaving = Some(Leaving { command, until: now.instant + LEAVE_MAX, told: false });
-        self.discovery.leave(now.instant);
-        for peer in self.peers.values_mut() {
-            peer.sessions_mut().for_each(|session| session.close(CloseCode::Done));
-        }
-        self.ready.extend(self.peers.keys().copied());
-    }
-
-    /// Goodbye is said once the last announce is out and the disk has what it was given.
-    fn end_leaving(&mut self, now: Now) {
-        let said = self.discovery.has_left() && self.batches.is_idle();
-        let Some(leaving) = &mut self.leaving else { return };
-        if !leaving.told && (said || leaving.until <= now.instant) {
-            leaving.told = true;
-            let command = leaving.command;
-            self.reply(command, Reply::Left);
-        }
-    }
-
-    fn status(&self) -> NodeStatus {
-        let commit_error = match self.batches.health() {
-            Health::Well => None,
-            Health::Failing(error) | Health::ReadOnly(error) => Some(error),
-        };
-        NodeStatus {
-            sessions: self.peers.values().filter(|peer| peer.session().is_some()).count(),
-            neighbours: self.discovery.neighbours().count(),
-            outbox: self.outbox_len,
-            commit_error,
-            dropped: self.dropped,
-        }
-    }
-
-    fn on_discovery(&mut self, now: Now, event: DiscoveryEvent) {
-        match event {
-            DiscoveryEvent::Heard { id, boot, seq, name, away, addr, came, new_boot, .. } => {
-                if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&id) {
-                    return;
-                }
-                let path = self.path(addr);
-                let peer = self.peer_mut(id, now);
-                let is_back = came || new_boot || peer.silent;
-                peer.neighbour = true;
-                peer.heard = true;
-                peer.silent = false;
-                peer.contact.boot = boot;
-                peer.contact.announce_seq = seq;
-                peer.contact.last_heard = Some(now.unix);
-                peer.on_heard_at(now.instant, path);
-                // Another run of its program, by its own signature: the session with the run before is over.
-                let is_over = peer.session().is_some_and(|session| session.boot() < boot);
-                if is_over {
-                    self.lose_link(now, id, CloseReason::Local(CloseCode::Superseded));
-                }
-                self.on_name(id, &name);
-                self.on_away(id, away.then(String::new));
-                if is_back {
-                    self.dial_soon(id);
-                }
-                self.tell_presence(now, id);
-                self.touch(id);
-                self.answer_lookups(now);
-            }
-            DiscoveryEvent::Left { id } => self.doubt(now, id),
-            DiscoveryEvent::Expired { id } => {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.neighbour = false;
-                }
-                self.tell_presence(now, id);
-                self.forget_blank(id);
-            }
-            DiscoveryEvent::MyIdElsewhere => {
-                self.notice(
-                    NoticeCode::ProfileInUseElsewhere,
-                    "this profile runs on two machines: nothing is lost, but stop one of them",
-                    None,
-                );
-            }
-            DiscoveryEvent::OtherVersion => {
-                self.notice(NoticeCode::OtherVersion, "somebody here speaks another version of the protocol", None);
-            }
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Two nodes on virtual time, a `Vec` for a network, stores in memory: what delivery, links and
 //! look-ups do between two people. Faults of every kind are the simulator's (`tests/sim`).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use redb::backends::InMemoryBackend;
 

@@ -7,12 +7,13 @@ use crate::{
     id::{BatchId, ConversationId, Incarnation, PeerId, Seq, SessionIndex},
     node::{
         Node,
+        batch::Health,
         command::{CommandError, CommandId, Reply},
         conversation::{Renewal, ranges},
-        event::Event,
+        event::{Event, NoticeCode},
         peer::Peer,
     },
-    store::row::{Committed, HistoryRow, Op, OutboxRow, VoidReason},
+    store::row::{CommitError, Committed, HistoryRow, Op, OutboxRow, VoidReason},
     wire::{
         SEQ_RANGES_MAX,
         message::{Item, Receipt},
@@ -148,9 +149,24 @@ impl Node {
         }
     }
 
+    /// A commit failed: nothing opens, the same batch is tried again, and whoever asks hears why.
+    pub(crate) fn on_commit_failed(&mut self, now: Now, batch: BatchId, error: CommitError) {
+        self.batches.on_failed(now.instant, batch, error);
+        match (error, self.batches.health()) {
+            (CommitError::Full, _) => {
+                self.refuse_unwritten(CommandError::DiskFull);
+                self.notice(NoticeCode::DiskFull, "the disk is full: nothing is accepted until there is room", None);
+            }
+            (CommitError::Io, Health::ReadOnly(_)) => {
+                self.notice(NoticeCode::ReadOnly, "the profile cannot be written: nothing is accepted until it can", None);
+            }
+            _ => {}
+        }
+    }
+
     /// No room on the disk: what was asked for and is not on disk is refused, and says so; what came from
     /// peers waits for room.
-    pub(crate) fn refuse_unwritten(&mut self, error: CommandError) {
+    fn refuse_unwritten(&mut self, error: CommandError) {
         let withdrawn = self.batches.withdraw(|op| matches!(op, Op::Queue(..)));
         let mut lowest: BTreeMap<PeerId, Seq> = BTreeMap::new();
         for op in withdrawn {

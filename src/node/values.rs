@@ -1,0 +1,58 @@
+//! What a node is given and gives, as values: its configuration, datagrams in, targets out.
+
+use std::net::SocketAddr;
+
+use super::discovery::Group;
+
+/// What a node is told once.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// What we call ourselves: a valid name.
+    pub name: String,
+    /// Peers of another network name neither see nor reach us.
+    pub network: String,
+    /// Port of the session sockets, as announced.
+    pub port: u16,
+    /// Announce and listen on the LAN.
+    pub lan: bool,
+    /// Names of the interfaces to use; empty: all.
+    pub interfaces: Vec<String>,
+}
+
+/// Which socket a datagram came in on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// Our own port: packets, handshakes, unicast answers.
+    Session,
+    /// The shared port of the multicast group.
+    Discovery,
+}
+
+/// A datagram that came in.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// Its source.
+    pub from: SocketAddr,
+    /// Index of the interface it came in on; 0 where the system did not say.
+    pub interface: u32,
+    /// The socket it came in on.
+    pub socket: SocketKind,
+    /// TTL or hop limit on arrival, where the system said.
+    pub hop_limit: Option<u8>,
+    /// Its payload; opened in place.
+    pub bytes: &'a mut [u8],
+}
+
+/// Where a datagram goes; always from a session socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// To one address.
+    Unicast(SocketAddr),
+    /// To a group, out of this interface, hop limit 255.
+    Multicast {
+        /// Index of the interface.
+        interface: u32,
+        /// Which group.
+        group: Group,
+    },
+}
