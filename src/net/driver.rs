@@ -7,6 +7,7 @@ use super::{
     clock::{self, SleepWatch},
     committer::Committer,
     counters::Counters,
+    doorbell::Doorbell,
     handle::{self, Front, Handle},
     interfaces,
     socket::{BindError, SocketConfig, Sockets},
@@ -34,6 +35,8 @@ mod tests;
 
 /// How often interfaces are looked at.
 pub const INTERFACES_INTERVAL: Duration = Duration::from_secs(2);
+/// After a ring of the doorbell, the system is given this long to finish what it is at.
+pub const DOORBELL_PAUSE: Duration = Duration::from_millis(10);
 /// How often groups are joined again.
 pub const REJOIN_INTERVAL: Duration = Duration::from_secs(60);
 /// The node says goodbye within 100 ms and waits a little for its disk; where it has not by then, the loop
@@ -93,6 +96,7 @@ pub struct Driver {
     committer: Committer,
     front: Front,
     interfaces: Vec<Interface>,
+    doorbell: Doorbell,
     look_at: Instant,
     rejoin_at: Instant,
     last_turn: Instant,
@@ -106,6 +110,7 @@ pub struct Driver {
 /// Why the loop woke up. Everything else that waits is taken in the same turn.
 enum Wake {
     Ready,
+    Rung,
     Command(CommandId, Command),
     Committed(BatchId, Result<Committed, CommitError>),
 }
@@ -136,6 +141,8 @@ impl Driver {
         let identity = Identity::from_secret(&loaded.secret).map_err(|_| StartError::Key)?;
         let mut rng_seed = [0; 32];
         getrandom::fill(&mut rng_seed).map_err(StartError::Random)?;
+        // Before the first look: what changes from now on rings.
+        let doorbell = Doorbell::new();
         let interfaces = read_interfaces().unwrap_or_default();
         sockets.set_interfaces(&interfaces);
         let (handle, front) = handle::channel(identity.id(), sockets.port(), reader.clone(), counters);
@@ -151,6 +158,7 @@ impl Driver {
             committer,
             front,
             interfaces,
+            doorbell,
             look_at: now.instant + INTERFACES_INTERVAL,
             rejoin_at: now.instant + REJOIN_INTERVAL,
             last_turn: now.instant,
@@ -180,12 +188,13 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline();
         let pause = if self.breathe { BREATH } else { deadline.since(clock::now().instant) };
-        let Self { sockets, committer, front, .. } = self;
+        let Self { sockets, committer, front, doorbell, .. } = self;
         tokio::select! {
             biased;
             (batch, outcome) = committer.committed() => Wake::Committed(batch, outcome),
             Some((id, command)) = front.command() => Wake::Command(id, command),
             () = poll_fn(|cx| sockets.poll_readable(cx)) => Wake::Ready,
+            () = doorbell.rings() => Wake::Rung,
             () = tokio::time::sleep(pause) => Wake::Ready,
         }
     }
@@ -201,6 +210,7 @@ impl Driver {
         self.notice_sleep(now);
         match wake {
             Wake::Ready => {}
+            Wake::Rung => self.look_at = self.look_at.min(now.instant + DOORBELL_PAUSE),
             Wake::Command(id, command) => self.command(now, id, command),
             Wake::Committed(batch, outcome) => self.node.handle_committed(now, batch, outcome),
         }

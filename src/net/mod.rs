@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod committer;
 pub mod counters;
+pub mod doorbell;
 pub mod driver;
 pub mod handle;
 pub mod interfaces;

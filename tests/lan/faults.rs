@@ -14,8 +14,8 @@ use super::{
     person::{Client, Person, SOON, message},
 };
 
-const ONE: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.1/24"), v6: true };
-const TWO: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.2/24"), v6: true };
+const ONE: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.1/24"), v6: true, dad: false };
+const TWO: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.2/24"), v6: true, dad: false };
 
 fn two_hosts() -> Option<(Lab, Host, Host)> {
     let mut lab = Lab::new()?;

@@ -34,8 +34,10 @@ pub(crate) struct Wire<'a> {
     pub(crate) switch: &'a str,
     /// IPv4 address with prefix length.
     pub(crate) v4: Option<&'a str>,
-    /// IPv6: link-local, without waiting for duplicate detection.
+    /// IPv6: a link-local address.
     pub(crate) v6: bool,
+    /// It may be used only after a duplicate was looked for, a second or two, as on real machines.
+    pub(crate) dad: bool,
 }
 
 impl Lab {
@@ -107,9 +109,14 @@ impl Lab {
             let output = Command::new("ip").args(["netns", "exec", ns, "cat", &path]).output().expect("ip runs");
             output.stdout.starts_with(b"1")
         };
+        let usable_v6 = |eth: &str| {
+            let words = ["-n", ns, "-6", "addr", "show", "dev", eth, "scope", "link", "-tentative"];
+            let output = Command::new("ip").args(words).output().expect("ip runs");
+            String::from_utf8_lossy(&output.stdout).contains("fe80:")
+        };
         text.lines().filter(|line| line.starts_with("eth")).all(|line| {
             let eth = line.split('@').next().unwrap_or_default();
-            line.contains(" UP ") && (line.contains("fe80:") || disabled(eth))
+            line.contains(" UP ") && (usable_v6(eth) || disabled(eth))
         })
     }
 
@@ -123,7 +130,7 @@ impl Lab {
         ip(&["link", "add", &port, "netns", &switch, "type", "veth", "peer", "name", &eth, "netns", &ns]);
         run(&switch, &format!("link set {port} master br0 up"));
         sysctl(&ns, &format!("net.ipv6.conf.{eth}.disable_ipv6={}", u8::from(!wire.v6)));
-        sysctl(&ns, &format!("net.ipv6.conf.{eth}.accept_dad=0"));
+        sysctl(&ns, &format!("net.ipv6.conf.{eth}.accept_dad={}", u8::from(wire.dad)));
         sysctl(&ns, &format!("net.ipv6.conf.{eth}.router_solicitations=0"));
         if let Some(v4) = wire.v4 {
             run(&ns, &format!("addr add {v4} brd + dev {eth}"));

@@ -9,8 +9,8 @@ use super::{
     person::{Person, SOON, message},
 };
 
-const ONE: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.1/24"), v6: true };
-const TWO: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.2/24"), v6: true };
+const ONE: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.1/24"), v6: true, dad: false };
+const TWO: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.2/24"), v6: true, dad: false };
 
 /// Two hosts, nothing ever ran on either: `send bob hi --wait delivered` from the start of bob's daemon.
 fn cold(what: &str, one: Wire<'_>, two: Wire<'_>) {
@@ -54,8 +54,8 @@ fn two_interfaces_and_a_docker_decoy_on_every_host() {
     let Some(mut lab) = Lab::new() else { return };
     lab.switch("sw2");
     let (a, b) = (lab.host("a", ONE), lab.host("b", TWO));
-    lab.cable("a", Wire { switch: "sw2", v4: Some("10.78.0.1/24"), v6: true });
-    let c = lab.host("c", Wire { switch: "sw2", v4: Some("10.78.0.3/24"), v6: true });
+    lab.cable("a", Wire { switch: "sw2", v4: Some("10.78.0.1/24"), v6: true, dad: false });
+    let c = lab.host("c", Wire { switch: "sw2", v4: Some("10.78.0.3/24"), v6: true, dad: false });
     for host in [&a, &b, &c] {
         host.decoy();
     }
@@ -139,6 +139,15 @@ fn with_no_lan_nobody_is_seen_and_nobody_sees() {
 
 #[test]
 fn without_a_network_it_runs_and_joins_when_one_appears() {
+    appears("IPv4 and IPv6", ONE);
+}
+
+#[test]
+fn an_ipv6_address_is_used_as_soon_as_its_duplicate_detection_ends() {
+    appears("IPv6 after duplicate detection", Wire { v4: None, dad: true, ..ONE });
+}
+
+fn appears(what: &str, wire: Wire<'_>) {
     let Some(mut lab) = Lab::new() else { return };
     let (a, b) = (lab.bare("a"), lab.host("b", TWO));
     lab.settle();
@@ -146,10 +155,11 @@ fn without_a_network_it_runs_and_joins_when_one_appears() {
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
     at_alice.subscribe();
     at_bob.subscribe();
-    lab.cable("a", ONE);
+    lab.cable("a", wire);
+    lab.settle();
     let begun = std::time::Instant::now();
     let (at, _) = at_alice.sees("bob", "online", SOON);
-    println!("a network appeared: mutual after {:?}", at - begun);
+    println!("{what} appeared: seen {:?} after the address was usable", at.saturating_duration_since(begun));
     at_bob.sees("alice", "online", SOON);
     println!("and a message: {:?}", at_bob.deliver("alice", "hi", SOON));
 }

@@ -154,9 +154,9 @@ fn a_host_with_two_cables_hears_both_sides_which_do_not_hear_each_other() {
     let Some(mut lab) = Lab::new() else { return };
     lab.switch("sw2");
     let a = lab.host("a", Wire { v4: Some("10.77.0.1/24"), ..Wire::default() });
-    lab.cable("a", Wire { switch: "sw2", v4: Some("10.78.0.1/24"), v6: true });
+    lab.cable("a", Wire { switch: "sw2", v4: Some("10.78.0.1/24"), v6: true, dad: false });
     let b = lab.host("b", Wire { v4: Some("10.77.0.2/24"), ..Wire::default() });
-    let c = lab.host("c", Wire { switch: "sw2", v4: None, v6: true });
+    let c = lab.host("c", Wire { switch: "sw2", v4: None, v6: true, dad: false });
     let (mut one, mut two, mut three) = (Agent::start(&a, "one"), Agent::start(&b, "two"), Agent::start(&c, "three"));
     one.hears(&["heard two eth0 v4 Discovery 255", "heard three eth1 v6 Discovery 255"]);
     let heard = two.hears(&["heard one eth0 v4 Discovery 255"]);
