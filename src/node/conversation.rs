@@ -148,7 +148,7 @@ impl Conversation {
     pub(crate) fn note_gaps(&mut self) {
         let mut expected = self.base();
         self.gap = None;
-        for &seq in self.offers.keys() {
+        for seq in self.offers.keys().copied().chain([self.loaded_to]) {
             if seq != expected {
                 self.gap = Some(Seq(seq.0.saturating_sub(1)));
             }

@@ -27,6 +27,8 @@ use crate::{
     },
 };
 
+/// What the disk does not show now is looked for again after this.
+const LOOK_AGAIN_MS: u64 = 1_000;
 /// Messages in all outboxes together.
 pub(crate) const OUTBOX_MAX: u64 = 1_048_576;
 /// Rows read from the store at once when the window is filled.
@@ -44,8 +46,12 @@ impl Node {
         if let Some(asked) = self.asked.get_mut(&message) {
             return asked.commands.push(command);
         }
-        if self.is_known_message(&message) {
-            return self.reply(command, Reply::Queued(message));
+        match self.reader.own_by_id(message) {
+            Ok(None) => {}
+            // It stands in our books already: the same call came twice.
+            Ok(Some(_)) => return self.reply(command, Reply::Queued(message)),
+            // Without a look it might be queued twice.
+            Err(_) => return self.fail(command, CommandError::Store),
         }
         let me = self.id();
         let incarnation = self.random_incarnation();
@@ -110,11 +116,6 @@ impl Node {
             Health::Failing(_) => Ok(()),
             Health::ReadOnly(_) => Err(CommandError::Store),
         }
-    }
-
-    /// True where this message stands in our books already: the same call came twice.
-    fn is_known_message(&self, message: &MessageId) -> bool {
-        self.reader.own_by_id(*message).is_ok_and(|row| row.is_some())
     }
 
     /// A message is on disk: its askers hear so, and it may leave. Not so where it was taken out of its
@@ -268,7 +269,8 @@ impl Node {
                 self.make_void(row, VoidReason::Cancelled);
                 self.batches.gate(Claim::Reply(command, Reply::Cancelled(None)));
             }
-            _ => self.fail(command, CommandError::NoSuchMessage),
+            Ok(None) => self.fail(command, CommandError::NoSuchMessage),
+            Err(_) => self.fail(command, CommandError::Store),
         }
     }
 
@@ -301,9 +303,16 @@ impl Node {
         let wall = self.steady(now);
         while let Some(&(at, message)) = self.expiries.first().filter(|(at, _)| *at <= wall) {
             self.expiries.remove(&(at, message));
-            let Ok(Some(row)) = self.reader.outbox_by_id(message) else { continue };
+            let row = match self.reader.outbox_by_id(message) {
+                Ok(Some(row)) => row,
+                Ok(None) => continue,
+                Err(_) => {
+                    self.expiries.insert((Unix(wall.0.saturating_add(LOOK_AGAIN_MS)), message));
+                    continue;
+                }
+            };
             if self.renumbering(&row.peer).is_some() {
-                self.expiries.insert((Unix(wall.0.saturating_add(1_000)), message));
+                self.expiries.insert((Unix(wall.0.saturating_add(LOOK_AGAIN_MS)), message));
             } else if !self.is_settled(&row) {
                 self.make_void(row, VoidReason::Expired);
             }

@@ -18,7 +18,14 @@ const SEEDS: u64 = 500;
 /// After so many failures nobody reads on.
 const FAILURES_MAX: usize = 20;
 /// Seeds that failed once, and what was wrong then. They run first, for ever.
-const FAILED_ONCE: &[(u64, &str)] = &[];
+const FAILED_ONCE: &[(u64, &str)] = &[
+    (51, "a send refused for want of room was said to be queued when it was asked again"),
+    (66, "what was held of a life that ended came after what the next life brought"),
+    (67, "a due dial beside a session about to open kept the node awake for ever"),
+    (146, "places receipted by another copy of the peer's disk left a hole that held the rest back"),
+    (187, "what a former life left behind was shown long after what came later"),
+    (244, "a send asked again while the store reopened was queued twice"),
+];
 
 /// What a run leaves behind.
 struct Outcome {

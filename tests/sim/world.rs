@@ -323,10 +323,7 @@ impl World {
                 self.interfaces_soon(machine);
             }
             What::Restore { machine, image, back } => self.restore(machine, *image, back),
-            What::StopCopy { machine } => {
-                self.kill(machine);
-                self.machines[machine].gone = true;
-            }
+            What::StopCopy { machine } => self.stop_copy(machine),
         }
     }
 
@@ -458,6 +455,9 @@ impl World {
             return self.at(self.now + back, What::Start { machine });
         }
         self.note(format_args!("{machine} commits {:?} ({} ops): {}", batch.id, batch.ops.len(), result.is_ok()), &[]);
+        if self.log {
+            batch.ops.iter().for_each(|op| println!("{:>12} {}", "", brief(op)));
+        }
         if result.is_ok() {
             let person = self.machines[machine].person;
             self.machines[machine].books.commit(&batch.ops);
@@ -792,9 +792,7 @@ impl World {
         for machine in 0..self.machines.len() {
             self.machines[machine].disk.heal();
             if self.machines[machine].copy_of.is_some() {
-                self.kill(machine);
-                self.machines[machine].gone = true;
-                self.excuse_copy(machine);
+                self.stop_copy(machine);
                 continue;
             }
             if self.machines[machine].asleep_until.is_some() {
@@ -822,10 +820,17 @@ impl World {
         took
     }
 
-    /// What was queued on the copy only goes with it.
+    fn stop_copy(&mut self, machine: usize) {
+        self.kill(machine);
+        self.machines[machine].gone = true;
+        self.excuse_copy(machine);
+    }
+
+    /// What is on the copy only goes with it: what was queued there, and what was received and held back.
     fn excuse_copy(&mut self, machine: usize) {
-        for (_, sent) in self.ledger.sent.iter_mut().filter(|(_, sent)| sent.machine == machine) {
-            sent.excused = Some("it was written on a copy that was switched off");
+        let received = &self.machines[machine].books.received;
+        for (_, sent) in self.ledger.sent.iter_mut().filter(|(id, sent)| sent.machine == machine || received.contains_key(id)) {
+            sent.excused = Some("it stands on a copy that was switched off");
         }
     }
 
