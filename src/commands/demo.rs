@@ -33,10 +33,10 @@ pub struct Args {
 /// Runs it: finds, sends, goes offline, delivers late. Each step is printed with the command that does it.
 pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
     // A signal in the middle takes the stage down, with everybody on it.
-    program.signals.or(play(program, args)).await?
+    program.signals.or(play(args)).await?
 }
 
-async fn play(program: &Program, args: &Args) -> Result<(), End> {
+async fn play(args: &Args) -> Result<(), End> {
     let output = Output { json: false };
     let mut stage = Stage::build(output)?;
     output.line("Two people on this machine, each with a profile of their own:")?;

@@ -1,9 +1,13 @@
 //! The program and its documents from outside.
 
 mod chat;
+mod corpus;
 mod manual;
 mod owner;
+mod pane;
 mod person;
 mod profile;
+mod readme;
+mod shell;
 mod usage;
 mod vectors;

@@ -1,0 +1,181 @@
+//! The program on a pseudo-terminal of 80×24, and the screen that a person would see.
+
+use std::{
+    fmt::Debug,
+    fs::File,
+    io::{Read, Write},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use nix::pty::{OpenptyResult, Winsize, openpty};
+
+use crate::person::{HANG, PROGRAM, Person, code};
+
+pub(crate) const ROWS: u16 = 24;
+pub(crate) const COLUMNS: u16 = 80;
+
+/// A terminal with the program on it. Killed when it is dropped.
+pub(crate) struct Pane {
+    child: Child,
+    keys: File,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+}
+
+struct Seen {
+    screen: vt100::Parser,
+    /// Everything that was ever written to the terminal.
+    bytes: Vec<u8>,
+    over: bool,
+}
+
+impl Pane {
+    /// The shell of this person.
+    pub(crate) fn shell(person: &Person, args: &[&str]) -> Self {
+        Self::open(person.command(args))
+    }
+
+    /// The program with these arguments and environment, on a terminal of its own.
+    pub(crate) fn open(command: Command) -> Self {
+        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        // Makes the terminal the controlling one, so that Ctrl-C can be a signal.
+        let mut session = Command::new("setsid");
+        session.args(["--ctty", "--wait"]).arg(PROGRAM).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => session.env(name, value),
+                None => session.env_remove(name),
+            };
+        }
+        let has = |name: &str| command.get_envs().any(|(key, _)| key == name);
+        for (name, value) in [("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")] {
+            if !has(name) {
+                session.env(name, value);
+            }
+        }
+        session.env_remove("NO_COLOR").env_remove("TERM_PROGRAM");
+        session.stdin(Stdio::from(slave.try_clone().unwrap()));
+        session.stdout(Stdio::from(slave.try_clone().unwrap())).stderr(Stdio::from(slave));
+        let child = session.spawn().expect("setsid of util-linux starts it");
+        drop(session);
+        let screen = vt100::Parser::new(ROWS.try_into().unwrap(), COLUMNS.try_into().unwrap(), 1_000);
+        let seen = Arc::new((Mutex::new(Seen { screen, bytes: Vec::new(), over: false }), Condvar::new()));
+        let keys = File::from(master);
+        let mut output = keys.try_clone().unwrap();
+        let shared = seen.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let len = output.read(&mut buffer).unwrap_or(0);
+                let mut seen = shared.0.lock().unwrap();
+                seen.screen.process(&buffer[..len]);
+                seen.bytes.extend_from_slice(&buffer[..len]);
+                seen.over = len == 0;
+                shared.1.notify_all();
+                if len == 0 {
+                    return;
+                }
+            }
+        });
+        Self { child, keys, seen }
+    }
+
+    /// Presses these keys.
+    pub(crate) fn keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Types a line and Enter.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.keys(&format!("{line}\r"));
+    }
+
+    /// Pastes, as a terminal does that was asked for bracketed paste.
+    pub(crate) fn paste(&mut self, text: &str) {
+        assert!(self.seen.0.lock().unwrap().screen.screen().bracketed_paste(), "the shell asked for bracketed paste");
+        self.keys(&format!("\x1b[200~{}\x1b[201~", text.replace('\n', "\r")));
+    }
+
+    /// The rows of the screen as they are now, without blanks at their ends nor empty ones below.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        rows(&self.seen.0.lock().unwrap().screen)
+    }
+
+    /// Where the cursor is: row and column.
+    pub(crate) fn cursor(&self) -> (u16, u16) {
+        self.seen.0.lock().unwrap().screen.screen().cursor_position()
+    }
+
+    /// Everything that was ever written to the terminal.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.seen.0.lock().unwrap().bytes.clone()
+    }
+
+    /// Waits until the screen is as wanted; gives its rows.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let until = Instant::now() + HANG;
+        let (lock, changed) = &*self.seen;
+        let mut seen = lock.lock().unwrap();
+        loop {
+            let now = rows(&seen.screen);
+            if fits(&now) {
+                return now;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && !seen.over, "never came: {what}; on the screen:\n{}", now.join("\n"));
+            seen = changed.wait_timeout(seen, left.min(Duration::from_secs(1))).unwrap().0;
+        }
+    }
+
+    /// Waits until a row has this in it; gives that row.
+    #[track_caller]
+    pub(crate) fn until_row(&self, part: &str) -> String {
+        let rows = self.until(part, |rows| rows.iter().any(|row| row.contains(part)));
+        rows.into_iter().rev().find(|row| row.contains(part)).unwrap()
+    }
+
+    /// Waits until the last row is this.
+    #[track_caller]
+    pub(crate) fn until_last(&self, row: &str) -> Vec<String> {
+        self.until(&format!("{row:?} as the last row"), |rows| rows.last().is_some_and(|last| last == row))
+    }
+
+    /// Waits for the end of the program.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> i32 {
+        let until = Instant::now() + HANG;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return code(status);
+            }
+            assert!(Instant::now() < until, "it does not end; on the screen:\n{}", self.rows().join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Pane {
+    fn drop(&mut self) {
+        // Closing the terminal would end it as well, in its own time.
+        let _ = self.keys.write_all(b"\x03\x04");
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Debug for Pane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.rows()).finish()
+    }
+}
+
+fn rows(screen: &vt100::Parser) -> Vec<String> {
+    let mut rows: Vec<String> = screen.screen().rows(0, COLUMNS).map(|row| row.trim_end().to_owned()).collect();
+    while rows.last().is_some_and(String::is_empty) {
+        rows.pop();
+    }
+    rows
+}

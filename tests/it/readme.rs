@@ -1,0 +1,139 @@
+//! README.md shows what the program really prints: its transcripts are made here. A block stands between
+//! `<!-- transcript: NAME -->` and `<!-- /transcript -->`; `P2PCHAT_BLESS=1 cargo test --test it readme`
+//! writes all of them anew.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    pane::Pane,
+    person::{Ended, Net, Person},
+};
+
+/// What differs from run to run, and what stands for it in the README.
+struct Names(Vec<(String, &'static str)>);
+
+impl Names {
+    fn of(alice: &Person, bob: &Person) -> Self {
+        let short = |person: &Person| person.id()[..8].to_owned();
+        Self(vec![(short(alice), "n4ko2v7q"), (short(bob), "u6hd3w5x")])
+    }
+
+    /// The line as the README has it: ids, ports, times and message ids are always the same there.
+    fn fixed(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (id, name) in &self.0 {
+            line = line.replace(id, name);
+        }
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        for place in 0..words.len() {
+            let is_time =
+                |word: &str| word.len() == 5 && word.as_bytes()[2] == b':' && word.replace(':', "").parse::<u16>().is_ok();
+            let is_message = |word: &str| word.len() == 6 && word.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_time(&words[place]) {
+                words[place] = "10:41".to_owned();
+            } else if is_message(&words[place]) {
+                words[place] = "3f9c1a".to_owned();
+            } else if place > 0 && words[place - 1] == "port" {
+                words[place] = if line.contains("alice") { "17118" } else { "17119" }.to_owned();
+            } else if words[place].ends_with("s")
+                && words[place].trim_end_matches("ms").trim_end_matches('s').parse::<u32>().is_ok()
+            {
+                words[place] = "1s".to_owned();
+            }
+        }
+        words.join(" ").trim_end().to_owned()
+    }
+
+    fn block(&self, lines: &[String]) -> String {
+        let lines: Vec<String> = lines.iter().map(|line| self.fixed(line)).collect();
+        format!("```console\n{}\n```\n", lines.join("\n"))
+    }
+}
+
+/// Runs a command and writes down what a person would have typed and seen.
+fn typed(who: &Person, args: &[&str], lines: &mut Vec<String>) -> Ended {
+    let quoted = args.iter().map(|arg| if arg.contains([' ', '?']) { format!("\"{arg}\"") } else { (*arg).to_owned() });
+    lines.push(format!("{}$ p2pchat-udp {}", who.name, quoted.collect::<Vec<_>>().join(" ")));
+    let ended = who.run(args);
+    lines.extend(ended.out.lines().chain(ended.err.lines()).map(str::to_owned));
+    ended
+}
+
+/// Bob's window, with Alice in another.
+fn one_machine() -> String {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let names = Names::of(&alice, &bob);
+    let mut other = Pane::shell(&alice, &[]);
+    other.until_last(">");
+    let mut pane = Pane::shell(&bob, &[]);
+    pane.until_row("Here: alice");
+    pane.until_last(">");
+    pane.line("/to alice");
+    pane.until_last("alice>");
+    pane.line("hello alice");
+    pane.until_row("hello alice ✓");
+    other.until_row("<bob> hello alice");
+    other.line("/reply hi bob, lunch?");
+    pane.until_row("<alice> hi bob, lunch?");
+    pane.until_last("alice>");
+    pane.line("in five minutes");
+    pane.until_row("in five minutes ✓");
+    let mut rows = pane.until_last("alice>");
+    rows.insert(0, "$ p2pchat-udp -d /tmp/bob -n bob".to_owned());
+    names.block(&rows)
+}
+
+fn two_machines() -> String {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let names = Names::of(&alice, &bob);
+    let mut lines = vec!["bob$ p2pchat-udp -n bob daemon &".to_owned()];
+    let daemon = bob.start(&["daemon"]);
+    lines.push(daemon.line());
+    typed(&alice, &["send", "bob", "lunch?"], &mut lines).expect(0);
+    typed(&bob, &["history"], &mut lines).expect(0);
+    names.block(&lines)
+}
+
+fn later() -> String {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let names = Names::of(&alice, &bob);
+    let bob_runs = bob.daemon();
+    let alice_runs = alice.daemon();
+    alice.run(["send", "bob", "hello"]).expect(0);
+    bob.run(["stop"]).expect(0);
+    drop(bob_runs);
+    let mut lines = Vec::new();
+    typed(&alice, &["send", "bob", "see you at eight", "--timeout", "1s"], &mut lines).expect(5);
+    lines.push("alice$ # bob opens his laptop".to_owned());
+    let _bob_runs = bob.daemon();
+    let began = std::time::Instant::now();
+    while !alice.run(["outbox", "--json"]).expect(0).out.is_empty() {
+        assert!(began.elapsed() < crate::person::HANG, "it was never delivered");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    typed(&alice, &["history", "--limit", "1"], &mut lines).expect(0);
+    drop(alice_runs);
+    names.block(&lines)
+}
+
+#[test]
+fn readme_transcripts_are_what_the_program_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let mut new = readme.clone();
+    for (name, made) in [("one-machine", one_machine()), ("two-machines", two_machines()), ("later", later())] {
+        let begin = format!("<!-- transcript: {name} -->\n");
+        let at = new.find(&begin).unwrap_or_else(|| panic!("README.md has no {begin}")) + begin.len();
+        let end = at + new[at..].find("<!-- /transcript -->").expect("a transcript ends");
+        if std::env::var_os("P2PCHAT_BLESS").is_none() {
+            assert_eq!(&new[at..end], made, "{name}: P2PCHAT_BLESS=1 writes it anew");
+        }
+        new.replace_range(at..end, &made);
+    }
+    if new != readme {
+        std::fs::write(&path, new).unwrap();
+    }
+}
