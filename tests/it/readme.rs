@@ -34,7 +34,9 @@ impl Names {
             } else if is_message(&words[place]) {
                 words[place] = "3f9c1a".to_owned();
             } else if place > 0 && words[place - 1] == "port" {
-                words[place] = if line.contains("alice") { "17118" } else { "17119" }.to_owned();
+                words[place] = "17118".to_owned();
+            } else if place > 0 && words[place - 1] == "pid" {
+                words[place] = "4217".to_owned();
             } else if words[place].ends_with("s")
                 && words[place].trim_end_matches("ms").trim_end_matches('s').parse::<u32>().is_ok()
             {
