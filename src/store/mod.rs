@@ -5,6 +5,7 @@
 mod apply;
 mod contacts;
 mod disk;
+mod guard;
 mod history;
 mod outbox;
 mod reader;
@@ -12,16 +13,12 @@ pub mod row;
 mod snapshot;
 mod tables;
 
-use std::{
-    borrow::Borrow,
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::Arc,
-};
+use std::{borrow::Borrow, io, path::Path, sync::Arc};
 
 use apply::{Directory, Writing};
 use disk::{Disk, Handle};
+use guard::guarded;
+pub use guard::hush_caught_panics;
 use reader::Slot;
 pub use reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Reader, Rows};
 pub use redb::StorageBackend;
@@ -163,7 +160,7 @@ impl Store {
             return Err(StoreError::Exists);
         }
         let database = open_database(&disk)?;
-        guarded(|| fill(&database, fresh).map_err(StoreError::from_redb))?;
+        look(|| fill(&database, fresh).map_err(StoreError::from_redb))?;
         drop(database);
         Self::open_disk(disk, tables::STEPS, |_| Ok(()))
     }
@@ -179,7 +176,7 @@ impl Store {
 
     fn open_disk(disk: Arc<Disk>, steps: &[Step], copy: impl FnOnce(u32) -> Result<(), StoreError>) -> Result<Self, StoreError> {
         let database = open_database(&disk)?;
-        let directory = guarded(|| {
+        let directory = look(|| {
             let found = tables::schema_of(&database)?;
             tables::migrate(&database, found, steps, || copy(found))?;
             load_directory(&database)
@@ -227,7 +224,7 @@ impl Store {
     /// One try.
     fn attempt(&mut self, batch: &WriteBatch) -> Result<Committed, Failed> {
         let Self { slot, directory, unsure, .. } = self;
-        let tried = catch_unwind(AssertUnwindSafe(|| {
+        let tried = guarded(|| {
             let mut transaction = slot.begin_write().ok_or(Failed::BeforeBegin)?;
             transaction.set_quick_repair(true);
             let told = {
@@ -241,7 +238,7 @@ impl Store {
             *unsure = Some(Unsure { batch: batch.id, commits: directory.commits, committed: told });
             transaction.commit()?;
             unsure.take().map(|unsure| unsure.committed).ok_or(Failed::Within)
-        }));
+        });
         tried.unwrap_or(Err(Failed::Within))
     }
 
@@ -267,7 +264,7 @@ impl Store {
     fn reopen(&mut self) -> bool {
         self.slot.close();
         let Ok(database) = open_database(&self.disk) else { return false };
-        let Ok(directory) = guarded(|| load_directory(&database)) else { return false };
+        let Ok(directory) = look(|| load_directory(&database)) else { return false };
         self.unsure.take_if(|unsure| unsure.commits > directory.commits);
         self.directory = directory;
         self.slot.put(database);
@@ -295,15 +292,14 @@ impl<E: Into<redb::Error>> From<E> for Failed {
     }
 }
 
-/// Runs what reads pages of a file that may be damaged: redb panics on some of them.
-fn guarded<T>(look: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|panic| Err(StoreError::Corrupt(reader::words_of(&*panic))))
+/// Looks at a file that may be damaged.
+fn look<T>(look: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    guarded(look).unwrap_or_else(|panic| Err(StoreError::Corrupt(panic)))
 }
 
 fn open_database(disk: &Arc<Disk>) -> Result<Database, StoreError> {
     let handle = Handle(Arc::clone(disk));
-    let database =
-        guarded(|| Builder::new().set_cache_size(CACHE_LEN).create_with_backend(handle).map_err(StoreError::from_redb))?;
+    let database = look(|| Builder::new().set_cache_size(CACHE_LEN).create_with_backend(handle).map_err(StoreError::from_redb))?;
     disk.keep_lock();
     Ok(database)
 }
@@ -333,13 +329,13 @@ fn fill(database: &Database, fresh: &Fresh) -> Result<(), redb::Error> {
 /// readable is left to that.
 fn look_first(dir: &Path, steps: &[Step]) -> Result<(), StoreError> {
     let path = dir.join(FILE_NAME);
-    let database = catch_unwind(|| Builder::new().set_cache_size(CACHE_LEN).open_read_only(path));
+    let database = guarded(|| Builder::new().set_cache_size(CACHE_LEN).open_read_only(path));
     let database = match database {
         Ok(Ok(database)) => database,
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => return Err(StoreError::Locked),
         _ => return Ok(()),
     };
-    let found = guarded(|| tables::schema_of(&database))?;
+    let found = look(|| tables::schema_of(&database))?;
     let known = tables::newest(steps);
     if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
 }

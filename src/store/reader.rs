@@ -1,15 +1,14 @@
 //! Looking at the store: snapshots of what is committed, in pages. Nothing here writes.
 
 use std::{
-    any::Any,
     collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock},
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::{
+    guard::guarded,
     history::Line,
     row::{Contact, ConversationRow, HistoryRow, OutboxRow},
     snapshot::Snapshot,
@@ -129,7 +128,7 @@ impl Slot {
     pub(super) fn close(&self) {
         let database = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
         // Outside the lock, and guarded: the last words of a damaged database may be a panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+        let _ = guarded(|| drop(database));
     }
 
     pub(super) fn begin_write(&self) -> Option<WriteTransaction> {
@@ -168,12 +167,6 @@ impl From<Damaged> for ReadError {
     fn from(damaged: Damaged) -> Self {
         Self::Row(damaged)
     }
-}
-
-/// What a panic said.
-pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    words.unwrap_or("its pages make no sense").to_owned()
 }
 
 /// Snapshots of what is committed. Each call sees one state, whole; a later call a later one.
@@ -316,8 +309,8 @@ impl Reader {
 
     /// Panics of redb over damaged pages end here.
     fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        catch_unwind(AssertUnwindSafe(|| look(&Snapshot { transaction: self.slot.begin_read()? })))
-            .unwrap_or_else(|panic| Err(ReadError::Corrupt(words_of(&*panic))))
+        guarded(|| look(&Snapshot { transaction: self.slot.begin_read()? }))
+            .unwrap_or_else(|panic| Err(ReadError::Corrupt(panic)))
     }
 }
 

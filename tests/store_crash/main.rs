@@ -346,6 +346,30 @@ fn dump_if_open(cast: &Cast, reader: &Reader) -> Option<String> {
 }
 
 #[test]
+fn an_error_while_reading_is_told_and_costs_no_commit() {
+    let cast = Cast::new();
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let disk = Disk::holding(created());
+    let mut store = Store::open_backend(disk.clone()).unwrap();
+    // More than redb keeps in memory.
+    let large = (0..IDS).map(|n| HistoryRow {
+        id: MessageId::new(n, &[4; 10]),
+        text: "x".repeat(1 << 20),
+        ..line(&cast, &mut rng, Direction::In)
+    });
+    store.commit(WriteBatch { id: BatchId(1), ops: Arc::new(large.map(Op::Receive).collect()) }).unwrap();
+    let reader = store.reader();
+    for _ in 0..4 {
+        disk.fail(below(&mut rng, 4), 1, Failure::Io);
+        let failed = disk.failed();
+        let read = reader.history(&HistoryQuery::default());
+        assert!(read.is_err() && disk.failed() == failed + 1, "nothing was read from the disk");
+        store.commit(WriteBatch { id: BatchId(2), ops: vec![Op::Name("al".to_owned())].into() }).unwrap();
+        assert_eq!(reader.history(&HistoryQuery::default()).unwrap().rows.len(), IDS as usize);
+    }
+}
+
+#[test]
 fn a_profile_half_made_is_none() {
     let disk = Disk::default();
     let fresh = Fresh { secret: [7; 32], name: "alice".to_owned(), boot: BootId(1) };

@@ -2,8 +2,12 @@
 
 use std::{
     fs,
+    ops::Bound,
     path::Path,
-    sync::{Barrier, Mutex},
+    sync::{
+        Barrier, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redb::{ReadableTable, ReadableTableMetadata};
@@ -280,4 +284,73 @@ fn texts_of_the_largest_size_are_kept_and_stand_there_once() {
         let bytes = transaction.open_table(tables::OUTBOX).unwrap().stats().unwrap().stored_bytes();
         assert!(bytes < 200, "{bytes} bytes in the outbox");
     });
+}
+
+/// A file whose disk fails while told to.
+#[derive(Debug)]
+struct Failing(FileBackend, Arc<AtomicBool>);
+
+impl Failing {
+    fn check(&self) -> io::Result<()> {
+        if self.1.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Failing {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.0.unlock_range(start, end)
+    }
+}
+
+#[test]
+fn a_full_disk_costs_neither_the_lock_nor_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(dir.path()));
+    let full = Arc::new(AtomicBool::new(false));
+    let backend = FileBackend::new(disk::open_file(dir.path()).unwrap()).unwrap();
+    let mut store = Store::open_backend(Failing(backend, Arc::clone(&full))).unwrap();
+    commit(&mut store, vec![queue(1, 1, 11)]);
+
+    full.store(true, Ordering::SeqCst);
+    let batch = WriteBatch { id: BatchId(2), ops: Arc::new(vec![queue(1, 2, 12)]) };
+    for _ in 0..3 {
+        assert!(store.commit(&batch).is_err());
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked)));
+    }
+    full.store(false, Ordering::SeqCst);
+    store.commit(&batch).unwrap();
+    assert_eq!(outbox(&store, 1), [waiting(1, 1, 11), waiting(1, 2, 12)]);
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked)));
+    drop(store);
+    assert_eq!(outbox(&Store::open(dir.path()).unwrap(), 1).len(), 2);
 }
