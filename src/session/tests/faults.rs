@@ -156,3 +156,75 @@ fn a_chat_over_a_lossy_path_is_repaired_fast() {
         assert!(at(0.5) <= p50 && at(0.99) <= p99);
     }
 }
+
+/// A link, its faults and the traffic, all drawn from one rng seed.
+fn life(rng_seed: u64) {
+    let mut dice = ChaCha20Rng::seed_from_u64(rng_seed ^ 0xD1CE);
+    let mut roll = |sides: u32| dice.next_u32() % sides;
+    let link = LinkConfig {
+        delay: Duration::from_micros(50 + u64::from(roll(60_000))),
+        jitter: Duration::from_micros(u64::from(roll(3) * roll(10_000))),
+        loss: [0, 1, 5, 20, 50][roll(5) as usize],
+        duplicate: [0, 10][roll(2) as usize],
+        corrupt: [0, 3][roll(2) as usize],
+        rate: [0, 300_000, 5_000_000][roll(3) as usize],
+    };
+    let mut pair = Pair::open(rng_seed, link);
+    let mut sent = [BTreeMap::new(), BTreeMap::new()];
+    for _ in 0..40 {
+        for _ in 0..roll(20) {
+            let (from, len) = (roll(2) as usize, [8, 100, 1_120, 1_121, 4_000, 60_000][roll(6) as usize]);
+            let mut bytes = vec![0; len];
+            pair.rng.fill_bytes(&mut bytes);
+            let session = &mut pair.ends[from].session;
+            let n = if roll(3) == 0 { session.send_control(bytes.clone()) } else { session.send_message(bytes.clone()) };
+            assert!(sent[from].insert(n, bytes).is_none());
+        }
+        match roll(12) {
+            0 => pair.deaf[roll(2) as usize] = true,
+            1 | 2 => pair.deaf = [false; 2],
+            3 => {
+                let last = 10 + roll(200);
+                pair.ends[roll(2) as usize].addr = addr(last as u8, 5_000);
+            }
+            4 => pair.run_for(SECOND * roll(150)),
+            5 => pair.ends.iter_mut().for_each(|end| end.consumes = roll(2) == 0),
+            6 => {
+                let now = pair.now;
+                pair.ends[roll(2) as usize].session.ping(now);
+            }
+            _ => {}
+        }
+        pair.run_for(MS * roll(400));
+        if pair.ends.iter().any(|end| !end.consumes) {
+            // Whoever held back takes it all at last.
+            for end in &mut pair.ends {
+                end.consumes = true;
+                end.session.consumed(usize::MAX);
+            }
+        }
+        // Both at once cannot find each other again: that is the node's business.
+        if pair.ends[A].addr != pair.ends[B].session.path() && pair.ends[B].addr != pair.ends[A].session.path() {
+            pair.ends[B].addr = pair.ends[A].session.path();
+        }
+    }
+    pair.deaf = [false; 2];
+    pair.link.loss = pair.link.loss.min(20);
+    let counts = [sent[B].len(), sent[A].len()];
+    pair.run_until(600 * SECOND, |pair| {
+        (0..2).all(|end| pair.ends[end].received.len() >= counts[end] && pair.ends[end].session.queued() == 0)
+    });
+    for end in 0..2 {
+        assert_eq!(pair.ends[end].received.len(), counts[end], "none twice");
+        let arrived: BTreeMap<_, _> = pair.ends[end].received.drain(..).collect();
+        assert!(arrived == sent[1 - end], "as they were");
+        assert!(!pair.ends[end].session.is_closed());
+    }
+}
+
+#[test]
+fn every_life_of_a_session_keeps_its_promises() {
+    let lives = std::env::var("P2PCHAT_LIVES").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let first = std::env::var("P2PCHAT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    (first..first + lives).for_each(life);
+}
