@@ -269,3 +269,40 @@ fn a_thousand_each_way_at_20_percent_loss_with_a_kill_of_each() {
     assert_eq!(alice.client.texts("in"), expected("bob"));
     assert_eq!(bob.client.texts("in"), expected("alice"));
 }
+
+/// Kills at random: a history checker over many lives of both sides.
+#[test]
+fn fifty_kills_lose_double_and_reorder_nothing() {
+    const KILLS: u32 = 50;
+    const TOTAL: usize = 1_000_000;
+    let Some((lab, a, b)) = two_hosts() else { return };
+    let rng_seed = std::env::var("P2PCHAT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7_u32);
+    println!("rng seed {rng_seed} (P2PCHAT_TEST_SEED)");
+    let mut state = rng_seed;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    let mut alice = Stream::new(Person::new(&a, "alice"), "bob", TOTAL);
+    let mut bob = Stream::new(Person::new(&b, "bob"), "alice", TOTAL);
+    alice.client.sees("bob", "online", SOON);
+    bob.client.sees("alice", "online", SOON);
+    lab.loss("a", 10);
+    let begun = Instant::now();
+    for _ in 0..KILLS {
+        alice.queue(1 + random(6) as usize);
+        bob.queue(1 + random(6) as usize);
+        if random(2) == 0 { alice.crash() } else { bob.crash() }
+    }
+    alice.queue(1);
+    bob.queue(1);
+    let (from_alice, from_bob) = (alice.queued, bob.queued);
+    wait_for_texts(&mut alice.client, from_bob, Duration::from_secs(60));
+    wait_for_texts(&mut bob.client, from_alice, Duration::from_secs(60));
+    println!("{KILLS} kills, {from_alice} and {from_bob} messages at 10 % loss: {:?}", begun.elapsed());
+    let expected = |name: &str, count| (0..count).map(|number| format!("{name} {number}")).collect::<Vec<_>>();
+    assert_eq!(alice.client.texts("in"), expected("bob", from_bob));
+    assert_eq!(bob.client.texts("in"), expected("alice", from_alice));
+    assert_eq!(alice.client.texts("out"), expected("alice", from_alice));
+    assert_eq!(bob.client.texts("out"), expected("bob", from_bob));
+}
