@@ -229,11 +229,12 @@ impl Discovery {
                 schedule.burst(start, changed);
             }
         }
-        self.handle_timeout(now);
+        // Nobody expires here: this may be the first news after a sleep, before it is known as one.
+        self.speak(now);
     }
 
-    /// The machine slept: who was here may have gone, and we may have been forgotten. To be told before
-    /// anything else that the new time brings.
+    /// The machine slept: who was here may have gone, and we may have been forgotten. To be told before the
+    /// first [`Self::handle_timeout`] of the new time.
     pub fn handle_wake(&mut self, now: Instant) {
         self.neighbours.doubt(now, now + WAKE_GRACE);
         for schedule in self.schedules.values_mut() {
@@ -254,14 +255,7 @@ impl Discovery {
         while let Some(id) = self.neighbours.expire(now) {
             self.events.push_back(DiscoveryEvent::Expired { id });
         }
-        self.repeat(now);
-        let due: Vec<u32> =
-            self.schedules.iter().filter(|(_, schedule)| schedule.due() <= now).map(|(index, _)| *index).collect();
-        for index in due {
-            let Some(mut schedule) = self.schedules.remove(&index) else { continue };
-            self.on_due(now, &mut schedule);
-            self.schedules.insert(index, schedule);
-        }
+        self.speak(now);
     }
 
     /// We call ourselves this from now on; cut at [`NAME_LEN_MAX`] bytes. Told to the LAN soon.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::{
-    Destination, Discovery, Group, Outgoing,
+    Destination, Discovery, Group, Outgoing, Stage,
     hear::Heard,
     neighbours::NEIGHBOURS_MAX,
     schedule::{BURST_ROUNDS_MIN, CHANGE_DELAY_MAX, Due, Families, Schedule, between, steady_interval, ttl_seconds},
@@ -51,6 +51,21 @@ pub(super) struct Question {
 }
 
 impl Discovery {
+    /// Says what is due.
+    pub(super) fn speak(&mut self, now: Instant) {
+        if self.stage != Stage::Here {
+            return;
+        }
+        self.repeat(now);
+        let due: Vec<u32> =
+            self.schedules.iter().filter(|(_, schedule)| schedule.due() <= now).map(|(index, _)| *index).collect();
+        for index in due {
+            let Some(mut schedule) = self.schedules.remove(&index) else { continue };
+            self.on_due(now, &mut schedule);
+            self.schedules.insert(index, schedule);
+        }
+    }
+
     /// "Answer ANSWER_ME from an unknown boot by unicast on every family heard, … all peers when N ≤ 32,
     /// else each with probability 3/N." A boot that is known is answered too while its digest differs
     /// from ours: our answer to its last question was lost, or it slept. Whoever can tell that he is the
@@ -96,7 +111,7 @@ impl Discovery {
         }
     }
 
-    pub(super) fn on_due(&mut self, now: Instant, schedule: &mut Schedule) {
+    fn on_due(&mut self, now: Instant, schedule: &mut Schedule) {
         let interface = schedule.member.index;
         match schedule.poll(now) {
             Some(Due::Round(round, _)) if round >= BURST_ROUNDS_MIN && self.is_agreed(interface, schedule.spoke()) => {
@@ -148,7 +163,7 @@ impl Discovery {
     }
 
     /// Says again what is due to be said again.
-    pub(super) fn repeat(&mut self, now: Instant) {
+    fn repeat(&mut self, now: Instant) {
         while let Some((at, ..)) = self.repeats.front()
             && *at <= now
         {

@@ -146,6 +146,10 @@ fn after_a_long_sleep_everybody_is_back_at_once_and_no_beat_is_made_up_for() {
         assert!(!lan.here(1).contains(&sleeper));
         let said = lan.tap.len();
         lan.nodes[0].up = Some(START);
+        // The lid was closed at home and opened in the office: the new address may be told first.
+        if rng_seed > 2 {
+            lan.set_interfaces(0, vec![ethernet(Some(v4(80)), Some(v6(0)))]);
+        }
         lan.act(0, |discovery, now| {
             discovery.handle_wake(now);
             discovery.handle_timeout(now);
