@@ -62,6 +62,8 @@ use crate::{
 const FIRST_REKEY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest probe timeout until epoch 1: ten seconds must be enough tries on a bad link.
 const PROBE_TIMEOUT_MAX_OPENING: Duration = Duration::from_millis(500);
+/// Packets in flight whose parts of the first rekey a probe timeout repeats.
+const OPENING_PACKETS_REPEATED: usize = 8;
 /// Unanswered keepalives that make a peer unresponsive.
 const KEEPALIVES_MISSED_MAX: u32 = 3;
 /// Silence that makes a peer unresponsive where there is no keepalive but something to be acked.
@@ -271,6 +273,7 @@ impl Session {
                     self.recovery.on_probe_timeout(now);
                     self.stats.timeouts = self.stats.timeouts.saturating_add(1);
                     self.probes = 1;
+                    self.repeat_first_rekey();
                     self.on_silence(now);
                 }
                 Timer::Ack => self.acks.on_delay(),
@@ -296,6 +299,17 @@ impl Session {
         } else if now.since(self.recovery.probe_base()) >= self.rtt.probe_timeout(false, 0) {
             // What left a moment ago asks for a sign of life already.
             self.probes = 1;
+        }
+    }
+
+    /// Until epoch 1 a timeout repeats all parts of a half, not the oldest alone: ten seconds must do, and
+    /// both halves must arrive whole.
+    fn repeat_first_rekey(&mut self) {
+        let Self { recovery, rekey, keys, is_open: false, .. } = self else { return };
+        for piece in recovery.oldest_in_flight(OPENING_PACKETS_REPEATED) {
+            if let Piece::Rekey { epoch, part, reply } = piece {
+                rekey.on_lost(epoch, part, reply, keys);
+            }
         }
     }
 

@@ -184,8 +184,11 @@ fn life(rng_seed: u64) {
             0 => pair.deaf[roll(2) as usize] = true,
             1 | 2 => pair.deaf = [false; 2],
             3 => {
-                let last = 10 + roll(200);
-                pair.ends[roll(2) as usize].addr = addr(last as u8, 5_000);
+                // Whoever moves says so: its node pings when an interface changes.
+                let (last, now) = (10 + roll(200), pair.now);
+                let end = &mut pair.ends[roll(2) as usize];
+                end.addr = addr(last as u8, 5_000);
+                end.session.ping(now);
             }
             4 => pair.run_for(SECOND * roll(150)),
             5 => pair.ends.iter_mut().for_each(|end| end.consumes = roll(2) == 0),

@@ -94,8 +94,8 @@ fn a_wrong_kem_secret_never_opens_epoch_1_and_the_session_is_dropped_silently() 
 
 #[test]
 fn the_first_rekey_survives_loss() {
-    for rng_seed in 0..50 {
-        let mut pair = Pair::new(1_000 + rng_seed, LinkConfig { loss: 40, duplicate: 20, jitter: 5 * MS, ..CLEAN });
+    for rng_seed in 0..200 {
+        let mut pair = Pair::new(1_000 + rng_seed, LinkConfig { loss: 50, delay: 20 * MS, jitter: 5 * MS, ..CLEAN });
         pair.run_until(10 * SECOND, |pair| pair.ends.iter().all(|end| end.session.is_open()));
         assert!(pair.ends.iter().all(|end| end.session.stats().rekeys == 1));
     }
