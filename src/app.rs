@@ -16,14 +16,20 @@ use std::{
 use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
 
-pub use self::signals::{INTERRUPT, Signals};
 use self::{
     own::Own,
     profile::{Taken, socket_path},
 };
+pub use self::{
+    own::Stopped,
+    signals::{INTERRUPT, Signals},
+};
 use crate::{
     cli::{self, Action, Cli, Parsed, Refused},
-    commands::{self, End, output::Output},
+    commands::{
+        self, End,
+        output::{Output, note},
+    },
     config::{Given, Origin, Settings},
     control::{
         call::Nick,
@@ -216,13 +222,17 @@ impl Program {
             let ended = tokio::select! {
                 ended = command(front.client()) => ended,
                 signal = self.signals.next() => Err(End::Signal(signal)),
-                () = front.stopped() => Err(End::Signal(signals::TERMINATE)),
+                stopped = front.stopped() => Err(match stopped {
+                    // As if it had been told by a signal: what it was to do is not done.
+                    Stopped::Asked => End::Signal(signals::TERMINATE),
+                    Stopped::Broken => gone(),
+                }),
             };
             let is_owner = front.is_owner();
             front.close().await;
             match ended {
                 Err(End::Lost) if !is_owner => tracing::debug!("the owner has ended: looking for the next"),
-                Err(End::Lost) => return Err(ErrorLine::new("internal", 1, "internal error: the node has ended").into()),
+                Err(End::Lost) => return Err(gone()),
                 ended => return ended,
             }
         }
@@ -276,7 +286,7 @@ impl Front {
     }
 
     /// Returns once another process asked this owner to end, or its node has ended; never for a client.
-    pub async fn stopped(&self) {
+    pub async fn stopped(&self) -> Stopped {
         match &self.own {
             Some(own) => own.stopped().await,
             None => std::future::pending().await,
@@ -287,7 +297,10 @@ impl Front {
     pub async fn ended(&self, program: &Program) -> Result<(), End> {
         loop {
             tokio::select! {
-                () = self.stopped() => return Ok(()),
+                stopped = self.stopped() => return match stopped {
+                    Stopped::Asked => Ok(()),
+                    Stopped::Broken => Err(gone()),
+                },
                 signal = program.signals.next() => match (signal, &self.own) {
                     (signals::HANGUP, Some(own)) => own.read_settings_again(program).await,
                     (signal, _) => return Err(End::Signal(signal)),
@@ -323,10 +336,10 @@ impl Program {
             && let Some(Line::Owner(owner)) = lines.first()
         {
             for option in self.settings.overruled_by(&owner.settings) {
-                eprintln!(
+                note(&format!(
                     "p2pchat-udp: {option} has no effect: the {} with pid {} was started without it",
                     owner.mode, owner.pid
-                );
+                ));
             }
         }
     }
@@ -342,6 +355,11 @@ async fn connect(socket: &std::path::Path) -> Result<Option<Client>, ErrorLine> 
         Err(_) => Err(ErrorLine::new("owner-silent", 8, "the owner of the profile does not answer")
             .hint("is it stopped? End it, or let it go on")),
     }
+}
+
+/// The node of this process has ended by itself.
+fn gone() -> End {
+    End::Error(internal(&"the node has ended"))
 }
 
 fn internal(error: &dyn std::fmt::Display) -> ErrorLine {
@@ -360,7 +378,11 @@ fn start_log(verbose: u8, setting: Option<&str>) {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = EnvFilter::try_new(from_environment.as_deref().unwrap_or(wanted)).unwrap_or_else(|_| EnvFilter::new(by_count));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let log = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour);
     // Already set where tests run several programs in one process.
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().try_init() } else { log.try_init() };
 }
@@ -373,9 +395,9 @@ fn leave(json: bool, ended: Result<(), End>) -> ExitCode {
         Err(End::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
         Err(End::Lost) => leave(json, Err(End::Error(internal(&"the owner of the profile has ended")))),
         Err(End::Error(error)) => {
-            eprintln!("p2pchat-udp: {error}");
+            note(&format!("p2pchat-udp: {error}"));
             if let Some(hint) = &error.hint {
-                eprintln!("{hint}");
+                note(hint);
             }
             let exit = error.exit;
             if json {

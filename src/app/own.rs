@@ -63,6 +63,15 @@ pub(super) struct Own {
     end_server: oneshot::Sender<()>,
 }
 
+/// Why an owner ends that nobody told to end in its own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// A client asked for it.
+    Asked,
+    /// The node is gone: a mistake in the program.
+    Broken,
+}
+
 /// The node behind the control server.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -159,11 +168,11 @@ impl Own {
         near
     }
 
-    /// Returns once a client asked for the end, or the node has ended.
-    pub(super) async fn stopped(&self) {
+    /// Returns once it is time to end: a client asked for it, or the node is gone.
+    pub(super) async fn stopped(&self) -> Stopped {
         tokio::select! {
-            () = self.owner.stop.notified() => {}
-            () = self.owner.node.handle.ended() => {}
+            () = self.owner.stop.notified() => Stopped::Asked,
+            () = self.owner.node.handle.ended() => Stopped::Broken,
         }
     }
 

@@ -22,8 +22,26 @@ pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager could not be told");
     }
-    match front.ended(program).await {
+    let ended = tokio::select! {
+        ended = front.ended(program) => ended,
+        never = log_notices(front) => match never {},
+    };
+    match ended {
         Err(End::Signal(_)) => Ok(()),
         end => end,
+    }
+}
+
+/// What a person should know goes to the log, where there is no shell to say it.
+async fn log_notices(front: &Front) -> std::convert::Infallible {
+    loop {
+        let mut events = front.client().subscribe(None);
+        while let Some(Ok(line)) = events.next().await {
+            if let Line::Notice(notice) = line {
+                tracing::warn!(code = ?notice.code, "{}", Shown::line(&notice.text));
+            }
+        }
+        // Dropped as too slow, or the end has begun, which is not for us to say.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
 }

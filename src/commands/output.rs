@@ -41,6 +41,11 @@ impl Output {
     }
 }
 
+/// Says `text` on stderr; where nobody reads that, nobody misses it.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// `HH:MM` here, with the date in front where it is not today.
 pub fn local_time(time: Time, now: Unix) -> String {
     let zoned = |unix: Unix| {

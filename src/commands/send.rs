@@ -15,7 +15,7 @@ use crate::{
     },
     id::MessageId,
     store::row::State,
-    text::{TEXT_LEN_MAX, check_text},
+    text::{Shown, TEXT_LEN_MAX, check_text},
 };
 
 /// Arguments of `send`.
@@ -80,7 +80,7 @@ fn from_stdin(strict: bool) -> Result<String, End> {
         }
         Err(_) if strict => return Err(ErrorLine::new("bad-text", 2, "bad text: stdin is not UTF-8").into()),
         Err(e) => {
-            eprintln!("p2pchat-udp: stdin is not UTF-8: what cannot be read is sent as \u{fffd}");
+            output::note("p2pchat-udp: stdin is not UTF-8: what cannot be read is sent as \u{fffd}");
             String::from_utf8_lossy(e.as_bytes()).into_owned()
         }
     };
@@ -112,7 +112,9 @@ pub async fn run(program: &Program, letter: &mut Letter, client: &Client) -> Res
         } else if let Line::Status(status) = &line
             && (status.state >= wanted(wait) && status.state < State::Cancelled)
         {
-            let _ = output.line(&format!("{} {}", output::state(status.state), status.id.short()));
+            let to = letter.call.id.iter().position(|id| *id == status.id).and_then(|at| letter.call.peer.get(at));
+            let to = to.map_or_else(|| status.to.short(), |to| Shown::short(to, 40).to_string());
+            let _ = output.line(&format!("{} {to}", output::state(status.state)));
         }
     }
     Ok(())

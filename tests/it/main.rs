@@ -2,6 +2,7 @@
 
 mod chat;
 mod corpus;
+mod log;
 mod manual;
 mod owner;
 mod pane;

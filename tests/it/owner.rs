@@ -175,3 +175,23 @@ fn an_option_that_only_an_owner_can_follow_is_not_passed_over_in_silence() {
     command.arg("--no-lan");
     assert!(run(command).expect(0).err.contains("--no-lan has no effect"));
 }
+
+#[test]
+fn an_interrupted_send_keeps_its_message() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    let mut sending = alice.start(&["send", &id, "half a minute", "--json"]);
+    sending.until(|line| line["state"] == "queued");
+    sending.signal(Signal::SIGINT);
+    assert_eq!(sending.end(), 130);
+    assert_eq!(alice.history(), ["out half a minute queued"]);
+}
+
+#[test]
+fn asked_to_stop_a_command_that_owns_the_profile_ends_as_by_a_signal() {
+    let alice = Net::new().person("alice");
+    let mut listen = alice.listen();
+    alice.run(["stop"]).expect(0);
+    assert_eq!(listen.end(), 143);
+}
