@@ -70,6 +70,8 @@ fn one_machine() -> String {
     other.until_last(">");
     let mut pane = Pane::shell(&bob, &[]);
     pane.until_row("Here: alice");
+    // The last of what it says by itself; an answer before that would stand among it.
+    pane.until_row("Write /to alice");
     pane.until_last(">");
     pane.line("/to alice");
     pane.until_last("alice>");
