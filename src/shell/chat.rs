@@ -1,6 +1,8 @@
 //! The shell as a state machine: typed lines, events and answers in; lines to print and calls to make
 //! out. No terminal, no clock and no socket: `mod` has those.
 
+mod answers;
+mod first;
 mod own;
 mod people;
 
@@ -15,7 +17,7 @@ use rand_core::{RngCore, SeedableRng};
 use self::{own::Owns, people::People};
 use super::{
     parse::{Input, parse_line},
-    render::{Glyphs, Look, how_to, prompt},
+    render::{Look, prompt},
 };
 use crate::{
     clock::{Instant, Now, Unix},
@@ -429,115 +431,11 @@ impl Chat {
         }
     }
 
-    fn on_row(&mut self, now: Now, tag: Tag, line: Line) {
-        let Some(asked) = self.asked.get_mut(&tag) else { return };
-        match (asked, line) {
-            (Asked::FirstPeers, Line::Peer(peer)) => self.on_peer(now, peer),
-            (Asked::To(found), Line::Peer(peer)) => *found = Some(peer),
-            (Asked::Whois, Line::Peer(peer)) => {
-                self.people.learn(&peer);
-                self.print(self.look.whois(&peer, now.unix));
-            }
-            (Asked::Peers(rows), Line::Peer(peer)) => rows.push(peer),
-            (Asked::History(rows), Line::History(row)) => rows.push(row),
-            (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
-            (Asked::Cancel, Line::Status(status)) => {
-                let text = match status.state {
-                    State::Cancelled => format!("{} is withdrawn", status.id.short()),
-                    state => format!("{}: too late, it is {}", status.id.short(), self.word(state)),
-                };
-                self.owns.silence(&status);
-                self.print(self.look.note(&text));
-            }
-            (Asked::Send(_), line @ Line::Status(_)) => self.handle_event(now, line),
-            _ => {}
-        }
-    }
-
-    fn word(&self, state: State) -> &'static str {
-        Look { glyphs: Glyphs::Words, ..self.look.clone() }.mark(state)
-    }
-
-    fn on_done(&mut self, now: Now, asked: Asked) {
-        match asked {
-            Asked::Nothing | Asked::Cancel | Asked::Whois => {}
-            Asked::FirstPeers => {
-                if let Some(first) = self.first {
-                    let soon = now.instant + if self.people.is_anybody_here() { Duration::ZERO } else { NOBODY };
-                    self.first = Some(first.min(soon));
-                }
-            }
-            Asked::FirstOutbox(rows) => {
-                self.owns.remember(&rows);
-                if let Some(text) = self.waits(&rows) {
-                    self.print(self.look.note(&format!("from before: {text}")));
-                }
-            }
-            Asked::Send(id) => {
-                self.owns.accepted(&id);
-                self.send_next();
-                self.print_owns(now);
-            }
-            Asked::To(Some(peer)) => self.turn_to(peer),
-            Asked::To(None) => self.wrong("nobody found", None),
-            Asked::Peers(rows) => {
-                rows.iter().for_each(|peer| self.people.learn(peer));
-                let labels: Vec<(Shown, &PeerLine)> = rows.iter().map(|peer| (self.people.label(&peer.id), peer)).collect();
-                let text = self.look.peers(&labels, now.unix);
-                self.print(text);
-            }
-            Asked::History(rows) => self.print_history(&rows, now),
-            Asked::Outbox(rows) => {
-                let labels: Vec<(Shown, &OutboxLine)> =
-                    rows.iter().map(|row| (self.people.meet(row.to, &row.name), row)).collect();
-                let text = self.look.outbox(&labels, now.unix);
-                self.print(text);
-            }
-            Asked::Nick(name) => {
-                self.name = name.as_str().to_owned();
-                self.print(self.look.note(&format!("you are {name} now")));
-            }
-            Asked::Quit(rows) => {
-                if let Some(text) = self.waits(&rows) {
-                    let when = if self.company != Company::Alone {
-                        "by themselves"
-                    } else {
-                        "by themselves when p2pchat-udp runs again"
-                    };
-                    self.print(self.look.note(&format!("{text}; all are kept and go out {when}")));
-                }
-                self.end(0);
-            }
-        }
-    }
-
     fn end(&mut self, code: u8) {
         if !self.ended {
             self.ended = true;
             self.actions.push_back(Action::End(code));
         }
-    }
-
-    fn on_refused(&mut self, now: Now, asked: Asked, error: CallError) {
-        let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
-        match asked {
-            Asked::Send(id) => {
-                self.owns.refused(&id);
-                self.send_next();
-            }
-            // What was typed ahead for somebody who is not found must not go to whoever was before.
-            Asked::To(_) if self.target.is_some() => self.set_target(None),
-            _ => {}
-        }
-        match error {
-            CallError::Refused(error) if !background => self.actions.push_back(Action::Failed(error)),
-            CallError::Refused(_) => {}
-            CallError::Lost => self.handle_lost(),
-        }
-        if matches!(asked, Asked::Quit(_)) {
-            self.end(0);
-        }
-        self.print_owns(now);
     }
 
     /// The owner of the profile is gone.
@@ -549,64 +447,11 @@ impl Chat {
         }
     }
 
-    fn turn_to(&mut self, peer: PeerLine) {
-        self.people.learn(&peer);
-        self.people.introduce(&peer.id);
-        let (id, presence) = (peer.id, peer.presence);
-        self.set_target(Some(id));
-        let label = self.people.label(&id);
-        let text = match presence {
-            Presence::Online => format!("writing to {label}, id {}, not verified", id.short()),
-            Presence::Away => {
-                let why = peer.away.filter(|text| !text.is_empty()).map(|text| format!(" ({})", Shown::short(&text, 40)));
-                format!("writing to {label}, who is away from the keyboard{}", why.unwrap_or_default())
-            }
-            Presence::Offline | Presence::Unknown => {
-                let since = peer
-                    .last_heard
-                    .map_or_else(|| ", never heard yet".to_owned(), |at| format!(" since {}", self.look.time(at.0, self.unix)));
-                self.owns.told_waiting(id);
-                format!("{label} is not here{since}: what you write is kept and goes out by itself when {label} comes")
-            }
-        };
-        self.print(self.look.note(&text));
-    }
-
     fn set_target(&mut self, id: Option<PeerId>) {
         self.target = id.map(|id| Target { id });
         let label = id.map(|id| self.people.label(&id));
         self.actions.push_back(Action::Prompt(prompt(label.as_ref())));
         self.call(Call::Watch(Watch { peer: id }), Asked::Nothing);
-    }
-
-    fn print_history(&mut self, rows: &[HistoryLine], now: Now) {
-        if rows.is_empty() {
-            return self.print(self.look.note("no messages yet"));
-        }
-        let me = Shown::line(&self.name);
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|row| {
-                let label = self.people.meet(row.peer, &row.name);
-                self.look.history(row, &me, &label, now.unix)
-            })
-            .collect();
-        self.print(lines.join("\n"));
-    }
-
-    /// `3 messages wait (bob 2, dave 1)`
-    fn waits(&mut self, rows: &[OutboxLine]) -> Option<String> {
-        let mut counts: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for row in rows {
-            self.people.meet(row.to, &row.name);
-            *counts.entry(row.to).or_default() += 1;
-        }
-        let each: Vec<String> = counts.iter().map(|(id, count)| format!("{} {count}", self.people.label(id))).collect();
-        match rows.len() {
-            0 => None,
-            1 => Some(format!("1 message waits ({})", each.join(", "))),
-            n => Some(format!("{n} messages wait ({})", each.join(", "))),
-        }
     }
 
     fn print_owns(&mut self, now: Now) {
@@ -642,45 +487,6 @@ impl Chat {
                     self.print(self.look.note(&text));
                 }
             }
-        }
-    }
-
-    fn greet(&mut self, ready: &ReadyLine) {
-        let name = Shown::line(&ready.name);
-        let text = format!("You are {name}, id {}, on UDP port {} (p2pchat-udp {})", ready.id.short(), ready.port, ready.version);
-        self.print(self.look.note(&text));
-        if self.company == Company::Shell {
-            let text = "The same person in two windows: another p2pchat-udp runs on this profile.";
-            self.print(self.look.note(text));
-            self.print(self.look.note("To try a second person here: p2pchat-udp --data-dir /tmp/second --name second"));
-        }
-    }
-
-    /// Who is here, and how to write: once, at the start.
-    fn say_who_is_here(&mut self) {
-        self.first = None;
-        let here = self.people.tell_first();
-        match here.first() {
-            Some((_, name)) => {
-                let labels: Vec<String> = here.iter().map(|(label, _)| label.to_string()).collect();
-                self.print(self.look.note(&format!("Here: {}", people::listed(&labels))));
-                let text = format!("Write {} and then your text; /help shows the rest", how_to(name));
-                self.print(self.look.note(&text));
-            }
-            None => {
-                self.print(self.look.note("Nobody here yet."));
-                self.print(self.look.note("Once somebody is: /to NAME and then your text; /help shows the rest"));
-            }
-        }
-    }
-
-    fn say_alone(&mut self) {
-        for text in [
-            "Still nobody. Is p2pchat-udp running on the other machine, on the same network?",
-            "A firewall must let UDP 17117-17133 in, on both.",
-            "Alone? `p2pchat-udp demo` shows it with two people on this machine.",
-        ] {
-            self.print(self.look.note(text));
         }
     }
 }

@@ -3,7 +3,10 @@
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::control::proto::{PathKind, StatusLine, Time, Trust};
+use crate::{
+    control::proto::{PathKind, StatusLine, Time, Trust},
+    shell::render::Glyphs,
+};
 
 /// 2026-01-02 10:00:00 UTC.
 const TEN: u64 = 1_767_348_000_000;

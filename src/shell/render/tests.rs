@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    control::proto::{Time, Trust},
+    control::proto::{PathKind, PeerLine, Presence, Time, Trust},
     id::{MessageId, PeerId},
 };
 

@@ -1,0 +1,177 @@
+//! What the owner answered: rows, the end of an answer, and refusals.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Asked, Chat, Company, NOBODY, Tag};
+use crate::{
+    clock::Now,
+    control::{
+        client::CallError,
+        proto::{HistoryLine, Line, OutboxLine, PeerLine, Presence, State},
+    },
+    id::PeerId,
+    shell::{
+        chat::Action,
+        render::{Glyphs, Look},
+    },
+    text::Shown,
+};
+
+impl Chat {
+    pub(super) fn on_row(&mut self, now: Now, tag: Tag, line: Line) {
+        let Some(asked) = self.asked.get_mut(&tag) else { return };
+        match (asked, line) {
+            (Asked::FirstPeers, Line::Peer(peer)) => self.on_peer(now, peer),
+            (Asked::To(found), Line::Peer(peer)) => *found = Some(peer),
+            (Asked::Whois, Line::Peer(peer)) => {
+                self.people.learn(&peer);
+                self.print(self.look.whois(&peer, now.unix));
+            }
+            (Asked::Peers(rows), Line::Peer(peer)) => rows.push(peer),
+            (Asked::History(rows), Line::History(row)) => rows.push(row),
+            (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
+            (Asked::Cancel, Line::Status(status)) => {
+                let text = match status.state {
+                    State::Cancelled => format!("{} is withdrawn", status.id.short()),
+                    state => format!("{}: too late, it is {}", status.id.short(), self.word(state)),
+                };
+                self.owns.silence(&status);
+                self.print(self.look.note(&text));
+            }
+            (Asked::Send(_), line @ Line::Status(_)) => self.handle_event(now, line),
+            _ => {}
+        }
+    }
+
+    fn word(&self, state: State) -> &'static str {
+        Look { glyphs: Glyphs::Words, ..self.look.clone() }.mark(state)
+    }
+
+    pub(super) fn on_done(&mut self, now: Now, asked: Asked) {
+        match asked {
+            Asked::Nothing | Asked::Cancel | Asked::Whois => {}
+            Asked::FirstPeers => {
+                if let Some(first) = self.first {
+                    let soon = now.instant + if self.people.is_anybody_here() { Duration::ZERO } else { NOBODY };
+                    self.first = Some(first.min(soon));
+                }
+            }
+            Asked::FirstOutbox(rows) => {
+                self.owns.remember(&rows);
+                if let Some(text) = self.waits(&rows) {
+                    self.print(self.look.note(&format!("from before: {text}")));
+                }
+            }
+            Asked::Send(id) => {
+                self.owns.accepted(&id);
+                self.send_next();
+                self.print_owns(now);
+            }
+            Asked::To(Some(peer)) => self.turn_to(peer),
+            Asked::To(None) => self.wrong("nobody found", None),
+            Asked::Peers(rows) => {
+                rows.iter().for_each(|peer| self.people.learn(peer));
+                let labels: Vec<(Shown, &PeerLine)> = rows.iter().map(|peer| (self.people.label(&peer.id), peer)).collect();
+                let text = self.look.peers(&labels, now.unix);
+                self.print(text);
+            }
+            Asked::History(rows) => self.print_history(&rows, now),
+            Asked::Outbox(rows) => {
+                let labels: Vec<(Shown, &OutboxLine)> =
+                    rows.iter().map(|row| (self.people.meet(row.to, &row.name), row)).collect();
+                let text = self.look.outbox(&labels, now.unix);
+                self.print(text);
+            }
+            Asked::Nick(name) => {
+                self.name = name.as_str().to_owned();
+                self.print(self.look.note(&format!("you are {name} now")));
+            }
+            Asked::Quit(rows) => {
+                if let Some(text) = self.waits(&rows) {
+                    let when = if self.company != Company::Alone {
+                        "by themselves"
+                    } else {
+                        "by themselves when p2pchat-udp runs again"
+                    };
+                    self.print(self.look.note(&format!("{text}; all are kept and go out {when}")));
+                }
+                self.end(0);
+            }
+        }
+    }
+
+    pub(super) fn on_refused(&mut self, now: Now, asked: Asked, error: CallError) {
+        let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
+        match asked {
+            Asked::Send(id) => {
+                self.owns.refused(&id);
+                self.send_next();
+            }
+            // What was typed ahead for somebody who is not found must not go to whoever was before.
+            Asked::To(_) if self.target.is_some() => self.set_target(None),
+            _ => {}
+        }
+        match error {
+            CallError::Refused(error) if !background => self.actions.push_back(Action::Failed(error)),
+            CallError::Refused(_) => {}
+            CallError::Lost => self.handle_lost(),
+        }
+        if matches!(asked, Asked::Quit(_)) {
+            self.end(0);
+        }
+        self.print_owns(now);
+    }
+
+    fn turn_to(&mut self, peer: PeerLine) {
+        self.people.learn(&peer);
+        self.people.introduce(&peer.id);
+        let (id, presence) = (peer.id, peer.presence);
+        self.set_target(Some(id));
+        let label = self.people.label(&id);
+        let text = match presence {
+            Presence::Online => format!("writing to {label}, id {}, not verified", id.short()),
+            Presence::Away => {
+                let why = peer.away.filter(|text| !text.is_empty()).map(|text| format!(" ({})", Shown::short(&text, 40)));
+                format!("writing to {label}, who is away from the keyboard{}", why.unwrap_or_default())
+            }
+            Presence::Offline | Presence::Unknown => {
+                let since = peer
+                    .last_heard
+                    .map_or_else(|| ", never heard yet".to_owned(), |at| format!(" since {}", self.look.time(at.0, self.unix)));
+                self.owns.told_waiting(id);
+                format!("{label} is not here{since}: what you write is kept and goes out by itself when {label} comes")
+            }
+        };
+        self.print(self.look.note(&text));
+    }
+
+    fn print_history(&mut self, rows: &[HistoryLine], now: Now) {
+        if rows.is_empty() {
+            return self.print(self.look.note("no messages yet"));
+        }
+        let me = Shown::line(&self.name);
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let label = self.people.meet(row.peer, &row.name);
+                self.look.history(row, &me, &label, now.unix)
+            })
+            .collect();
+        self.print(lines.join("\n"));
+    }
+
+    /// `3 messages wait (bob 2, dave 1)`
+    fn waits(&mut self, rows: &[OutboxLine]) -> Option<String> {
+        let mut counts: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for row in rows {
+            self.people.meet(row.to, &row.name);
+            *counts.entry(row.to).or_default() += 1;
+        }
+        let each: Vec<String> = counts.iter().map(|(id, count)| format!("{} {count}", self.people.label(id))).collect();
+        match rows.len() {
+            0 => None,
+            1 => Some(format!("1 message waits ({})", each.join(", "))),
+            n => Some(format!("{n} messages wait ({})", each.join(", "))),
+        }
+    }
+}
