@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use p2pchat_udp::id::MessageId;
 use serde_json::{Value, json};
 
@@ -128,6 +129,76 @@ fn the_cable_is_pulled_and_put_back() {
 }
 
 #[test]
+fn frames_vanish_for_a_while_and_nobody_is_told() {
+    let Some((lab, a, b)) = two_hosts() else { return };
+    let (mut alice, mut bob) = (Person::new(&a, "alice"), Person::new(&b, "bob"));
+    let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
+    at_alice.subscribe();
+    at_bob.subscribe();
+    at_alice.sees("bob", "online", SOON);
+    at_alice.deliver("bob", "1", SOON);
+    lab.loss("b", 100);
+    let cut = Instant::now();
+    at_alice.queue("bob", "2");
+    at_bob.queue("alice", "3");
+    let gone = |line: &Value| line["event"] == "peer" && line["name"] == "bob" && line["presence"] == "offline";
+    let (at, _) = at_alice.expect("bob's absence", Duration::from_secs(60), gone);
+    println!("silence: noticed after {:?}", at - cut);
+    lab.loss("b", 0);
+    let healed = Instant::now();
+    let (at, _) = at_bob.expect("the mail", Duration::from_secs(60), message("2"));
+    println!("silence ended: mail one way after {:?}", at.saturating_duration_since(healed));
+    let (at, _) = at_alice.expect("the mail", Duration::from_secs(60), message("3"));
+    println!("silence ended: mail the other way after {:?}", at.saturating_duration_since(healed));
+}
+
+/// The machine sleeps: its programs stop, and nothing it would hear reaches it.
+#[test]
+fn a_host_sleeps_and_wakes() {
+    let Some((lab, a, b)) = two_hosts() else { return };
+    let (mut alice, mut bob) = (Person::new(&a, "alice"), Person::new(&b, "bob"));
+    let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
+    at_alice.subscribe();
+    at_bob.subscribe();
+    at_alice.sees("bob", "online", SOON);
+    at_alice.deliver("bob", "1", SOON);
+    bob.signal(Signal::SIGSTOP);
+    lab.loss("b", 100);
+    at_alice.queue("bob", "2");
+    let gone = |line: &Value| line["event"] == "peer" && line["name"] == "bob" && line["presence"] == "offline";
+    at_alice.expect("bob's absence", Duration::from_secs(60), gone);
+    lab.loss("b", 0);
+    bob.signal(Signal::SIGCONT);
+    let woken = Instant::now();
+    let (at, _) = at_bob.expect("the mail", SOON, message("2"));
+    println!("woken: mail after {:?}", at.saturating_duration_since(woken));
+    println!("and back: {:?}", at_bob.deliver("alice", "3", SOON));
+}
+
+#[test]
+fn an_address_changes_in_mid_conversation() {
+    let Some(mut lab) = Lab::new() else { return };
+    let (a, b) = (lab.host("a", Wire { v6: false, ..ONE }), lab.host("b", Wire { v6: false, ..TWO }));
+    lab.settle();
+    let (mut alice, mut bob) = (Person::new(&a, "alice"), Person::new(&b, "bob"));
+    let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
+    at_alice.subscribe();
+    at_bob.subscribe();
+    at_alice.sees("bob", "online", SOON);
+    at_alice.deliver("bob", "1", SOON);
+    b.ip("addr del 10.77.0.2/24 dev eth0");
+    b.ip("addr add 10.77.0.99/24 brd + dev eth0");
+    println!("to the new address: {:?}", at_alice.deliver("bob", "2", SOON));
+    println!("from the new address: {:?}", at_bob.deliver("alice", "3", SOON));
+    let (_, line) = at_alice.sees("bob", "online", SOON);
+    println!("alice sees bob at {}", line["addr"]);
+    b.ip("addr del 10.77.0.99/24 dev eth0");
+    b.ip("addr add 10.77.0.2/24 brd + dev eth0");
+    println!("from the old address again: {:?}", at_bob.deliver("alice", "4", SOON));
+    println!("to the old address again: {:?}", at_alice.deliver("bob", "5", SOON));
+}
+
+#[test]
 fn mail_to_somebody_who_is_away_arrives_late_and_says_so() {
     let Some((_lab, a, b)) = two_hosts() else { return };
     let (mut alice, mut bob) = (Person::new(&a, "alice"), Person::new(&b, "bob"));
@@ -136,6 +207,7 @@ fn mail_to_somebody_who_is_away_arrives_late_and_says_so() {
     at_bob.subscribe();
     at_alice.sees("bob", "online", SOON);
     at_alice.deliver("bob", "1", SOON);
+    let (_, first_row) = at_bob.expect("the message", SOON, message("1"));
     let stopped = Instant::now();
     bob.stop();
     let (at, _) = at_alice.sees("bob", "offline", SOON);
@@ -146,14 +218,18 @@ fn mail_to_somebody_who_is_away_arrives_late_and_says_so() {
     std::thread::sleep(Duration::from_secs(31));
     let started = bob.launch();
     let mut at_bob = bob.connect();
-    at_bob.subscribe();
-    wait_for_texts(&mut at_bob, 3, SOON);
-    println!("bob returned: his mail is there {:?} after his start", started.elapsed());
+    at_bob.ask(json!({"call": "subscribe", "after": first_row["id"]}));
+    for text in ["2", "3"] {
+        let (at, line) = at_bob.expect("the mail", SOON, message(text));
+        println!("bob returned: {text:?} is there {:?} after his start", at - started);
+        assert_eq!(line["late"], true, "{line}");
+    }
     let delivered = |line: &Value| line["event"] == "status" && line["state"] == "delivered" && line["id"] == first;
     let (at, _) = at_alice.expect("the receipt", SOON, delivered);
     println!("and alice knows {:?} after his start", at.saturating_duration_since(started));
     let rows = at_bob.call(json!({"call": "history"}));
     let row = rows.iter().find(|row| row["text"] == "2").unwrap();
+    assert_eq!(first_row["late"], false, "{first_row}");
     let millis = |key: &str| row[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
     assert!(millis("received_at") - millis("sent_at") >= 30_000, "both times: {row}");
     assert_eq!(at_bob.texts("in"), ["1", "2", "3"]);

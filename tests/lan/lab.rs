@@ -191,6 +191,11 @@ impl Host {
         command
     }
 
+    /// `ip` on this host.
+    pub(crate) fn ip(&self, words: &str) {
+        run(&self.ns, words);
+    }
+
     /// An interface as docker leaves it on every machine, all with one address: with a carrier, with
     /// multicast, with nobody behind it.
     pub(crate) fn decoy(&self) {

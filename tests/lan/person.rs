@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -109,11 +110,17 @@ impl Person {
         }
     }
 
+    /// Sends a signal to the daemon.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.daemon.as_ref().expect("the daemon runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     /// SIGTERM: says goodbye and ends with 0.
     pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
         let mut child = self.daemon.take().expect("the daemon runs");
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         let ended = child.wait().unwrap();
         assert!(ended.success(), "{}'s daemon: {ended}: {}", self.name, self.said());
     }
