@@ -328,8 +328,8 @@ fn a_peer_from_the_future_chats_with_this_version() {
             _ => {}
         }
         if future.is_open() && !spoken && world.delivered(alice) == 1 {
-            future.say(now, unknown_kind, 1_234, "[a hologram]");
-            future.say(now, answer, 0, "hello, past");
+            future.say(unknown_kind, 1_234, "[a hologram]");
+            future.say(answer, 0, "hello, past");
             spoken = true;
         }
         future.turn(now);

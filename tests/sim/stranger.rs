@@ -134,7 +134,7 @@ impl Future {
                     session.consumed(bytes.len());
                     let item = Item::decode(&bytes).expect("a node sends sound items");
                     match &item {
-                        Item::Admission(_) => greet(now, session),
+                        Item::Admission(_) => greet(session),
                         Item::Content(content) => {
                             let delivered = vec![(content.seq, content.seq)];
                             let receipt = Receipt { incarnation: content.incarnation, delivered, ..Receipt::default() };
@@ -159,7 +159,7 @@ impl Future {
     }
 
     /// Says something of a content kind.
-    pub(crate) fn say(&mut self, now: Instant, id: MessageId, kind: u64, text: &str) {
+    pub(crate) fn say(&mut self, id: MessageId, kind: u64, text: &str) {
         self.said += 1;
         // A map of one field: "colour": 7.
         let more = [&[0x81, 0xa6][..], b"colour", &[7]].concat();
@@ -188,7 +188,7 @@ impl Future {
 }
 
 /// What opens a conversation, and items that this version does not know.
-fn greet(now: Instant, session: &mut Session) {
+fn greet(session: &mut Session) {
     session.grant_full();
     session.send_control(with_more(Item::Admission(Admission::FULL)));
     session.send_control([&[201][..], b"what is this"].concat());
