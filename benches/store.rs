@@ -7,7 +7,7 @@ use p2pchat_udp::{
     clock::Unix,
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
     store::{
-        Fresh, Store,
+        Fresh, HistoryQuery, Store,
         row::{Direction, HistoryRow, Op, OutboxRow, State, WriteBatch},
     },
 };
@@ -110,4 +110,46 @@ fn main() {
         println!("{batch:>6} {plain:>12.0} {quick:>12.0} {queue:>12} {receive:>12} {settle:>12}");
     }
     println!("(beside each: the ratio to bare redb with quick repair, one row a message)");
+    growth(dir.path());
+}
+
+/// What 10, 100 and 1,000 times as many messages in history and outbox cost.
+fn growth(dir: &Path) {
+    let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
+    let path = dir.join("growth");
+    let mut store = Store::create(&path, &fresh).expect("a new profile");
+    let peer = peer();
+    let mut written = 0;
+    println!(
+        "\n{:>9} {:>14} {:>10} {:>10} {:>12} {:>12}",
+        "messages", "100 more, ms", "open, ms", "load, ms", "newest, ms", "by id, us"
+    );
+    for len in [100, 1_000, 10_000, 100_000] {
+        while written < len {
+            let last = len.min(written + 5_000);
+            let ops = Arc::new((written + 1..=last).map(|n| queue(peer, n)).collect());
+            store.commit(WriteBatch { id: BatchId(1), ops }).expect("room");
+            written = last;
+        }
+        let ops: Vec<_> = (written + 1..=written + 100).map(|n| queue(peer, n)).collect();
+        written += 100;
+        let batch = WriteBatch { id: BatchId(1), ops: Arc::new(ops) };
+        let more = millis(|| drop(store.commit(&batch).expect("room")));
+        drop(store);
+        let mut opened = None;
+        let open = millis(|| opened = Some(Store::open(&path).expect("it is there")));
+        store = opened.expect("just set");
+        let reader = store.reader();
+        let load = millis(|| drop(reader.load().expect("nothing is damaged")));
+        let newest =
+            millis(|| drop(reader.history(&HistoryQuery { limit: 50, ..HistoryQuery::default() }).expect("nothing is damaged")));
+        let by_id = millis(|| drop(reader.own_by_id(MessageId::new(len / 2, &[1; 10])).expect("nothing is damaged"))) * 1e3;
+        println!("{len:>9} {more:>14.2} {open:>10.2} {load:>10.2} {newest:>12.3} {by_id:>12.1}");
+    }
+}
+
+fn millis(work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64() * 1e3
 }

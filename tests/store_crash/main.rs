@@ -12,7 +12,7 @@ use p2pchat_udp::{
     clock::Unix,
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
     store::{
-        Fresh, HistoryQuery, Reader, Store,
+        Fresh, HistoryQuery, Reader, Store, hush_caught_panics,
         row::{
             CommitError, Committed, ConversationRow, Direction, HELD_VOID, HistoryRow, MineRow, Op, OutboxRow, State, VoidReason,
             WriteBatch,
@@ -291,7 +291,10 @@ fn an_error_of_the_disk_at_any_operation_is_survived() {
             match fail_at(&cast, &run, at, count, failure) {
                 Ok(0) => break,
                 Ok(failed) => errors += failed,
-                Err(why) => panic!("rng seed {rng_seed}, {failure:?} at operation {at}, {count} times: {why}"),
+                Err(why) => panic!(
+                    "rng seed {rng_seed}, {failure:?} at operation {at}, {count} times: {why}\n\
+                     replay: cargo test --test store_crash -- --nocapture an_error_of"
+                ),
             }
             at += 1;
         }
@@ -398,6 +401,7 @@ fn a_profile_half_made_is_none() {
 
 #[test]
 fn damaged_pages_are_errors_and_never_panics() {
+    hush_caught_panics();
     let cast = Cast::new();
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let run = run(&cast, &mut rng, 12);
