@@ -125,7 +125,7 @@ fn message(number: u64, text: &str) -> Event {
     Event::Message { row, name: "bob".to_owned() }
 }
 
-async fn lines(stream: DuplexStream) -> VecDeque<serde_json::Value> {
+async fn lines(stream: DuplexStream) -> VecDeque<Value> {
     let mut text = String::new();
     let (mut read, write) = tokio::io::split(stream);
     read.read_to_string(&mut text).await.unwrap();
