@@ -39,7 +39,7 @@ use self::{
     command::{Command, CommandError, CommandId, Reply},
     conversation::Conversation,
     delivery::Claim,
-    discovery::{Arrival, Destination, Discovery, DiscoveryConfig, Known},
+    discovery::{Arrival, Destination, Discovery, DiscoveryConfig, Ignored, Known},
     event::{Event, NoticeCode},
     interface::Interface,
     link::Route,
@@ -235,7 +235,8 @@ impl Node {
             Ok(wire::KIND_CONFIRM) if is_session => self.on_confirm(now, from, bytes),
             Ok(wire::KIND_ANNOUNCE) => {
                 let arrival = Arrival { from, interface, on_link: !is_session && hop_limit == Some(255) };
-                if self.discovery.handle_datagram(now.instant, arrival, bytes, verify_announce).is_err() {
+                let heard = self.discovery.handle_datagram(now.instant, arrival, bytes, verify_announce);
+                if heard.is_err_and(Ignored::is_nonsense) {
                     self.drop_datagram();
                 }
             }

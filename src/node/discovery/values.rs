@@ -95,6 +95,13 @@ pub enum Ignored {
     Full,
 }
 
+impl Ignored {
+    /// It made no sense, rather than being no news or nobody's business.
+    pub const fn is_nonsense(self) -> bool {
+        matches!(self, Self::Malformed | Self::OtherVersion | Self::NotAsked | Self::Address | Self::Signature)
+    }
+}
+
 /// An announce to sign and send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
