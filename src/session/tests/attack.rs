@@ -55,3 +55,100 @@ fn a_peer_that_acks_nothing_cannot_make_us_remember_without_end() {
     }
     assert!(pair.stats(A).sent < 17_000, "{}", pair.stats(A).sent);
 }
+
+mod hostile {
+    //! A peer with the right keys and no manners.
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        id::PacketNumber,
+        wire::{
+            PACKET_HEADER_LEN,
+            frame::{Ack, Frame, RekeyPart},
+        },
+    };
+
+    /// Random numbers, small ones and edges more often.
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0u64..8, 0u64..3_000, Just(u64::MAX), Just(u64::MAX - 1), any::<u64>()]
+    }
+
+    /// Appends one frame, or bytes that are none.
+    fn frame(kind: u8, a: u64, b: u64, bytes: &[u8], out: &mut Vec<u8>) {
+        let small = |n: u64| u16::try_from(n % 1_024).unwrap();
+        let count = small(b).max(2);
+        let part = |parts: u8| RekeyPart {
+            epoch: Epoch(u32::try_from(a % 4).unwrap()),
+            part: u8::try_from(b % u64::from(parts)).unwrap(),
+            parts,
+            bytes: &bytes[..bytes.len().clamp(1, 640)],
+        };
+        match kind {
+            0 => Frame::Message { n: a, bytes }.encode(out),
+            1 => Frame::Fragment { n: a % 2_000, index: small(a) % count, count, bytes }.encode(out),
+            2 => {
+                let (first, last) = (PacketNumber(a.min(b)), PacketNumber(a.max(b)));
+                Frame::Ack(Ack { delay_us: u32::MAX, ranges: vec![(first, last)] }).encode(out);
+            }
+            3 => Frame::Credit { limit: a }.encode(out),
+            4 => Frame::PathChallenge(a).encode(out),
+            5 => Frame::PathResponse(a).encode(out),
+            6 => Frame::Rekey(part(2)).encode(out),
+            7 => Frame::RekeyReply(part(2)).encode(out),
+            8 => Frame::Ping.encode(out),
+            9 => Frame::AckNow.encode(out),
+            10 => out.extend_from_slice(bytes),
+            _ => Frame::Message { n: 1 + 4 * (a % 50), bytes }.encode(out),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whatever it sends: no panic, no endless sending, no more held than was granted, honest timers.
+        #[test]
+        fn a_hostile_peer_costs_no_more_than_its_credit(
+            packets in proptest::collection::vec(
+                (
+                    proptest::collection::vec((0u8..12, number(), number(), proptest::collection::vec(any::<u8>(), 1..300)), 1..4),
+                    0u64..400, 0u8..4,
+                ),
+                1..40,
+            ),
+        ) {
+            let mut pair = Pair::open(43, CLEAN);
+            for _ in 0..20 {
+                pair.send(A, vec![1; 3_000]);
+            }
+            let mut sealed = pair.ends[B].session.recovery.next_number().0;
+            let (mut out, mut received) = (Vec::new(), 0);
+            for (frames, wait, port) in packets {
+                let mut datagram = vec![0; PACKET_HEADER_LEN];
+                frames.iter().for_each(|(kind, a, b, bytes)| frame(*kind, *a, *b, bytes, &mut datagram));
+                sealed += 1 + wait % 3;
+                let b = &pair.ends[B].session;
+                b.keys.seal(b.remote, PacketNumber(sealed), &mut datagram);
+                let now = pair.now + Duration::from_millis(wait);
+                pair.now = now;
+                let from = addr(2, 2_000 + u16::from(port));
+                let session = &mut pair.ends[A].session;
+                _ = session.handle_datagram(now, from, &mut datagram);
+                session.handle_timeout(now);
+                let mut burst = 0;
+                while session.poll_transmit(now, &mut out).is_some() {
+                    burst += 1;
+                    prop_assert!(burst < 200, "it goes on and on");
+                }
+                while let Some(event) = session.poll_event() {
+                    if let SessionEvent::Received { bytes, .. } = event {
+                        received += bytes.len();
+                    }
+                }
+                prop_assert!(received <= 2 << 20);
+                prop_assert!(session.poll_timeout().is_none_or(|at| at > now), "{:?} {:?}", now, session.timers);
+            }
+        }
+    }
+}
