@@ -56,6 +56,8 @@ pub enum Mode {
     Daemon,
     /// One command; it ends with it.
     Command,
+    /// One command that wants every event since the node's start.
+    Listener,
 }
 
 impl Mode {
@@ -64,7 +66,7 @@ impl Mode {
         match self {
             Self::Shell => "shell",
             Self::Daemon => "daemon",
-            Self::Command => "command",
+            Self::Command | Self::Listener => "command",
         }
     }
 }
@@ -135,7 +137,8 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         }
         Some(Action::Listen(args)) => {
             let mut progress = commands::listen::Progress::new(program, args);
-            program.with_owner(async |client| commands::listen::run(program, &mut progress, client).await).await
+            let listen = async |client: &Client| commands::listen::run(program, &mut progress, client).await;
+            program.with_owner_in(Mode::Listener, listen).await
         }
         Some(Action::Peers(args)) => program.with_owner(async |client| commands::peers::run(program, &args, client).await).await,
         Some(Action::Whois(args)) => program.with_owner(async |client| commands::whois::run(program, &args, client).await).await,
@@ -216,9 +219,13 @@ impl Program {
     /// Runs a command as a client: of the owner, or of a node of its own for as long as it takes. Where
     /// the owner ends in the middle the command starts again with the next one, so it must be harmless to
     /// repeat.
-    pub async fn with_owner(&self, mut command: impl AsyncFnMut(&Client) -> Result<(), End>) -> Result<(), End> {
+    pub async fn with_owner(&self, command: impl AsyncFnMut(&Client) -> Result<(), End>) -> Result<(), End> {
+        self.with_owner_in(Mode::Command, command).await
+    }
+
+    async fn with_owner_in(&self, mode: Mode, mut command: impl AsyncFnMut(&Client) -> Result<(), End>) -> Result<(), End> {
         loop {
-            let front = self.signals.or(Front::open(self, Mode::Command)).await??;
+            let front = self.signals.or(Front::open(self, mode)).await??;
             let ended = tokio::select! {
                 ended = command(front.client()) => ended,
                 signal = self.signals.next() => Err(End::Signal(signal)),

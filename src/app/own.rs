@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use crate::{
     config::Settings,
     control::{
         proto::ErrorLine,
-        server::{Events, NoEvents, Node, Owner, serve},
+        server::{Events, NoEvents, Node, Owner, serve, serve_from_start},
     },
     id::BatchId,
     net::{
@@ -56,6 +56,8 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Own {
     owner: Arc<Owner<Running>>,
+    /// What happened since the start, for the first connection.
+    events: Mutex<Option<Subscription>>,
     socket: PathBuf,
     loop_thread: JoinHandle<()>,
     server: runtime::Handle,
@@ -121,8 +123,8 @@ impl Own {
     /// Starts everything on an open store. When it returns, sockets are bound and clients are served.
     pub(super) async fn start(program: &Program, mode: Mode, mut store: Store, socket: PathBuf) -> Result<Self, ErrorLine> {
         let settings = &program.settings;
-        let listener = bind(&socket)?;
         let name = keep_name(settings, &mut store)?;
+        let listener = bind(&socket)?;
         let config = DriverConfig {
             sockets: SocketConfig {
                 listen: settings.listen,
@@ -138,14 +140,11 @@ impl Own {
                 interfaces: settings.interfaces.clone(),
             },
         };
-        let started = start_loop(config, store).await;
-        let (handle, loop_thread) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                let _ = fs::remove_file(&socket);
-                return Err(error);
-            }
-        };
+        let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {
+            let _ = fs::remove_file(&socket);
+        })?;
+        // Who listens for nothing must not keep it all.
+        let events = Mutex::new((mode != Mode::Command).then_some(events));
         let owner = Arc::new(Owner {
             id: handle.id(),
             port: handle.port(),
@@ -158,13 +157,14 @@ impl Own {
             node: Running { handle, settings: settings.clone() },
         });
         let (server, server_thread, end_server) = start_server(listener, owner.clone()).map_err(|e| internal(&e))?;
-        Ok(Self { owner, socket, loop_thread, server, server_thread, end_server })
+        Ok(Self { owner, events, socket, loop_thread, server, server_thread, end_server })
     }
 
     /// A connection to the own server.
     pub(super) fn connection(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(PIPE_LEN);
-        self.server.spawn(serve(far, self.owner.clone()));
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.server.spawn(serve_from_start(far, self.owner.clone(), events));
         near
     }
 
@@ -194,7 +194,7 @@ impl Own {
 
     /// Goodbye to the peers, then to the clients; at the end nobody owns the profile.
     pub(super) async fn close(self) {
-        let Self { owner, socket, loop_thread, server: _server, server_thread, end_server } = self;
+        let Self { owner, events: _, socket, loop_thread, server: _server, server_thread, end_server } = self;
         // While the profile is still ours: the next owner's socket has the same name.
         let _ = fs::remove_file(&socket);
         owner.node.handle.call(Command::Leave).await;
@@ -225,8 +225,15 @@ fn keep_name(settings: &Settings, store: &mut Store) -> Result<String, ErrorLine
     }
 }
 
+/// A node in its thread.
+struct Started {
+    handle: Handle,
+    events: Subscription,
+    thread: JoinHandle<()>,
+}
+
 /// Starts the node's thread; returns once the node is ready.
-async fn start_loop(config: DriverConfig, store: Store) -> Result<(Handle, JoinHandle<()>), ErrorLine> {
+async fn start_loop(config: DriverConfig, store: Store) -> Result<Started, ErrorLine> {
     let (tell, told) = oneshot::channel();
     let run = move || {
         let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
@@ -239,7 +246,8 @@ async fn start_loop(config: DriverConfig, store: Store) -> Result<(Handle, JoinH
         runtime.block_on(async move {
             match Driver::start(config, store) {
                 Ok((driver, handle)) => {
-                    let _ = tell.send(Ok(handle));
+                    // Before the node does anything, so that nothing of it is missed.
+                    let _ = tell.send(Ok((handle.subscribe(), handle)));
                     driver.run().await;
                 }
                 Err(error) => {
@@ -250,7 +258,7 @@ async fn start_loop(config: DriverConfig, store: Store) -> Result<(Handle, JoinH
     };
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(run).map_err(|e| internal(&e))?;
     match told.await {
-        Ok(Ok(handle)) => Ok((handle, thread)),
+        Ok(Ok((events, handle))) => Ok(Started { handle, events, thread }),
         Ok(Err(error)) => {
             // The store is closed before anybody is told, so that another try finds it free.
             join(thread).await;

@@ -9,11 +9,12 @@ use super::{
 use crate::{
     app::Program,
     control::{
-        call::Whois,
+        call::{History, Whois},
         client::Client,
         proto::{Call, ErrorLine, Line, Time},
     },
     id::{MessageId, PeerId},
+    store::row::Direction,
     text::Shown,
 };
 
@@ -72,6 +73,9 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
         return Ok(());
     }
     let mut replies = client.subscribe(progress.last);
+    if progress.last.is_none() {
+        progress.last = newest(client).await?;
+    }
     if let (Some(peer), None) = (progress.args.from.clone(), progress.from) {
         for line in client.call(Call::Whois(Whois { peer, timeout: program.timeout })).all().await? {
             if let Line::Peer(peer) = line {
@@ -102,6 +106,17 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
         }
     }
     Ok(())
+}
+
+/// The message after which the next owner must begin where this one ends before anything came; the nil
+/// id where nothing ever came.
+async fn newest(client: &Client) -> Result<Option<MessageId>, End> {
+    let lines = client.call(Call::History(History { limit: Some(32), ..History::default() })).all().await?;
+    let received = lines.iter().rev().find_map(|line| match line {
+        Line::History(row) if row.direction == Direction::In => Some(row.id),
+        _ => None,
+    });
+    Ok(received.or_else(|| lines.is_empty().then_some(MessageId::from_bytes([0; 16]))))
 }
 
 fn event(line: &Line) -> String {

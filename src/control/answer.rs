@@ -77,7 +77,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Outbox(outbox) => stored::outbox(owner, outbox, out).await,
         Call::Whoami(_) => whoami(owner, out).await,
         Call::Status(_) => status(owner, out).await,
-        Call::Subscribe(subscribe) => events(owner, subscribe, out).await,
+        Call::Subscribe(subscribe) => events(owner, subscribe, None, out).await,
         Call::Shutdown(_) => Ok(()),
         Call::Watch(Watch { peer }) => plain(owner, Command::Watch(peer)).await,
         Call::Nick(Nick { name }) => nick(owner, &name).await,
@@ -85,14 +85,23 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Back(_) => plain(owner, Command::SetAway(None)).await,
         Call::MarkRead(read) => stored::mark_read(owner, read, out).await,
     };
+    end(answer, out).await;
+    if shutdown {
+        owner.stop.notify_one();
+    }
+}
+
+/// Answers `subscribe`, from where `events` begin; without them, from now on.
+pub(super) async fn subscribe<N: Node>(owner: &Owner<N>, call: Subscribe, events: Option<N::Events>, out: &Out) {
+    end(self::events(owner, call, events, out).await, out).await;
+}
+
+async fn end(answer: Answer, out: &Out) {
     let _ = match answer {
         Ok(()) => out.say(Line::Done).await,
         Err(Stop::Error(error)) => out.say(Line::Error(error)).await,
         Err(Stop::Gone) => Err(Gone),
     };
-    if shutdown {
-        owner.stop.notify_one();
-    }
 }
 
 /// Asks the node; what is not done is an error with the exit code of the manual.
@@ -343,9 +352,9 @@ async fn nick<N: Node>(owner: &Owner<N>, name: &str) -> Answer {
 }
 
 /// `ready`, then what was received after the given message, then everything that happens.
-async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, out: &Out) -> Answer {
+async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, events: Option<N::Events>, out: &Out) -> Answer {
     // Before anything is read, so that nothing falls between what is stored and what happens.
-    let mut events = owner.node.subscribe();
+    let mut events = events.unwrap_or_else(|| owner.node.subscribe());
     out.say(Line::Ready(owner.ready())).await?;
     let mut replayed = match call.after {
         Some(after) => stored::replay(owner, after, out).await?,

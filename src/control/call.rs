@@ -227,7 +227,7 @@ pub struct Outbox {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
-    /// First what was received after this message.
+    /// First what was received after this message; after the nil UUID: everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<MessageId>,
 }

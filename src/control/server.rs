@@ -141,12 +141,22 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
     N: Node,
 {
+    serve_from_start(stream, owner, None).await;
+}
+
+/// The same for the client that its own process made the node for: its first subscription begins with
+/// what happened since `events` were asked for, so it misses nothing of a node that started before it.
+pub async fn serve_from_start<S, N>(stream: S, owner: Arc<Owner<N>>, mut events: Option<N::Events>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+    N: Node,
+{
     let (read, mut write) = tokio::io::split(stream);
     let (lines, mut outgoing) = mpsc::channel::<String>(LINES_MAX);
     let out = Out { lines, tag: None };
     let reading = async move {
         if out.say(Line::Ready(owner.ready())).await.is_ok() {
-            read_requests(BufReader::new(read), &owner, &out).await;
+            read_requests(BufReader::new(read), &owner, &out, &mut events).await;
         }
     };
     let writing = async move {
@@ -167,7 +177,12 @@ where
     tokio::join!(reading, writing);
 }
 
-async fn read_requests<R: AsyncRead + Unpin, N: Node>(mut read: BufReader<R>, owner: &Arc<Owner<N>>, out: &Out) {
+async fn read_requests<R: AsyncRead + Unpin, N: Node>(
+    mut read: BufReader<R>,
+    owner: &Arc<Owner<N>>,
+    out: &Out,
+    events: &mut Option<N::Events>,
+) {
     let mut calls = JoinSet::new();
     let mut subscriptions = JoinSet::new();
     let mut line = Vec::new();
@@ -203,7 +218,8 @@ async fn read_requests<R: AsyncRead + Unpin, N: Node>(mut read: BufReader<R>, ow
                             let _ = out.say(Line::Error(ErrorLine::new("bad-request", 2, "too many subscriptions"))).await;
                             continue;
                         }
-                        subscriptions.spawn(async move { answer::run(&owner, Call::Subscribe(subscribe), &out).await });
+                        let events = events.take();
+                        subscriptions.spawn(async move { answer::subscribe(&owner, subscribe, events, &out).await });
                     }
                     call => {
                         calls.spawn(async move { answer::run(&owner, call, &out).await });

@@ -217,6 +217,9 @@ pub(super) async fn replay<N: Node>(
     let reader = owner.node.reader();
     let mut query = HistoryQuery::default();
     let start = loop {
+        if after == MessageId::from_bytes([0; 16]) {
+            break 0;
+        }
         let page = reader.history(&query)?;
         if let Some((number, _)) = page.rows.iter().rev().find(|(_, row)| row.id == after && row.direction == Direction::In) {
             break *number;

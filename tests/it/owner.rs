@@ -195,3 +195,54 @@ fn asked_to_stop_a_command_that_owns_the_profile_ends_as_by_a_signal() {
     alice.run(["stop"]).expect(0);
     assert_eq!(listen.end(), 143);
 }
+
+#[test]
+fn what_comes_the_moment_a_listener_starts_is_not_missed() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    let _alice = alice.daemon();
+    for number in 0..5 {
+        let text = format!("waiting {number}");
+        alice.run(["send", &id, &text, "--wait", "queued"]).expect(0);
+        let listen = bob.run(["listen", "--count", "1", "--json", "--timeout", "30s"]).expect(0);
+        assert_eq!(listen.lines()[0]["text"], text);
+    }
+}
+
+#[test]
+fn a_subscription_begins_behind_the_message_it_names() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    let _bob = bob.daemon();
+    for text in ["one", "two", "three"] {
+        alice.run(["send", &id, text]).expect(0);
+    }
+    let one = bob.run(["history", "--json"]).expect(0).lines().remove(0)["id"].as_str().unwrap().to_owned();
+    let texts = |after: &str| {
+        let mut stream = UnixStream::connect(bob.profile().join("control.sock")).unwrap();
+        stream.set_read_timeout(Some(crate::person::HANG)).unwrap();
+        writeln!(stream, "{{\"call\":\"subscribe\",\"after\":\"{after}\"}}").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut said = Vec::new();
+        let mut line = String::new();
+        // `ready` twice, then what was missed.
+        while reader.read_line(&mut line).unwrap() > 0 {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            line.clear();
+            match value["event"].as_str().unwrap() {
+                "message" => said.push(value["text"].as_str().unwrap().to_owned()),
+                "error" => return vec![value["code"].as_str().unwrap().to_owned()],
+                _ => {}
+            }
+            if said.last().is_some_and(|text| text == "three") {
+                break;
+            }
+        }
+        said
+    };
+    assert_eq!(texts(&one), ["two", "three"]);
+    assert_eq!(texts("00000000-0000-0000-0000-000000000000"), ["one", "two", "three"]);
+    assert_eq!(texts("01a1fd12-6150-7a3b-92ec-1528678ed519"), ["no-such-message"]);
+}
