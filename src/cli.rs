@@ -11,10 +11,54 @@ use crate::{
     control::proto::{ErrorLine, Span},
 };
 
+const EXAMPLES: &str = "\
+Without a command the shell opens. `p2pchat-udp COMMAND --help` tells more about each.
+
+Examples:
+  p2pchat-udp                       the shell
+  p2pchat-udp demo                  two people on this machine, in two seconds
+  p2pchat-udp peers                 who is here
+  p2pchat-udp send bob \"lunch?\"     exit 0 once it is on bob's disk";
+const EXAMPLES_DEMO: &str = "\
+Examples:
+  p2pchat-udp demo            both profiles are removed at the end
+  p2pchat-udp demo --keep     they stay, to go on with them";
+const EXAMPLES_DAEMON: &str = "\
+Examples:
+  p2pchat-udp daemon                           until Ctrl-C
+  p2pchat-udp -n bob -d ~/bob daemon --json    says `ready` in JSON";
+const EXAMPLES_SEND: &str = "\
+Examples:
+  p2pchat-udp send bob \"lunch?\"               exit 0 once it is on bob's disk
+  make 2>&1 | p2pchat-udp send bob            a pipe is one message
+  p2pchat-udp send bob,carol hi --wait queued  do not wait for them";
+const EXAMPLES_LISTEN: &str = "\
+Examples:
+  p2pchat-udp listen --from bob               until Ctrl-C
+  p2pchat-udp listen --raw --count 1 > file   one message, byte for byte
+  p2pchat-udp listen --json --events          messages, presence and states";
+const EXAMPLES_PEERS: &str = "\
+Examples:
+  p2pchat-udp peers
+  p2pchat-udp peers --wait 1 --json    until somebody is here";
+const EXAMPLES_HISTORY: &str = "\
+Examples:
+  p2pchat-udp history bob --limit 20
+  p2pchat-udp history --since 2h --json";
+const EXAMPLES_OUTBOX: &str = "\
+Examples:
+  p2pchat-udp outbox
+  p2pchat-udp outbox cancel eb997a    an id's last digits are enough
+  p2pchat-udp outbox retry bob        now, not at the next try";
+const EXAMPLES_CONFIG: &str = "\
+Examples:
+  p2pchat-udp config                 every setting
+  p2pchat-udp config name carol      set one";
+
 /// Chat for people who share a wire: no server, end-to-end encrypted, nothing lost.
 #[derive(Debug, Parser)]
 #[command(name = "p2pchat-udp", version, max_term_width = 100, disable_help_subcommand = true, subcommand_value_name = "COMMAND")]
-#[command(after_help = "Without a command the shell opens. `p2pchat-udp COMMAND --help` tells more about each.")]
+#[command(after_help = EXAMPLES)]
 pub struct Cli {
     /// A script from stdin ends at its first line that fails
     #[arg(long)]
@@ -81,28 +125,36 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Two throw-away people on this machine: find, send, go offline, deliver late
+    #[command(after_help = EXAMPLES_DEMO)]
     Demo(commands::demo::Args),
     /// Own the profile without a shell, until SIGTERM or SIGINT
+    #[command(after_help = EXAMPLES_DAEMON)]
     Daemon(commands::daemon::Args),
     /// How the owner of the profile is
     Status(commands::status::Args),
     /// Ask the owner to say goodbye and end
     Stop(commands::stop::Args),
     /// Send one text
+    #[command(after_help = EXAMPLES_SEND)]
     Send(commands::send::Args),
     /// Print messages as they arrive
+    #[command(after_help = EXAMPLES_LISTEN)]
     Listen(commands::listen::Args),
     /// Everybody known: name, presence, path, address
+    #[command(after_help = EXAMPLES_PEERS)]
     Peers(commands::peers::Args),
     /// One peer in full
     Whois(commands::whois::Args),
     /// Stored messages, oldest first
+    #[command(after_help = EXAMPLES_HISTORY)]
     History(commands::history::Args),
     /// What is not yet delivered
+    #[command(after_help = EXAMPLES_OUTBOX)]
     Outbox(commands::outbox::Args),
     /// Name, id, addresses and link of this profile
     Whoami(commands::whoami::Args),
     /// Every setting, its value and where it came from; or set one
+    #[command(after_help = EXAMPLES_CONFIG)]
     Config(commands::config::Args),
 }
 
@@ -192,6 +244,26 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_teaches_by_examples_that_can_be_typed() {
+        let helps =
+            ["", "demo", "daemon", "send", "listen", "peers", "history", "outbox", "config"].map(|name| {
+                match parse_words(&format!("p2pchat-udp {name} --help")) {
+                    Err(Refused::Help(help)) => help,
+                    other => panic!("{name}: {other:?}"),
+                }
+            });
+        for help in helps {
+            let examples: Vec<_> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+            assert!(!examples.is_empty(), "no example in: {help}");
+            for example in examples {
+                let words = example.trim().split("  ").next().unwrap_or_default();
+                let line = words.rsplit(" | ").next().unwrap_or_default().split(" > ").next().unwrap_or_default();
+                assert!(parse_words(line).is_ok(), "{example}");
+            }
+        }
     }
 
     #[test]
