@@ -119,3 +119,58 @@ fn a_path_too_long_for_a_socket_has_it_in_the_runtime_directory() {
     command.env_remove("XDG_RUNTIME_DIR");
     run(command).expect(8);
 }
+
+/// A file system of 1.5 MB, taken away again at the end. `None` where this machine does not allow it.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1500k,mode=700", "tmpfs"]).arg(dir.path()).stderr(std::process::Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_message_is_refused_and_what_was_queued_is_kept() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: this machine does not let us mount a small file system");
+        return;
+    };
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    let text = "x".repeat(300_000);
+    let send = |text: &str| {
+        // The last of two is the one that counts.
+        let mut command = alice.command(["send", &id, "--wait", "queued", "--timeout", "20s"]);
+        command.arg("--data-dir").arg(disk.0.path().join("p"));
+        command.stdin(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, text.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        (crate::person::code(output.status), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let mut queued = 0;
+    let error = loop {
+        match send(&text) {
+            (0, _) => queued += 1,
+            (1, error) => break error,
+            other => panic!("{other:?}"),
+        }
+        assert!(queued < 10, "the disk never filled up");
+    };
+    assert_eq!(error, "p2pchat-udp: the disk is full, nothing was queued\n");
+    let mut command = alice.command(["outbox", "--json"]);
+    command.arg("--data-dir").arg(disk.0.path().join("p"));
+    assert_eq!(run(command).expect(0).events("outbox").len(), queued);
+}
