@@ -11,6 +11,9 @@ use crate::{
 
 /// Runs until the person leaves, the script is through, a signal comes, or the owner ends.
 pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
+    if program.json {
+        return Err(ErrorLine::new("usage", 2, "--json needs a command: the shell is for people").into());
+    }
     let mut rng_seed = [0; 32];
     getrandom::fill(&mut rng_seed).map_err(|e| ErrorLine::new("internal", 1, format!("no randomness: {e}")))?;
     let options = Options {

@@ -211,6 +211,11 @@ impl Chat {
         self.owns.undelivered()
     }
 
+    /// Changes where `names` may have.
+    pub const fn names_version(&self) -> u64 {
+        self.people.version()
+    }
+
     /// Everybody's name as it is written, with the full id: for completion.
     pub fn names(&self) -> Vec<(String, PeerId)> {
         self.people.names()

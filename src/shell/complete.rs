@@ -42,9 +42,14 @@ pub struct Lists {
 }
 
 impl Known {
-    /// From now on these.
-    pub fn set(&self, lists: Lists) {
-        *self.0.lists.lock().unwrap_or_else(PoisonError::into_inner) = lists;
+    /// From now on these peers.
+    pub fn set_names(&self, names: Vec<(String, PeerId)>) {
+        self.0.lists.lock().unwrap_or_else(PoisonError::into_inner).names = names;
+    }
+
+    /// From now on these messages wait.
+    pub fn set_waiting(&self, waiting: Vec<String>) {
+        self.0.lists.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
     }
 
     /// True where a key was pressed since this was asked last.

@@ -22,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use self::chat::Company;
 use self::{
     chat::{Action, Chat, Mode, Tag},
-    complete::{Known, Lists},
+    complete::Known,
     render::{Glyphs, Look},
     term::{Before, Desk, Did},
 };
@@ -99,6 +99,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         code: None,
         told_how_to_leave: false,
         deaf: false,
+        names_version: 0,
         interrupts: (mode != Mode::Script).then(|| signal(SignalKind::interrupt()).ok()).flatten(),
     };
     shell.run(until).await
@@ -190,6 +191,7 @@ struct Shell {
     told_how_to_leave: bool,
     /// The owner says nothing any more.
     deaf: bool,
+    names_version: u64,
     /// Ctrl-C where the terminal makes a signal of it. A script is ended by it, as by default.
     interrupts: Option<Signal>,
 }
@@ -333,7 +335,11 @@ impl Shell {
                 Action::End(code) => self.code = Some(self.first_failure.unwrap_or(code)),
             }
         }
-        self.known.set(Lists { names: self.chat.names(), waiting: self.chat.waiting() });
+        let version = self.chat.names_version();
+        if std::mem::replace(&mut self.names_version, version) != version {
+            self.known.set_names(self.chat.names());
+        }
+        self.known.set_waiting(self.chat.waiting());
     }
 
     fn fail(&mut self, error: &ErrorLine) {

@@ -5,24 +5,29 @@
 //! Between two lines nothing is printed: what comes waits in the printer until the next line is edited,
 //! so that the rows which were just typed are the last ones on the screen and can be taken back.
 
+mod printer;
+
 use std::{
-    io::{BufRead, IsTerminal, Write},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    io::{BufRead, IsTerminal},
+    sync::{Arc, Mutex, PoisonError, TryLockError, atomic::Ordering, mpsc},
     thread,
     time::Duration,
 };
 
-use nix::sys::termios::{self, InputFlags, LocalFlags, SetArg, Termios};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        termios::{self, InputFlags, LocalFlags, SetArg, Termios},
+    },
+    unistd::Pid,
+};
 use rustyline::{
-    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, ExternalPrinter,
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
     GraphemeClusterMode, KeyEvent, Modifiers, Movement, RepeatCount, error::ReadlineError, history::MemHistory,
 };
 use tokio::sync::mpsc as async_mpsc;
 
+use self::printer::{Out, Phase, Shared, start_printer, write_out};
 use super::complete::{Editing, Known};
 
 /// Texts that wait to be printed at most; past it they are counted, not kept.
@@ -31,10 +36,10 @@ const PRINTS_MAX: usize = 10_000;
 const HISTORY_MAX: usize = 1_000;
 /// How long Escape waits for what belongs to it, in milliseconds.
 const ESCAPE_WAIT: u16 = 50;
-/// How long the printer waits for the editor to take the terminal, in milliseconds.
-const EDITOR_WAIT_MS: usize = 1_000;
 /// How long the end waits for the last texts to be printed.
 const LAST_PRINTS: Duration = Duration::from_millis(500);
+/// How long a signal that stops this program may take to reach all of its threads.
+const STOP_WAIT: Duration = Duration::from_millis(50);
 /// Switches the terminal's bracketed paste off, should the editor not have come to it.
 const PASTE_OFF: &str = "\x1b[?2004l";
 
@@ -60,75 +65,10 @@ pub(super) enum Before {
     Clear,
 }
 
-/// What goes to the screen.
-#[derive(Debug)]
-enum Out {
-    Text(String),
-    /// Where nothing is rewritten: the prompt, unless it stands there.
-    Prompt(String),
-}
-
 #[derive(Debug)]
 struct Go {
     prompt: String,
     before: Before,
-}
-
-/// What the printer may do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// A line is being edited: texts go around it.
-    Editing,
-    /// Between two lines: texts wait.
-    Between,
-    /// Nobody edits any more, or anything: texts go straight out.
-    Open,
-}
-
-#[derive(Debug)]
-struct Gate {
-    phase: Phase,
-    /// Something may have been printed straight behind the line that was entered.
-    doubtful: bool,
-    /// Plain lines: a prompt stands at the end of the screen.
-    prompt: Option<String>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    gate: Mutex<Gate>,
-    opened: Condvar,
-    waiting: AtomicUsize,
-    lost: AtomicUsize,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Until a line is being edited, or nothing is edited any more. The editor takes the terminal a
-    /// moment after it was told to: what is printed before that would count as printed behind the line.
-    fn wait_for_turn(&self) -> MutexGuard<'_, Gate> {
-        let mut gate = self.lock();
-        for _ in 0..EDITOR_WAIT_MS {
-            while gate.phase == Phase::Between {
-                gate = self.opened.wait(gate).unwrap_or_else(PoisonError::into_inner);
-            }
-            if gate.phase == Phase::Open || is_edited() {
-                break;
-            }
-            drop(gate);
-            thread::sleep(Duration::from_millis(1));
-            gate = self.lock();
-        }
-        gate
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.lock().phase = phase;
-        self.opened.notify_all();
-    }
 }
 
 /// The terminal, or whatever else the lines come from and go to.
@@ -151,12 +91,13 @@ impl Desk {
     pub(super) fn edited(known: Known, color: bool) -> rustyline::Result<Self> {
         let (did_sender, did) = async_mpsc::channel(1);
         let (go, goes) = mpsc::channel();
-        let mut editor = editor(known, color)?;
+        let held = Held::default();
+        let mut editor = editor(known, color, &held)?;
         let printer = editor.create_external_printer()?;
         let saved = quiet_terminal();
         let (shared, prints, done) = start_printer(Phase::Between, Some(Box::new(printer)));
-        let gate = shared.clone();
-        thread::Builder::new().name("editor".to_owned()).spawn(move || edit(editor, &goes, &did_sender, &gate))?;
+        let own = Own { shared: shared.clone(), held, saved: saved.clone() };
+        thread::Builder::new().name("editor".to_owned()).spawn(move || edit(editor, &goes, &did_sender, &own))?;
         Ok(Self { shared, prints: Some(prints), done, go: Some(go), did, saved, edited: true, awaited: false, asked: None })
     }
 
@@ -236,7 +177,7 @@ impl Desk {
     }
 }
 
-fn editor(known: Known, color: bool) -> rustyline::Result<Editor<Editing, MemHistory>> {
+fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Editing, MemHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_MAX)?
         .history_ignore_dups(true)?
@@ -250,6 +191,7 @@ fn editor(known: Known, color: bool) -> rustyline::Result<Editor<Editing, MemHis
     let mut editor = Editor::with_history(config, history)?;
     editor.set_helper(Some(Editing { known, color }));
     editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
+    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Suspend(held.clone()))));
     editor.bind_sequence(KeyEvent(rustyline::KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     Ok(editor)
 }
@@ -263,6 +205,52 @@ impl ConditionalEventHandler for ClearLine {
     }
 }
 
+/// A line that is held while the program is stopped: what stands before the cursor, and behind it.
+type Held = Arc<Mutex<Option<(String, String)>>>;
+
+/// Ctrl-Z leaves the line, so that the program can stop with the terminal as it was before. (The editor's
+/// own way goes on before the other threads have stopped, and the line is not drawn again.)
+struct Suspend(Held);
+
+impl ConditionalEventHandler for Suspend {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, ctx: &EventContext<'_>) -> Option<Cmd> {
+        let (before, behind) = ctx.line().split_at_checked(ctx.pos())?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((before.to_owned(), behind.to_owned()));
+        Some(Cmd::Interrupt)
+    }
+}
+
+/// What the editor's thread shares with the others.
+struct Own {
+    shared: Arc<Shared>,
+    held: Held,
+    saved: Option<Termios>,
+}
+
+impl Own {
+    /// Edits one line; one that was left by Ctrl-Z goes on where it was.
+    fn read_line(&self, editor: &mut Editor<Editing, MemHistory>, prompt: &str) -> rustyline::Result<String> {
+        let mut line = editor.readline(prompt);
+        while let Some((before, behind)) = self.take_held() {
+            self.shared.enter(Phase::Between);
+            if let Some(saved) = &self.saved {
+                let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, saved);
+            }
+            // The whole job, as the terminal itself would.
+            let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+            thread::sleep(STOP_WAIT);
+            quiet_terminal();
+            self.shared.enter(Phase::Editing);
+            line = editor.readline_with_initial(prompt, (&before, &behind));
+        }
+        line
+    }
+
+    fn take_held(&self) -> Option<(String, String)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Between two lines nothing that is typed is echoed, nor does it end anything: the next line has it.
 fn quiet_terminal() -> Option<Termios> {
     let saved = termios::tcgetattr(std::io::stdin()).ok()?;
@@ -273,12 +261,8 @@ fn quiet_terminal() -> Option<Termios> {
     Some(saved)
 }
 
-/// The editor has the terminal: it alone switches this off.
-fn is_edited() -> bool {
-    termios::tcgetattr(std::io::stdin()).is_ok_and(|now| !now.local_flags.contains(LocalFlags::IEXTEN))
-}
-
-fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, shared: &Shared) {
+fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
+    let shared = &own.shared;
     let mut typed_rows = 0;
     while let Ok(Go { prompt, before }) = goes.recv() {
         match before {
@@ -288,7 +272,7 @@ fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did:
         }
         shared.lock().doubtful = false;
         shared.enter(Phase::Editing);
-        let line = editor.readline(&prompt);
+        let line = own.read_line(&mut editor, &prompt);
         // The printer holds the gate while it prints; where that takes longer, the rows stay.
         let alone = match try_for(Duration::from_millis(20), || shared.gate.try_lock()) {
             Some(mut gate) => {
@@ -348,88 +332,6 @@ fn rows_of(prompt: &str, line: &str, columns: u16) -> usize {
         }
     }
     row + usize::from(column == columns) + 1
-}
-
-fn start_printer(
-    phase: Phase,
-    printer: Option<Box<dyn ExternalPrinter + Send>>,
-) -> (Arc<Shared>, mpsc::Sender<Out>, mpsc::Receiver<()>) {
-    let gate = Mutex::new(Gate { phase, doubtful: false, prompt: None });
-    let shared = Arc::new(Shared { gate, opened: Condvar::new(), waiting: AtomicUsize::new(0), lost: AtomicUsize::new(0) });
-    let (prints, texts) = mpsc::channel::<Out>();
-    let (done_sender, done) = mpsc::channel();
-    let own = shared.clone();
-    // Where no thread can be had, nothing is printed and `close` does not wait.
-    let _ = thread::Builder::new().name("printer".to_owned()).spawn(move || {
-        print_all(&texts, &own, printer);
-        let _ = done_sender.send(());
-    });
-    (shared, prints, done)
-}
-
-fn print_all(texts: &mpsc::Receiver<Out>, shared: &Shared, mut printer: Option<Box<dyn ExternalPrinter + Send>>) {
-    let mut next = None;
-    while let Some(out) = next.take().or_else(|| texts.recv().ok()) {
-        let mut text = match out {
-            Out::Text(text) => text,
-            Out::Prompt(prompt) => {
-                shared.lock().show_prompt(prompt);
-                continue;
-            }
-        };
-        // What came together is printed together: one redraw of the line for all.
-        let mut count = 1;
-        while count < 100 {
-            match texts.try_recv() {
-                Ok(Out::Text(more)) => {
-                    text.push('\n');
-                    text.push_str(&more);
-                    count += 1;
-                }
-                other => {
-                    next = other.ok();
-                    break;
-                }
-            }
-        }
-        shared.waiting.fetch_sub(count, Ordering::Relaxed);
-        let lost = shared.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            text.push_str(&format!("\n-- {lost} lines came faster than they could be shown: /history has the messages"));
-        }
-        text.push('\n');
-        let mut gate = shared.wait_for_turn();
-        match (&mut printer, gate.phase) {
-            (Some(printer), Phase::Editing) => {
-                let _ = printer.print(text);
-                gate.doubtful |= !is_edited();
-            }
-            _ => gate.print_plain(&text),
-        }
-    }
-}
-
-impl Gate {
-    fn show_prompt(&mut self, prompt: String) {
-        if self.prompt.as_ref() != Some(&prompt) {
-            let before = if self.prompt.is_some() { "\n" } else { "" };
-            write_out(&format!("{before}{prompt}"));
-            self.prompt = Some(prompt);
-        }
-    }
-
-    /// Where nothing is rewritten: a row that has a prompt, and maybe a half typed line, ends; behind the
-    /// text the prompt stands again.
-    fn print_plain(&self, text: &str) {
-        let (before, after) = self.prompt.as_deref().map_or(("", ""), |prompt| ("\n", prompt));
-        write_out(&format!("{before}{text}{after}"));
-    }
-}
-
-/// A terminal that takes nothing any more is noticed by whoever reads from it.
-fn write_out(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn read_lines(did: &async_mpsc::Sender<Did>, shared: &Shared) {

@@ -38,11 +38,13 @@ pub(super) struct People {
     /// How many bear a name, by its key: where it is more than one, ids are shown.
     names: BTreeMap<String, usize>,
     due: Option<Instant>,
+    /// How often somebody came to be known, or was renamed.
+    version: u64,
 }
 
 impl People {
     pub(super) fn new(me: PeerId) -> Self {
-        Self { me, map: BTreeMap::new(), names: BTreeMap::new(), due: None }
+        Self { me, map: BTreeMap::new(), names: BTreeMap::new(), due: None, version: 0 }
     }
 
     /// What a peer is called here: its petname, else its name, with the short id where two have it.
@@ -103,6 +105,7 @@ impl People {
             self.remove(&gone);
         }
         *self.names.entry(person.called().key()).or_default() += 1;
+        self.version += 1;
         self.map.insert(id, person);
     }
 
@@ -218,6 +221,11 @@ impl People {
         let Some(person) = self.map.get(id) else { return id.to_string() };
         let name = person.called();
         if self.names.get(&name.key()).is_some_and(|count| *count > 1) { id.to_string() } else { name.as_str().to_owned() }
+    }
+
+    /// Changes where `names` may have.
+    pub(super) const fn version(&self) -> u64 {
+        self.version
     }
 
     /// Everybody's name as it is written, with the id.
