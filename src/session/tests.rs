@@ -57,6 +57,8 @@ struct Pair {
     free_at: [Instant; 2],
     /// Every datagram ever sent, where a test asks for it: (receiver, from, bytes).
     tape: Option<Vec<(usize, PathAddr, Vec<u8>)>>,
+    /// Bytes that left, by where they went.
+    sent_to: BTreeMap<SocketAddr, usize>,
     /// Drops every datagram to an address that is not here, and to this end while `true`.
     deaf: [bool; 2],
 }
@@ -86,7 +88,18 @@ impl Pair {
         };
         let ends = [end(a, addr_a, addr_b), end(b, addr_b, addr_a)];
         let free_at = [now; 2];
-        Self { now, ends, link, rng, flying: BTreeMap::new(), order: 0, free_at, tape: None, deaf: [false; 2] }
+        Self {
+            now,
+            ends,
+            link,
+            rng,
+            flying: BTreeMap::new(),
+            order: 0,
+            free_at,
+            tape: None,
+            sent_to: BTreeMap::new(),
+            deaf: [false; 2],
+        }
     }
 
     /// Both sides open and admitted, and quiet again.
@@ -126,6 +139,7 @@ impl Pair {
         let mut out = Vec::new();
         while let Some(path) = self.ends[from].session.poll_transmit(self.now, &mut out) {
             assert!(out.len() <= crate::wire::DATAGRAM_LEN_MAX);
+            *self.sent_to.entry(path.remote).or_default() += out.len();
             let receiver = 1 - from;
             let source = self.ends[from].addr;
             if let Some(tape) = &mut self.tape {
