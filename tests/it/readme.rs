@@ -84,6 +84,8 @@ fn one_machine() -> String {
     pane.line("in five minutes");
     pane.until_row("in five minutes ✓");
     let mut rows = pane.until_last("alice>");
+    // On a machine that is busy for more than 20 ms what was typed may stay beside what was sent.
+    rows.retain(|row| !row.starts_with("alice> "));
     rows.insert(0, "$ p2pchat-udp -d /tmp/bob -n bob".to_owned());
     names.block(&rows)
 }
