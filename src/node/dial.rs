@@ -108,8 +108,11 @@ impl Node {
     pub(crate) fn dial_soon(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.failures = 0;
-        if let Link::Waiting(_) = peer.link {
-            peer.link = Link::Idle;
+        match &mut peer.link {
+            Link::Waiting(_) => peer.link = Link::Idle,
+            // Nobody heard the tries so far; the pause after them may have grown to seconds.
+            Link::Handshaking(dial) => dial.repeat = Repeat { tries: 0, at: self.now.instant },
+            Link::Idle | Link::Up(_) => {}
         }
         self.touch(id);
     }

@@ -29,6 +29,12 @@ impl Node {
                 peer.on_heard_at(now.instant, path);
                 // Another run of its program, by its own signature: the session with the run before is over.
                 let is_over = peer.session().is_some_and(|session| session.boot() < boot);
+                let risen_before = peer.rising.iter().filter(|rising| rising.session.boot() < boot);
+                let risen_before: Vec<_> = risen_before.map(|rising| rising.session.local_index()).collect();
+                peer.rising.retain(|rising| rising.session.boot() >= boot);
+                for index in risen_before {
+                    self.routes.remove(&index);
+                }
                 if is_over {
                     self.lose_link(now, id, CloseReason::Local(CloseCode::Superseded));
                 }

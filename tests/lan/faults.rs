@@ -382,3 +382,32 @@ fn fifty_kills_lose_double_and_reorder_nothing() {
     assert_eq!(alice.client.texts("out"), expected("alice", from_alice));
     assert_eq!(bob.client.texts("out"), expected("bob", from_bob));
 }
+
+/// Whoever waits for somebody tries at growing pauses; a return ends the pause.
+#[test]
+fn mail_is_there_as_soon_as_somebody_is_back() {
+    let Some((_lab, a, b)) = two_hosts() else { return };
+    let (mut alice, mut bob) = (Person::new(&a, "alice"), Person::new(&b, "bob"));
+    let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
+    at_alice.subscribe();
+    at_bob.subscribe();
+    at_alice.sees("bob", "online", SOON);
+    at_alice.deliver("bob", "0", SOON);
+    let mut times = Vec::new();
+    for number in 1..5 {
+        if number % 2 == 0 {
+            bob.stop()
+        } else {
+            bob.kill()
+        }
+        at_alice.queue("bob", &number.to_string());
+        // Long enough for the pauses to have grown.
+        std::thread::sleep(Duration::from_secs(4));
+        let started = Instant::now();
+        at_bob = bob.start();
+        at_bob.subscribe();
+        wait_for_texts(&mut at_bob, number + 1, SOON);
+        times.push(started.elapsed());
+    }
+    print_times("returned after 4 s: mail there after the start", times);
+}
