@@ -97,6 +97,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Somebody asks a machine to send. Asking again changes nothing.
+    #[expect(clippy::too_many_arguments, reason = "one message, field by field")]
     pub(crate) fn asked(
         &mut self,
         id: MessageId,
@@ -187,7 +188,7 @@ impl Ledger {
     }
 
     /// A node shows a message on `books`' machine, owned by `me`.
-    pub(crate) fn shown(&mut self, me: PeerId, row: &HistoryRow, books: &mut Books) -> Result<(), Broken> {
+    pub(crate) fn shown(&self, me: PeerId, row: &HistoryRow, books: &mut Books) -> Result<(), Broken> {
         self.received(me, row)?;
         if !books.received.contains_key(&row.id) {
             return broken("a claim waits for its commit", format!("{:?} was shown before it was on disk", row.id));

@@ -347,15 +347,15 @@ impl World {
         let mut out = Vec::new();
         let (host, me) = (self.machines[machine].host, &mut self.machines[machine]);
         let Some(process) = &mut me.process else { return };
-        if process.in_flight.is_none() {
-            if let Some(batch) = process.node.poll_write() {
-                let number = process.number;
-                let placed = self.ledger.batch(&batch.ops);
-                process.in_flight = Some(batch);
-                self.must(placed);
-                let wait = self.dice.between(self.commit_time.0, self.commit_time.1);
-                self.at(self.now + wait, What::Write { machine, process: number });
-            }
+        if process.in_flight.is_none()
+            && let Some(batch) = process.node.poll_write()
+        {
+            let number = process.number;
+            let placed = self.ledger.batch(&batch.ops);
+            process.in_flight = Some(batch);
+            self.must(placed);
+            let wait = self.dice.between(self.commit_time.0, self.commit_time.1);
+            self.at(self.now + wait, What::Write { machine, process: number });
         }
         loop {
             let Some(process) = &mut self.machines[machine].process else { return };
@@ -839,7 +839,7 @@ impl World {
         }
     }
 
-    fn check_the_end(&mut self) {
+    fn check_the_end(&self) {
         let histories: Vec<(PeerId, Vec<HistoryRow>)> =
             self.machines.iter().map(|machine| (machine.person, self.last_history(machine))).collect();
         for (number, machine) in self.machines.iter().enumerate().filter(|(_, machine)| !machine.gone) {
