@@ -100,6 +100,8 @@ pub struct Discovery {
     last_news: Option<Instant>,
     told_other_version: bool,
     told_elsewhere: bool,
+    /// The boot of a copy of this profile that is later than ours, and until when it may be believed.
+    copy: Option<(BootId, Instant)>,
     /// When an old announce with our id made us ask last.
     doubted: Option<Instant>,
     /// What is said once more, when and where; at most two per interface.
@@ -138,6 +140,7 @@ impl Discovery {
             last_news: None,
             told_other_version: false,
             told_elsewhere: false,
+            copy: None,
             doubted: None,
             repeats: VecDeque::new(),
             outgoing: VecDeque::new(),
@@ -255,7 +258,21 @@ impl Discovery {
         while let Some(id) = self.neighbours.expire(now) {
             self.events.push_back(DiscoveryEvent::Expired { id });
         }
+        if let Some((boot, _)) = self.copy.take_if(|(_, until)| *until <= now) {
+            self.outlive(now, boot);
+        }
         self.speak(now);
+    }
+
+    /// A copy of this profile with a later boot is silent now. Whoever heard it ignores what we announce
+    /// under ours, so we go on under the next one.
+    fn outlive(&mut self, now: Instant, copy: BootId) {
+        self.config.boot = copy.next();
+        self.part = digest_part(&self.config.id, self.config.boot);
+        self.events.push_back(DiscoveryEvent::NewBoot { boot: self.config.boot });
+        for schedule in self.schedules.values_mut() {
+            schedule.burst(now, Families::from(&schedule.member));
+        }
     }
 
     /// We call ourselves this from now on; cut at [`NAME_LEN_MAX`] bytes. Told to the LAN soon.
@@ -311,7 +328,8 @@ impl Discovery {
             Stage::Here => {
                 let round = self.schedules.values().map(Schedule::due).min();
                 let repeat = self.repeats.front().map(|(at, ..)| *at);
-                [round, repeat, self.neighbours.next_expiry()].into_iter().flatten().min()
+                let copy = self.copy.map(|(_, until)| until);
+                [round, repeat, copy, self.neighbours.next_expiry()].into_iter().flatten().min()
             }
             Stage::Leaving(second) => Some(second),
             Stage::Gone => None,

@@ -8,7 +8,7 @@ use super::{
     discovery::DiscoveryEvent,
     event::NoticeCode,
 };
-use crate::{clock::Now, session::CloseReason, wire::frame::CloseCode};
+use crate::{clock::Now, session::CloseReason, store::row::Op, wire::frame::CloseCode};
 
 impl Node {
     pub(super) fn on_discovery(&mut self, now: Now, event: DiscoveryEvent) {
@@ -61,6 +61,10 @@ impl Node {
                     "this profile runs on two machines: nothing is lost, but stop one of them",
                     None,
                 );
+            }
+            DiscoveryEvent::NewBoot { boot } => {
+                self.boot = boot;
+                self.batches.push(Op::Boot(boot));
             }
             DiscoveryEvent::OtherVersion => {
                 self.notice(NoticeCode::OtherVersion, "somebody here speaks another version of the protocol", None);

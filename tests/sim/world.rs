@@ -795,11 +795,6 @@ impl World {
                 self.stop_copy(machine);
                 continue;
             }
-            if self.ledger.copied.contains(&self.machines[machine].person) {
-                // Whoever heard the copy's later boot does not listen to the original's announces: its owner
-                // was told, switched the copy off, and starts the original anew.
-                self.kill(machine);
-            }
             if self.machines[machine].asleep_until.is_some() {
                 self.machines[machine].asleep_until = Some(self.now);
                 self.wake(machine);

@@ -222,6 +222,10 @@ impl Discovery {
     /// answer to a question of this boot, is somebody who runs with our key now: so we ask.
     fn on_my_id(&mut self, now: Instant, announce: &Announce, heard: Heard) {
         let fresh = announce.boot > self.config.boot || !heard.multicast;
+        if announce.boot > self.config.boot {
+            let silent_in = if announce.flags & FLAG_LEAVING != 0 { 0 } else { announce.ttl };
+            self.copy = Some((announce.boot, now + Duration::from_secs(silent_in.into())));
+        }
         if fresh && !std::mem::replace(&mut self.told_elsewhere, true) {
             self.events.push_back(DiscoveryEvent::MyIdElsewhere);
         }

@@ -174,6 +174,11 @@ pub enum DiscoveryEvent {
     },
     /// Somebody else runs with our key: a copy of this profile. Told once.
     MyIdElsewhere,
+    /// Such a copy had a later boot than ours and is silent now: this run goes on under the next one.
+    NewBoot {
+        /// Our boot from now on.
+        boot: BootId,
+    },
     /// Somebody speaks another version of the protocol. Told once.
     OtherVersion,
 }
