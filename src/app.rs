@@ -154,9 +154,13 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
 
 async fn shell(program: &Program) -> Result<(), End> {
     let front = program.signals.or(Front::open(program, Mode::Shell)).await??;
+    let is_window = !front.is_owner();
     let ended = commands::shell::run(program, &front).await;
     front.close().await;
-    ended
+    match ended {
+        Err(End::Code(commands::shell::OWNER_ENDED)) if is_window => commands::shell::go_on_alone(),
+        ended => ended,
+    }
 }
 
 async fn daemon(program: &Program) -> Result<(), End> {

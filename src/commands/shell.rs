@@ -1,6 +1,6 @@
 //! No command: the shell, of the owner or as one more window of it.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, os::unix::process::CommandExt};
 
 use super::End;
 use crate::{
@@ -8,6 +8,9 @@ use crate::{
     control::proto::{Call, ErrorLine, Line},
     shell::{self, Company, Options},
 };
+
+/// Exit code: the owner of the profile has ended, and it was another process.
+pub const OWNER_ENDED: u8 = 11;
 
 /// Runs until the person leaves, the script is through, a signal comes, or the owner ends.
 pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
@@ -40,6 +43,19 @@ pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
         Ok(code) => Err(End::Code(code)),
         Err(ended) => ended,
     }
+}
+
+/// The window of a person goes on when the process that owned the profile has ended: it becomes the owner
+/// itself, or a window of the next. A script ends.
+pub fn go_on_alone() -> Result<(), End> {
+    if !std::io::stdin().is_terminal() {
+        return Err(End::Code(OWNER_ENDED));
+    }
+    // From the beginning, in the same process: a thread that still reads the keyboard ends by it.
+    let mut args = std::env::args_os();
+    let program = std::env::current_exe().ok().or_else(|| args.next().map(Into::into)).unwrap_or_default();
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    Err(ErrorLine::new("internal", 1, format!("the shell could not go on: {error}")).into())
 }
 
 async fn company(front: &Front) -> Company {

@@ -1,5 +1,7 @@
 //! The shell as a person sees it: the real binary on a pseudo-terminal, two people on one machine.
 
+use std::time::Duration;
+
 use crate::{
     pane::Pane,
     person::{Net, Person},
@@ -180,8 +182,12 @@ fn mail_for_who_is_away_waits_and_is_delivered_late_with_one_line_about_it() {
         alice.until_row(&format!("<alice> {text} …"));
     }
     alice.until_row("-- bob is not here: it is kept and goes out by itself when bob comes");
+    // What has waited for 30 s is late.
+    std::thread::sleep(Duration::from_millis(30_200));
     let bob = Pane::shell(&people[1], &[]);
-    bob.until_row("<alice> see you at eight");
+    let row = bob.until_row("<alice> see you at eight");
+    let times = row.split(' ').next().unwrap();
+    assert!(times.split('→').count() == 2 && times.split('→').all(|time| time.len() == 5 && &time[2..3] == ":"), "{row}");
     let row = alice.until_row("2 delivered");
     assert_eq!(row, "✓ bob: 2 delivered, last \"see you at eight, at th…\"");
     alice.line("/outbox");
@@ -211,12 +217,18 @@ fn leaving_with_mail_that_waits_says_how_much() {
 fn a_second_window_is_the_same_person() {
     let net = Net::new();
     let alice = net.person("alice");
-    let first = Pane::shell(&alice, &[]);
+    let mut first = Pane::shell(&alice, &[]);
     first.until_last(">");
     let mut second = Pane::shell(&alice, &[]);
     second.until_row("-- The same person in two windows");
+    first.line("/quit");
+    assert_eq!(first.end(), 0);
+    second.until_row("! the owner of this profile has ended");
+    second.until("it goes on as the owner", |rows| rows.iter().filter(|row| row.starts_with("-- You are alice")).count() == 2);
+    second.line("/outbox");
+    second.until_row("-- nothing waits");
     second.line("/quit");
-    assert_eq!(second.end(), 0, "the first goes on: {first:?}");
+    assert_eq!(second.end(), 0);
 }
 
 #[test]
