@@ -198,10 +198,16 @@ impl Program {
         }
     }
 
-    /// Returns once nobody owns the profile.
-    pub async fn until_free(&self) -> Result<(), End> {
+    /// Returns once the owner with this pid has let go of the profile: nobody has it, or another one.
+    pub async fn until_free(&self, pid: u32) -> Result<(), End> {
         let until = Instant::now() + OPEN_TIMEOUT;
         while profile::is_locked(&self.settings.dir) {
+            if let Ok(client) = self.owner().await
+                && let Ok(lines) = client.call(Call::STATUS).all().await
+                && lines.iter().any(|line| matches!(line, Line::Owner(owner) if owner.pid != pid))
+            {
+                return Ok(());
+            }
             if Instant::now() > until {
                 return Err(ErrorLine::new("timeout", 5, "time is up: the owner has not let go of the profile yet").into());
             }

@@ -246,3 +246,16 @@ fn a_subscription_begins_behind_the_message_it_names() {
     assert_eq!(texts("00000000-0000-0000-0000-000000000000"), ["one", "two", "three"]);
     assert_eq!(texts("01a1fd12-6150-7a3b-92ec-1528678ed519"), ["no-such-message"]);
 }
+
+#[test]
+fn stop_ends_one_owner_and_a_client_may_be_the_next() {
+    let alice = Net::new().person("alice");
+    let mut daemon = alice.daemon();
+    let mut listen = alice.listen();
+    alice.run(["stop"]).expect(0);
+    assert_eq!(daemon.end(), 0);
+    listen.until(|line| line["event"] == "ready");
+    alice.run(["stop"]).expect(0);
+    assert_eq!(listen.end(), 143);
+    alice.run(["status"]).expect(11);
+}
