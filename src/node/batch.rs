@@ -16,6 +16,8 @@ use crate::{
 /// Operations that one batch may gather while another is being committed; past that nothing that
 /// needs the disk is accepted.
 pub(crate) const BATCH_OPS_MAX: usize = 65_536;
+/// Bytes of texts that one batch may gather.
+const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Wait before a batch that failed is handed in again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LATER: Duration = Duration::from_secs(1);
@@ -38,6 +40,8 @@ pub(crate) enum Health {
 pub(crate) struct Batches<C> {
     growing: BatchId,
     ops: Vec<Op>,
+    /// Bytes of the texts in `ops`.
+    bytes: usize,
     /// Conversations whose counters changed: one row each, appended when the batch is sealed.
     counters: BTreeMap<ConversationId, ConversationRow>,
     in_flight: Option<WriteBatch>,
@@ -53,6 +57,7 @@ impl<C> Batches<C> {
         Self {
             growing: BatchId(1),
             ops: Vec::new(),
+            bytes: 0,
             counters: BTreeMap::new(),
             in_flight: None,
             retry_at: None,
@@ -82,10 +87,14 @@ impl<C> Batches<C> {
 
     /// True where no more may be asked of the disk for now.
     pub(crate) fn is_full(&self) -> bool {
-        self.ops.len() >= BATCH_OPS_MAX
+        self.ops.len() >= BATCH_OPS_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
     pub(crate) fn push(&mut self, op: Op) {
+        self.bytes += match &op {
+            Op::Queue(_, row) | Op::Receive(row) | Op::Hold(row) => row.text.len(),
+            _ => 0,
+        };
         self.ops.push(op);
     }
 
@@ -108,6 +117,7 @@ impl<C> Batches<C> {
         if self.ops.is_empty() && self.counters.is_empty() {
             return None;
         }
+        self.bytes = 0;
         let mut ops = std::mem::take(&mut self.ops);
         ops.extend(std::mem::take(&mut self.counters).into_values().map(Op::Conversation));
         let batch = WriteBatch { id: self.growing, ops: Arc::new(ops) };

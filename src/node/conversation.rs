@@ -92,6 +92,8 @@ pub(crate) struct Conversation {
     pub(crate) is_open: bool,
     /// The peer cannot store now: no offer before then.
     pub(crate) busy_until: Option<Instant>,
+    /// Our disk did not give a row: it is asked again then.
+    pub(crate) look_again: Option<Instant>,
     /// Smoothed time from ack to receipt.
     receipt_time: Duration,
     /// The incarnation that the peer sends in now, once it said so in this session.
@@ -125,6 +127,7 @@ impl Conversation {
             by_number: BTreeMap::new(),
             is_open: false,
             busy_until: None,
+            look_again: None,
             receipt_time: Duration::ZERO,
             theirs: None,
             gap: None,
@@ -231,6 +234,9 @@ impl Conversation {
         if self.busy_until.is_some_and(|until| until <= now) {
             self.busy_until = None;
         }
+        if self.look_again.is_some_and(|at| at <= now) {
+            self.look_again = None;
+        }
         while let Some((at, seq)) = self.reoffer.first().copied().filter(|(at, _)| *at <= now) {
             self.reoffer.remove(&(at, seq));
             if let Some(offer) = self.offers.get_mut(&seq) {
@@ -242,7 +248,7 @@ impl Conversation {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let reoffer = self.reoffer.first().map(|(at, _)| *at);
-        [reoffer, self.busy_until].into_iter().flatten().min()
+        [reoffer, self.busy_until, self.look_again].into_iter().flatten().min()
     }
 
     /// A receipt, or the peer's own books, settled this place.

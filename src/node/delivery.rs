@@ -5,6 +5,8 @@
 mod claim;
 mod receive;
 
+use std::time::Duration;
+
 pub(crate) use self::claim::Claim;
 use super::{
     Asked, Node,
@@ -15,7 +17,7 @@ use super::{
     peer::Link,
 };
 use crate::{
-    clock::{Now, Unix},
+    clock::{Instant, Now, Unix},
     id::{BatchId, MessageId, PeerId, Seq},
     store::{
         ReadError, Reader,
@@ -28,7 +30,7 @@ use crate::{
 };
 
 /// What the disk does not show now is looked for again after this.
-const LOOK_AGAIN_MS: u64 = 1_000;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Messages in all outboxes together.
 pub(crate) const OUTBOX_MAX: u64 = 1_048_576;
 /// Rows read from the store at once when the window is filled.
@@ -59,6 +61,7 @@ impl Node {
         self.peer_mut(id, now);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_new_contact = !std::mem::replace(&mut peer.contact.added, true);
+        peer.stored = true;
         let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, incarnation));
         let seq = conversation.row.mine.next;
         conversation.row.mine.next = seq.next();
@@ -144,7 +147,11 @@ impl Node {
         loop {
             let Some(peer) = self.peers.get_mut(&id) else { return };
             let (Some(conversation), Link::Up(session)) = (&mut peer.conversation, &mut peer.link) else { return };
-            if !conversation.is_open || conversation.busy_until.is_some() || conversation.renewal != Renewal::No {
+            if !conversation.is_open
+                || conversation.busy_until.is_some()
+                || conversation.look_again.is_some()
+                || conversation.renewal != Renewal::No
+            {
                 return;
             }
             let Some(seq) = conversation.next_ready() else {
@@ -156,7 +163,7 @@ impl Node {
             if session.queue_room() == 0 {
                 return;
             }
-            let Some(item) = offered_item(conversation, &self.reader, seq, wall) else { return };
+            let Some(item) = offered_item(conversation, &self.reader, seq, now.instant, wall) else { return };
             let number = session.send_message(item.encode());
             conversation.on_handed(seq, number);
         }
@@ -169,7 +176,7 @@ impl Node {
             Ok(page) => page.rows,
             Err(error) => {
                 tracing::error!(%error, "the outbox cannot be read");
-                conversation.more = false;
+                conversation.look_again = Some(self.now.instant + LOOK_AGAIN);
                 return false;
             }
         };
@@ -307,12 +314,12 @@ impl Node {
                 Ok(Some(row)) => row,
                 Ok(None) => continue,
                 Err(_) => {
-                    self.expiries.insert((Unix(wall.0.saturating_add(LOOK_AGAIN_MS)), message));
+                    self.expiries.insert((wall.after(LOOK_AGAIN), message));
                     continue;
                 }
             };
             if self.renumbering(&row.peer).is_some() {
-                self.expiries.insert((Unix(wall.0.saturating_add(LOOK_AGAIN_MS)), message));
+                self.expiries.insert((wall.after(LOOK_AGAIN), message));
             } else if !self.is_settled(&row) {
                 self.make_void(row, VoidReason::Expired);
             }
@@ -323,7 +330,7 @@ impl Node {
 /// The item for a place in the window: the message, read back where it is no longer in memory, or the
 /// hole. A row that the disk does not give any more becomes a hole too: the receiver must not wait for
 /// it for ever.
-fn offered_item(conversation: &mut Conversation, reader: &Reader, seq: Seq, wall: Unix) -> Option<Item> {
+fn offered_item(conversation: &mut Conversation, reader: &Reader, seq: Seq, at: Instant, wall: Unix) -> Option<Item> {
     let incarnation = conversation.row.mine.incarnation;
     let id = conversation.row.id;
     let offer = conversation.offers.get_mut(&seq)?;
@@ -332,8 +339,12 @@ fn offered_item(conversation: &mut Conversation, reader: &Reader, seq: Seq, wall
         Some(text) => Some(text),
         None => match reader.outbox(id, seq, 1, usize::MAX) {
             Ok(page) => page.rows.into_iter().next().filter(|row| row.seq == seq).map(|row| (row.kind, row.text)),
-            Err(ReadError::Closed) => return None,
-            Err(_) => None,
+            Err(ReadError::Row(_)) => None,
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be read");
+                conversation.look_again = Some(at + LOOK_AGAIN);
+                return None;
+            }
         },
     };
     let Some((kind, text)) = text.filter(|_| offer.void.is_none()) else {

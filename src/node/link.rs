@@ -146,7 +146,7 @@ impl Node {
         if is_first_meeting {
             peer.contact.trust = Trust::Seen;
         }
-        if peer.remember(session.path().remote) || is_first_meeting {
+        if (peer.remember(session.path().remote) || is_first_meeting) && peer.stored {
             let contact = peer.contact.clone();
             self.batches.push(Op::Contact(contact));
         }
@@ -274,6 +274,7 @@ impl Node {
             && let Some((session, _)) = peer.fading.take()
         {
             self.routes.remove(&session.local_index());
+            self.forget_blank(id);
         }
         self.repeat_confirms(now, id);
         self.drain_sessions(now, id);

@@ -159,7 +159,9 @@ impl Node {
         let mut peers: BTreeMap<PeerId, Peer> =
             loaded.contacts.into_iter().map(|contact| (contact.id, Peer::new(contact, None))).collect();
         for (id, conversation) in conversations {
-            peers.entry(id).or_insert_with(|| Peer::blank(id, now.unix)).conversation = Some(conversation);
+            let peer = peers.entry(id).or_insert_with(|| Peer::blank(id, now.unix));
+            peer.stored = true;
+            peer.conversation = Some(conversation);
         }
         let mut node = Self {
             mac1: Mac1Key::of_id(&identity.id()),

@@ -90,6 +90,10 @@ pub(crate) struct Peer {
     pub(crate) away: Option<String>,
     /// Said goodbye on the LAN: the session must answer a ping until then.
     pub(crate) doubt_until: Option<Instant>,
+    /// What it said about itself was taken last then.
+    pub(crate) renamed_at: Option<Instant>,
+    /// It has a row in the store: its words or ours stand in the history, or it was added.
+    pub(crate) stored: bool,
     /// Its presence as last told.
     pub(crate) told: Option<super::command::Presence>,
     /// The session became the link's then.
@@ -122,6 +126,8 @@ impl Peer {
             heard: false,
             away: None,
             doubt_until: None,
+            renamed_at: None,
+            stored: true,
             told: None,
             up_since: Instant::default(),
             session_boot: crate::id::BootId(0),
@@ -131,7 +137,7 @@ impl Peer {
 
     /// A peer of which only the id is known.
     pub(crate) fn blank(id: PeerId, now: Unix) -> Self {
-        Self::new(
+        let mut peer = Self::new(
             Contact {
                 id,
                 more_ids: Vec::new(),
@@ -146,7 +152,9 @@ impl Peer {
                 addresses: Vec::new(),
             },
             None,
-        )
+        );
+        peer.stored = false;
+        peer
     }
 
     pub(crate) fn session(&self) -> Option<&Session> {

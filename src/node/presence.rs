@@ -11,12 +11,15 @@ use super::{
 use crate::{
     clock::Now,
     id::PeerId,
-    store::row::{Op, Trust},
+    store::row::Op,
     text::Name,
     wire::message::{self, Item},
 };
 
 use std::time::Duration;
+
+/// A peer's new name is taken at most this often.
+const RENAME_PAUSE: Duration = Duration::from_secs(1);
 
 impl Node {
     fn presence(peer: &Peer) -> Presence {
@@ -87,7 +90,7 @@ impl Node {
     /// A peer that only ever announced itself and is gone leaves nothing behind.
     pub(crate) fn forget_blank(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let blank = !peer.contact.added && peer.contact.trust == Trust::Unknown && peer.conversation.is_none();
+        let blank = !peer.contact.added && !peer.stored && !peer.neighbour;
         let unused = matches!(peer.link, Link::Idle | Link::Waiting(_))
             && peer.rising.is_empty()
             && peer.fading.is_none()
@@ -105,13 +108,17 @@ impl Node {
 
     /// A peer said what it calls itself.
     pub(crate) fn on_name(&mut self, id: PeerId, name: &str) {
+        let now = self.now.instant;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let name = Name::parse(name).map(|name| name.to_string()).unwrap_or_default();
-        if peer.contact.name == name {
+        // Whoever changes its name all the time is heard now and then; announces say the last one again.
+        let is_early = peer.renamed_at.is_some_and(|at| now.since(at) < RENAME_PAUSE);
+        if peer.contact.name == name || is_early {
             return;
         }
+        peer.renamed_at = Some(now);
         peer.contact.name = name;
-        if peer.contact.trust != Trust::Unknown || peer.contact.added {
+        if peer.stored {
             let contact = peer.contact.clone();
             self.batches.push(Op::Contact(contact));
         }
@@ -203,6 +210,7 @@ impl Node {
         }
         let peer = self.peer_mut(id, now);
         peer.contact.added = true;
+        peer.stored = true;
         if petname.is_some() {
             peer.contact.petname = petname;
         }

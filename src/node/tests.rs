@@ -331,3 +331,21 @@ fn goodbye_makes_offline_at_once() {
     });
     assert_eq!(last, Some(command::Presence::Offline));
 }
+
+#[test]
+fn a_stranger_that_only_shook_hands_leaves_nothing_on_the_disk() {
+    let mut pair = Pair::new();
+    pair.run_for(Duration::from_millis(20));
+    let target = pair.id(1);
+    pair.command(0, Command::Watch(Some(target)));
+    pair.run_for(Duration::from_secs(1));
+    let me = pair.id(0);
+    assert!(pair.sides[1].node.session(&me).is_some(), "they have a session");
+    let loaded = pair.sides[1].store.reader().load().unwrap();
+    assert!(loaded.contacts.is_empty() && loaded.conversations.is_empty(), "{:?}", loaded.contacts);
+    pair.send(0, "now I write");
+    pair.run_for(Duration::from_secs(1));
+    let loaded = pair.sides[1].store.reader().load().unwrap();
+    assert_eq!(loaded.contacts.len(), 1);
+    assert_eq!(pair.texts(1), ["now I write"]);
+}

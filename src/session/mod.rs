@@ -372,6 +372,9 @@ impl Session {
     /// Queues an item before all messages: receipts, presence. 1 to
     /// [`MESSAGE_LEN_MAX`](crate::wire::MESSAGE_LEN_MAX) bytes. Returns its number.
     pub fn send_control(&mut self, item: Vec<u8>) -> u64 {
+        if self.outgoing.is_control_full() {
+            self.close(CloseCode::Protocol);
+        }
         self.outgoing.push(Lane::Control, item)
     }
 

@@ -20,6 +20,9 @@ pub(super) const PARTIALS_MAX: usize = 256;
 pub(super) const NUMBERS_AHEAD_MAX: u64 = 65_536;
 /// Message bytes that are queued before the owner is asked to hold back.
 pub(super) const QUEUED_LEN_MAX: usize = 16 << 20;
+/// Control items that may wait for the peer's credit or ack. A peer that lets more come together takes
+/// what it is sent without ever granting, and is not served any more.
+const CONTROL_ITEMS_MAX: usize = 16_384;
 /// Messages that an idle lane keeps room for.
 const CAPACITY_KEPT: usize = 256;
 /// The two low bits of a message's number name its lane; the rest counts within it.
@@ -171,6 +174,11 @@ impl Outgoing {
     /// Message bytes given and not wholly acked.
     pub(super) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// No further control item may be given.
+    pub(super) fn is_control_full(&self) -> bool {
+        self.control.slots.len() >= CONTROL_ITEMS_MAX
     }
 
     /// The peer takes `limit` message bytes in all; a smaller limit than before is an old one.

@@ -273,11 +273,11 @@ fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did:
         shared.lock().doubtful = false;
         shared.enter(Phase::Editing);
         let line = own.read_line(&mut editor, &prompt);
-        // The printer holds the gate while it prints; where that takes longer, the rows stay.
+        // Where a text may stand behind the line, its rows stay.
         let alone = match try_for(Duration::from_millis(20), || shared.gate.try_lock()) {
             Some(mut gate) => {
                 gate.phase = Phase::Between;
-                !gate.doubtful
+                !gate.doubtful && !gate.printing
             }
             None => false,
         };

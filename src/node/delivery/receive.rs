@@ -127,18 +127,24 @@ impl Node {
         }
         let me = self.id();
         let fresh = self.random_incarnation();
-        let peer = self.peer_mut(id, now);
+        self.peer_mut(id, now);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, fresh));
         if conversation.yours(incarnation).is_none() && conversation.theirs != Some(incarnation) {
             // Its sender's books come first; without them nobody knows what came before this place. It is
             // offered again.
-            if conversation.theirs.is_some() {
+            if conversation.theirs.is_some() || !conversation.row.yours.is_empty() {
                 return;
             }
         }
         let key = (conversation.row.id, incarnation, seq);
         let yours = conversation.yours_mut(incarnation, Seq(1));
-        match receive(yours, seq) {
+        let received = receive(yours, seq);
+        if !std::mem::replace(&mut peer.stored, true) {
+            let contact = peer.contact.clone();
+            self.batches.push(Op::Contact(contact));
+        }
+        match received {
             Received::NotTaken => {}
             Received::Known => self.on_known_place(now, id, key, place),
             Received::Next => {
@@ -219,8 +225,9 @@ impl Node {
         }
     }
 
+    /// A stranger that only ever shook hands leaves nothing on our disk.
     fn write_counters(&mut self, id: PeerId) {
-        if let Some(conversation) = self.peers.get(&id).and_then(|peer| peer.conversation.as_ref()) {
+        if let Some(conversation) = self.peers.get(&id).filter(|peer| peer.stored).and_then(|peer| peer.conversation.as_ref()) {
             self.batches.push_counters(&conversation.row);
         }
     }
@@ -243,7 +250,7 @@ impl Node {
             previous: conversation.row.mine.previous,
         };
         let item = Item::Conversation(message::Conversation { conversation: None, mine, yours: conversation.yours_for_peer() });
-        if is_new {
+        if is_new && peer.stored {
             self.batches.push_counters(&conversation.row);
         }
         if let Some(open) = self.batches.gate_or_open(Claim::Item { peer: id, session, bytes: item.encode() }) {

@@ -41,6 +41,8 @@ pub(super) struct Gate {
     pub(super) phase: Phase,
     /// Something may have been printed straight behind the line that was entered.
     pub(super) doubtful: bool,
+    /// The editor was given a text and has maybe not shown it.
+    pub(super) printing: bool,
     /// Plain lines: a prompt stands at the end of the screen.
     pub(super) prompt: Option<String>,
 }
@@ -91,7 +93,7 @@ pub(super) fn start_printer(
     phase: Phase,
     printer: Option<Box<dyn ExternalPrinter + Send>>,
 ) -> (Arc<Shared>, mpsc::Sender<Out>, mpsc::Receiver<()>) {
-    let gate = Mutex::new(Gate { phase, doubtful: false, prompt: None });
+    let gate = Mutex::new(Gate { phase, doubtful: false, printing: false, prompt: None });
     let shared = Arc::new(Shared { gate, opened: Condvar::new(), waiting: AtomicUsize::new(0), lost: AtomicUsize::new(0) });
     let (prints, texts) = mpsc::channel::<Out>();
     let (done_sender, done) = mpsc::channel();
@@ -138,7 +140,13 @@ fn print_all(texts: &mpsc::Receiver<Out>, shared: &Shared, mut printer: Option<B
         let mut gate = shared.wait_for_turn();
         match (&mut printer, gate.phase) {
             (Some(printer), Phase::Editing) => {
+                // The editor takes a text only while it edits, and comes back to editing only by the gate: a
+                // printer that kept it would wait for an editor that waits for it.
+                gate.printing = true;
+                drop(gate);
                 let _ = printer.print(text);
+                let mut gate = shared.lock();
+                gate.printing = false;
                 gate.doubtful |= !is_edited();
             }
             _ => gate.print_plain(&text),
