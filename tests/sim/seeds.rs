@@ -25,6 +25,7 @@ const FAILED_ONCE: &[(u64, &str)] = &[
     (146, "places receipted by another copy of the peer's disk left a hole that held the rest back"),
     (187, "what a former life left behind was shown long after what came later"),
     (244, "a send asked again while the store reopened was queued twice"),
+    (5086, "a withdrawn message was said to be delivered because a copy's message stood in its place"),
     (3055, "a copy with a later boot was gone, and nobody listened to the original any more"),
 ];
 

@@ -799,6 +799,9 @@ impl World {
                 self.machines[machine].asleep_until = Some(self.now);
                 self.wake(machine);
             }
+            if let Some(back) = &mut self.machines[machine].leaving {
+                *back = Duration::ZERO;
+            }
             self.start(machine);
             self.at(self.now, What::Interfaces { machine });
         }
@@ -807,7 +810,8 @@ impl World {
         loop {
             look += Duration::from_millis(500);
             self.run_until(look);
-            if self.machines.iter().filter(|machine| !machine.gone).all(|machine| waiting(machine).is_empty()) {
+            let is_done = |machine: &Machine| machine.process.is_some() && waiting(machine).is_empty();
+            if self.machines.iter().filter(|machine| !machine.gone).all(is_done) {
                 break;
             }
             if self.now >= end {

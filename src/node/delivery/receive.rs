@@ -191,6 +191,8 @@ impl Node {
                 );
                 Outcome::Cloned
             }
+            // Another message stands here: the withdrawn one did not come.
+            (Some(kept), Place::Void(void)) if kept != void.id => Outcome::Void,
             (Some(_), _) => Outcome::Delivered,
             (None, _) => Outcome::Void,
         };
