@@ -1,4 +1,8 @@
 //! A whole profile with bytes changed anywhere: opened and read to the end, or refused; no panic gets out.
+//!
+//! Known to fail: redb 4.4 panics over damaged pages of its freed-page tables when a database closes, and
+//! panics a second time while it unwinds, which ends the process before anybody can catch it. `.ci/run`
+//! builds this target and does not run it.
 #![no_main]
 
 use std::{
@@ -138,12 +142,17 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// libfuzzer's hook ends the process at every panic; those that the store catches must come back to it.
-/// One that gets out of the target still ends the process.
-static QUIET: Once = Once::new();
+/// One that gets out of the store ends the process, and the last one noted says where it began.
+static NOTING: Once = Once::new();
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 fuzz_target!(|changes: Vec<Change>| {
     let profile = PROFILE.clone();
-    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    NOTING.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            *LAST_PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = panic.to_string();
+        }));
+    });
     let disk = Disk(Arc::new(Mutex::new(profile)));
     for change in changes.iter().take(64) {
         let mut bytes = disk.bytes();
@@ -153,6 +162,13 @@ fuzz_target!(|changes: Vec<Change>| {
             *byte = change.value;
         }
     }
+    if std::panic::catch_unwind(|| read(disk)).is_err() {
+        eprintln!("{}", LAST_PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        std::process::abort();
+    }
+});
+
+fn read(disk: Disk) {
     let Ok(mut store) = Store::open_backend(disk) else { return };
     let reader = store.reader();
     let Ok(loaded) = reader.load() else { return };
@@ -165,4 +181,4 @@ fuzz_target!(|changes: Vec<Change>| {
         let _ = reader.held(conversation.id, Incarnation(5), Seq(3));
     }
     let _ = store.commit(WriteBatch { id: BatchId(1), ops: Arc::new(vec![Op::Name("other".to_owned())]) });
-});
+}
