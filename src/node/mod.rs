@@ -138,12 +138,6 @@ impl Node {
             let (lowest, count) = loaded.outbox_counts.get(&row.id).copied().unwrap_or((next, 0));
             conversations.insert(row.peer, Conversation::load(row, lowest, count > 0));
         }
-        let known = |contact: &crate::store::row::Contact| Known {
-            id: contact.id,
-            boot: contact.boot,
-            seq: contact.announce_seq,
-            addresses: contact.addresses.clone(),
-        };
         let discovery = DiscoveryConfig {
             id: identity.id(),
             boot: loaded.boot,
@@ -152,7 +146,7 @@ impl Node {
             name: config.name.clone(),
             lan: config.lan,
             only: config.interfaces.clone(),
-            known: loaded.contacts.iter().map(known).collect(),
+            known: loaded.contacts.iter().map(Known::of).collect(),
         };
         let mut discovery_seed = [0; 32];
         rng.fill_bytes(&mut discovery_seed);

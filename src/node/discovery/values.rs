@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::{
     clock::Instant,
     id::{BootId, PeerId},
+    store::row::Contact,
     wire::announce::Announce,
 };
 
@@ -40,6 +41,14 @@ pub struct Known {
     pub seq: u64,
     /// Where it was reached.
     pub addresses: Vec<SocketAddr>,
+}
+
+impl Known {
+    /// What a contact's row remembers.
+    pub fn of(contact: &Contact) -> Self {
+        let (id, boot, seq) = (contact.id, contact.boot, contact.announce_seq);
+        Self { id, boot, seq, addresses: contact.addresses.clone() }
+    }
 }
 
 /// How a datagram came in.
