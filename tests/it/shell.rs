@@ -158,6 +158,19 @@ fn text_goes_nowhere_without_a_target_and_unknown_commands_are_not_sent() {
     assert!(rows.iter().all(|row| !row.contains("<alice>") || row.ends_with("<alice> done")), "nothing else came: {rows:#?}");
 }
 
+/// The printer once waited for the editor, and the editor for the printer.
+#[test]
+fn lines_typed_ahead_do_not_stop_the_shell() {
+    let Two { mut alice, .. } = two(&[]);
+    for round in 0..20 {
+        let lines: String = (0..6).map(|line| format!("/nonsense{round}x{line}\r")).collect();
+        alice.keys(&lines);
+        alice.until_row(&format!("unknown command /nonsense{round}x5"));
+    }
+    alice.line("/quit");
+    assert_eq!(alice.end(), 0);
+}
+
 #[test]
 fn tab_completes_commands_and_names() {
     let Two { mut alice, .. } = two(&[]);
