@@ -338,7 +338,11 @@ fn offered_item(conversation: &mut Conversation, reader: &Reader, seq: Seq, at: 
         text if offer.void.is_some() => text,
         Some(text) => Some(text),
         None => match reader.outbox(id, seq, 1, usize::MAX) {
-            Ok(page) => page.rows.into_iter().next().filter(|row| row.seq == seq).map(|row| (row.kind, row.text)),
+            Ok(page) => page.rows.into_iter().next().filter(|row| row.seq == seq).and_then(|row| {
+                // The hole may be on disk before this run hears of its commit.
+                offer.void = row.void;
+                row.void.is_none().then_some((row.kind, row.text))
+            }),
             Err(ReadError::Row(_)) => None,
             Err(error) => {
                 tracing::error!(%error, "the outbox cannot be read");

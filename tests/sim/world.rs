@@ -810,7 +810,6 @@ impl World {
         loop {
             look += Duration::from_millis(500);
             self.run_until(look);
-            let is_done = |machine: &Machine| machine.process.is_some() && waiting(machine).is_empty();
             if self.machines.iter().filter(|machine| !machine.gone).all(is_done) {
                 break;
             }
@@ -888,6 +887,12 @@ fn waiting(machine: &Machine) -> Vec<MessageId> {
     let Some(process) = &machine.process else { return Vec::new() };
     let rows = process.reader.outbox_page(None, ROWS_MAX).expect("a sound disk can be read");
     rows.rows.iter().map(|row| row.id).collect()
+}
+
+/// It runs, can look at its disk, and nothing waits there.
+fn is_done(machine: &Machine) -> bool {
+    let reader = machine.process.as_ref().map(|process| &process.reader);
+    reader.is_some_and(|reader| reader.outbox_page(None, 1).is_ok_and(|page| page.rows.is_empty()))
 }
 
 /// The whole history, page by page.
