@@ -257,7 +257,8 @@ impl Conversation {
         self.offered_bytes = self.offered_bytes.saturating_sub(offer.len);
         self.ready.remove(&seq);
         match offer.stage {
-            Stage::Ready => {}
+            // Not given to this session: it came by another one, whose peer may be another copy.
+            Stage::Ready => self.gap = self.gap.max(Some(seq)),
             Stage::Handed(number) => {
                 self.by_number.remove(&number);
             }

@@ -27,6 +27,7 @@ const FAILED_ONCE: &[(u64, &str)] = &[
     (244, "a send asked again while the store reopened was queued twice"),
     (5086, "a withdrawn message was said to be delivered because a copy's message stood in its place"),
     (7202, "a withdrawn message was read back from the disk and sent without its text"),
+    (9225, "a place receipted by a copy in another session left a hole in this one"),
     (3055, "a copy with a later boot was gone, and nobody listened to the original any more"),
 ];
 

@@ -795,6 +795,11 @@ impl World {
                 self.stop_copy(machine);
                 continue;
             }
+            let me = &self.machines[machine];
+            if self.ledger.copied.contains(&me.person) && !me.notices.contains(&NoticeCode::ProfileInUseElsewhere) {
+                // It never heard its copy and so cannot know that the others listen to a later boot only.
+                self.kill(machine);
+            }
             if self.machines[machine].asleep_until.is_some() {
                 self.machines[machine].asleep_until = Some(self.now);
                 self.wake(machine);
