@@ -29,6 +29,15 @@ impl Signals {
         Ok(Self { streams: RefCell::new(streams) })
     }
 
+    /// A daemon has no terminal to lose: to it SIGHUP always means to read its settings again.
+    pub fn hear_hangups(&self) -> io::Result<()> {
+        let mut streams = self.streams.borrow_mut();
+        if streams.iter().all(|(number, _)| *number != HANGUP) {
+            streams.push((HANGUP, signal(SignalKind::hangup())?));
+        }
+        Ok(())
+    }
+
     /// The next one.
     pub async fn next(&self) -> i32 {
         std::future::poll_fn(|cx| {

@@ -13,6 +13,9 @@ pub struct Args {}
 
 /// Says that it is ready, and waits for the end. A signal is the end that it has.
 pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
+    if let Err(error) = program.signals.hear_hangups() {
+        tracing::warn!(%error, "SIGHUP will not have the settings read again");
+    }
     let output = Output { json: program.json };
     let ready = front.client().ready().clone();
     // Who does not read it does not mind.
