@@ -111,6 +111,8 @@ pub(crate) struct Machine {
     back: Duration,
     /// The process is on its way out and comes back after so long.
     leaving: Option<Duration>,
+    /// What the process wanted written when it was killed.
+    doubtful: Vec<Op>,
     /// Its disk gave up a fault: another address or so many notices.
     pub(crate) notices: Vec<NoticeCode>,
 }
@@ -202,6 +204,7 @@ impl World {
             gone: false,
             back: Duration::from_secs(1),
             leaving: None,
+            doubtful: Vec::new(),
             notices: Vec::new(),
         });
         number
@@ -491,6 +494,8 @@ impl World {
         if me.disk.crash() {
             self.fired.strike(Fault::TornWrite);
         }
+        let in_flight = me.process.as_mut().and_then(|process| process.in_flight.take());
+        me.doubtful = in_flight.into_iter().flat_map(|batch| batch.ops.to_vec()).collect();
         // Only now: what a store does when it is dropped must not reach the disk.
         me.process = None;
         self.note(format_args!("{machine} is dead"), &[]);
@@ -554,6 +559,13 @@ impl World {
     }
 
     fn compare_books(&mut self, machine: usize, reader: &Reader) {
+        // The last batch may be on disk although nobody was told.
+        for op in std::mem::take(&mut self.machines[machine].doubtful) {
+            let Op::Hold(row) = &op else { continue };
+            if reader.received_id(row.conversation, row.incarnation, row.seq) == Ok(Some(row.id)) {
+                self.machines[machine].books.commit(&[op]);
+            }
+        }
         let history = history(reader);
         let compared = self.ledger.reopened(&mut self.machines[machine].books, &history, |(conversation, incarnation, seq)| {
             reader.received_id(*conversation, *incarnation, *seq).expect("a sound disk can be read")
@@ -694,6 +706,7 @@ impl World {
             gone: false,
             back: Duration::from_secs(1),
             leaving: None,
+            doubtful: Vec::new(),
             notices: Vec::new(),
         });
         self.start_at(self.now, number);
