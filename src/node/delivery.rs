@@ -209,14 +209,14 @@ impl Node {
 
     /// A receipt settled a place of ours. The row goes with the next batch: a
     /// crash before that offers it again, and the same receipt comes.
-    pub(super) fn settle(&mut self, now: Now, id: PeerId, seq: Seq, state: State) {
+    pub(super) fn settle(&mut self, now: Now, id: PeerId, seq: Seq, (state, reason): (State, Option<Reason>)) {
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
         let Some(offer) = conversation.settle(now.instant, seq) else { return };
-        let reason = match (state, offer.void) {
-            (State::Failed, _) => Some(Reason::Expired),
-            _ => None,
+        let word = match reason {
+            Some(Reason::Refused) => "refused",
+            Some(_) => "expired",
+            None => "",
         };
-        let word = if reason.is_some() { "expired" } else { "" };
         self.batches.push(Op::Settle { conversation: conversation.row.id, seq, state, reason: word });
         self.outbox_len = self.outbox_len.saturating_sub(1);
         let passed = conversation.take_passed_gap();
@@ -239,15 +239,15 @@ impl Node {
         let mut is_taken = !places(&receipt.cloned).is_empty();
         for seq in void {
             match conversation.offers.get(&seq).and_then(|offer| offer.void) {
-                Some(VoidReason::Expired) => ends.push((seq, State::Failed)),
-                Some(VoidReason::Cancelled) => ends.push((seq, State::Cancelled)),
+                Some(VoidReason::Expired) => ends.push((seq, (State::Failed, Some(Reason::Expired)))),
+                Some(VoidReason::Cancelled) => ends.push((seq, (State::Cancelled, None))),
                 // The peer gave this place up, or has somebody else's hole there.
                 None => is_taken = true,
             }
         }
-        delivered.into_iter().for_each(|seq| self.settle(now, id, seq, State::Delivered));
-        ends.into_iter().for_each(|(seq, state)| self.settle(now, id, seq, state));
-        refused.into_iter().for_each(|seq| self.settle(now, id, seq, State::Failed));
+        ends.extend(delivered.into_iter().map(|seq| (seq, (State::Delivered, None))));
+        ends.extend(refused.into_iter().map(|seq| (seq, (State::Failed, Some(Reason::Refused)))));
+        ends.into_iter().for_each(|(seq, end)| self.settle(now, id, seq, end));
         // The places are taken by what a copy of this profile sent, or its former self: everything that
         // waits goes on under seqs of its own. The receiver knows by their ids what it has already.
         if is_taken && let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {

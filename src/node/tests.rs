@@ -5,10 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use redb::backends::InMemoryBackend;
 
-use super::*;
-use crate::store::{
-    Fresh, HistoryQuery, Store,
-    row::{Direction, State},
+use super::{command::Reason, *};
+use crate::{
+    id::Seq,
+    store::{
+        Fresh, HistoryQuery, Store,
+        row::{Direction, State},
+    },
+    wire::message::{Item, Receipt},
 };
 
 const DELAY: Duration = Duration::from_micros(300);
@@ -348,4 +352,25 @@ fn a_stranger_that_only_shook_hands_leaves_nothing_on_the_disk() {
     let loaded = pair.sides[1].store.reader().load().unwrap();
     assert_eq!(loaded.contacts.len(), 1);
     assert_eq!(pair.texts(1), ["now I write"]);
+}
+
+/// This version refuses nothing, but a later one may: it must not look as if its time was up.
+#[test]
+fn what_a_later_version_refuses_has_failed_as_refused() {
+    let mut pair = Pair::new();
+    pair.run_for(Duration::from_millis(20));
+    let message = pair.send(0, "no, thanks");
+    pair.sides[1].commit_takes = Duration::from_secs(60);
+    pair.run_for(Duration::from_millis(100));
+    let peer = pair.id(1);
+    let node = &mut pair.sides[0].node;
+    let index = node.session(&peer).unwrap().local_index();
+    let incarnation = node.peers[&peer].conversation.as_ref().unwrap().row.mine.incarnation;
+    let receipt = Receipt { incarnation, refused: vec![(Seq(1), Seq(1))], ..Receipt::default() };
+    node.on_item(pair.now, peer, index, &Item::Receipt(receipt).encode());
+    pair.run_for(Duration::from_millis(100));
+    let ends = |event: &Event| matches!(event, Event::Status { id, state: State::Failed, reason: Some(Reason::Refused), .. } if *id == message);
+    assert!(pair.sides[0].events.iter().any(ends), "{:?}", pair.states(0, message));
+    let row = pair.sides[0].store.reader().own_by_id(message).unwrap().unwrap();
+    assert_eq!((row.state, row.reason.as_str()), (State::Failed, "refused"));
 }
