@@ -169,8 +169,6 @@ pub enum WaitFor {
     /// On the receiver's disk.
     #[default]
     Delivered,
-    /// Read there.
-    Read,
 }
 
 /// `peers`.

@@ -39,7 +39,6 @@ impl Followed {
             WaitFor::Queued => State::Queued,
             WaitFor::Sent => State::Sent,
             WaitFor::Delivered => State::Delivered,
-            WaitFor::Read => State::Read,
         };
         // `Cancelled` and `Failed` stand above every state on the way.
         self.state >= wanted
@@ -172,7 +171,6 @@ async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Follo
                 state => {
                     let why = match why_waiting(owner, message.to).await {
                         Ok((Some(reason), _)) => reason_word(reason),
-                        Ok((None, _)) if state >= State::Delivered => "not read yet, or read-receipts-off there".to_owned(),
                         _ => "no answer yet".to_owned(),
                     };
                     (5, "timeout", format!("still {} for {name}: {why}; {}", state_word(state), who_delivers(owner)))

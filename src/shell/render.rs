@@ -348,7 +348,6 @@ pub fn reason(reason: &str) -> &str {
         "refused" => "refused there",
         "too-large-for-peer" => "too large for that version",
         "unsupported-by-peer" => "that version does not know it",
-        "read-receipts-off" => "read receipts are off there",
         other => other,
     }
 }

@@ -74,6 +74,11 @@ fn what_is_not_built_is_not_offered() {
         let ended = run(command).expect(2);
         assert!(ended.err.contains(absent), "{}", ended.err);
     }
+    // Nobody tells that he has read a message: who waits for it would wait in vain.
+    let mut command = program();
+    command.args(["send", "bob", "hi", "--wait", "read"]);
+    let ended = run(command).expect(2);
+    assert!(ended.err.contains("queued, sent, delivered"), "{}", ended.err);
 }
 
 #[test]

@@ -97,11 +97,10 @@ impl Look {
         if self.glyphs != Glyphs::Words {
             let mark = |state| self.mark(state);
             rows.push(format!(
-                "Marks: {} queued here  {} sent  {} delivered to their disk  {} read  {} failed",
+                "Marks: {} queued here  {} sent  {} delivered to their disk  {} failed",
                 mark(State::Queued),
                 mark(State::Sent),
                 mark(State::Delivered),
-                mark(State::Read),
                 mark(State::Failed)
             ));
         }
