@@ -370,12 +370,14 @@ impl Session {
 /// Commands.
 impl Session {
     /// Queues an item before all messages: receipts, presence. 1 to
-    /// [`MESSAGE_LEN_MAX`](crate::wire::MESSAGE_LEN_MAX) bytes. Returns its number.
-    pub fn send_control(&mut self, item: Vec<u8>) -> u64 {
+    /// [`MESSAGE_LEN_MAX`](crate::wire::MESSAGE_LEN_MAX) bytes. Where too many wait, the session is closed
+    /// with [`CloseCode::Protocol`] and the item dropped. Returns its number; `None`: dropped.
+    pub fn send_control(&mut self, item: Vec<u8>) -> Option<u64> {
         if self.outgoing.is_control_full() {
             self.close(CloseCode::Protocol);
+            return None;
         }
-        self.outgoing.push(Lane::Control, item)
+        Some(self.outgoing.push(Lane::Control, item))
     }
 
     /// Queues an item behind what is queued. 1 to [`MESSAGE_LEN_MAX`](crate::wire::MESSAGE_LEN_MAX)

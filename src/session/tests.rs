@@ -315,7 +315,7 @@ fn many_small_messages_share_a_packet() {
 fn control_overtakes_queued_messages() {
     let mut pair = Pair::open(5, CLEAN);
     let first = pair.send(A, vec![1; 1_000_000]);
-    let control = pair.ends[A].session.send_control(vec![2; 10]);
+    let control = pair.ends[A].session.send_control(vec![2; 10]).unwrap();
     pair.run_until(10 * SECOND, |pair| pair.ends[B].received.len() == 2);
     let order: Vec<u64> = pair.ends[B].received.iter().map(|(n, _)| *n).collect();
     assert_eq!(order, [control, first]);

@@ -56,6 +56,28 @@ fn a_peer_that_acks_nothing_cannot_make_us_remember_without_end() {
     assert!(pair.stats(A).sent < 17_000, "{}", pair.stats(A).sent);
 }
 
+#[test]
+fn a_peer_that_acks_nothing_cannot_make_control_items_pile_up() {
+    let mut pair = Pair::open(44, CLEAN);
+    pair.deaf[B] = true;
+    let taken = (0..40_000).filter(|_| pair.ends[A].session.send_control(vec![1; 100]).is_some()).count();
+    assert_eq!(taken, 16_384);
+    assert_eq!(pair.ends[A].session.queued(), 16_384 * 100, "what comes after the limit is kept nowhere");
+    pair.run_for(SECOND);
+    assert_eq!(pair.ends[A].events.last(), Some(&SessionEvent::Closed(CloseReason::Local(CloseCode::Protocol))));
+}
+
+#[test]
+fn a_peer_that_acks_late_is_sent_control_items_without_end() {
+    let mut pair = Pair::open(45, LinkConfig { delay: 200 * MS, ..CLEAN });
+    for _ in 0..50 {
+        assert!((0..1_000).all(|_| pair.ends[A].session.send_control(vec![1; 100]).is_some()));
+        pair.run_for(5 * SECOND);
+    }
+    assert_eq!(pair.ends[B].received.len(), 50_000);
+    assert!(!pair.ends[A].session.is_closed());
+}
+
 mod hostile {
     //! A peer with the right keys and no manners.
 

@@ -177,7 +177,7 @@ fn life(rng_seed: u64) {
             let mut bytes = vec![0; len];
             pair.rng.fill_bytes(&mut bytes);
             let session = &mut pair.ends[from].session;
-            let n = if roll(3) == 0 { session.send_control(bytes.clone()) } else { session.send_message(bytes.clone()) };
+            let n = if roll(3) == 0 { session.send_control(bytes.clone()).unwrap() } else { session.send_message(bytes.clone()) };
             assert!(sent[from].insert(n, bytes).is_none());
         }
         match roll(12) {
