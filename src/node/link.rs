@@ -280,6 +280,7 @@ impl Node {
         self.drain_sessions(now, id);
         self.end_doubt(now, id);
         self.close_idle(now, id);
+        self.take_next_name(now, id);
         self.adjust_keepalive(now, id);
     }
 
@@ -330,6 +331,8 @@ impl Node {
         let link = match &peer.link {
             Link::Waiting(until) => peer.is_wanted().then_some(*until),
             Link::Handshaking(dial) => Some(dial.repeat.at),
+            // Closed by us, in the middle of something else: its end is still to be taken.
+            Link::Up(session) if session.is_closed() && !self.is_leaving() => Some(self.now.instant),
             Link::Up(session) => [session.poll_timeout(), self.idle_deadline(peer, session)].into_iter().flatten().min(),
             Link::Idle => peer.dial_at,
         };
@@ -339,7 +342,8 @@ impl Node {
         });
         let fading = peer.fading.iter().flat_map(|(session, until)| [session.poll_timeout(), Some(*until)]);
         let conversation = peer.conversation.as_ref().filter(|one| one.is_open).and_then(|one| one.poll_timeout());
-        rising.chain(fading).chain([link, conversation, peer.doubt_until]).flatten().min()
+        let rename = Self::rename_deadline(peer);
+        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename]).flatten().min()
     }
 
     fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {

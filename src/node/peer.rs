@@ -90,8 +90,10 @@ pub(crate) struct Peer {
     pub(crate) away: Option<String>,
     /// Said goodbye on the LAN: the session must answer a ping until then.
     pub(crate) doubt_until: Option<Instant>,
-    /// What it said about itself was taken last then.
+    /// Its name was taken last then.
     pub(crate) renamed_at: Option<Instant>,
+    /// What it calls itself by now, where that is too soon to be taken.
+    pub(crate) next_name: Option<String>,
     /// It has a row in the store: its words or ours stand in the history, or it was added.
     pub(crate) stored: bool,
     /// Its presence as last told.
@@ -127,6 +129,7 @@ impl Peer {
             away: None,
             doubt_until: None,
             renamed_at: None,
+            next_name: None,
             stored: true,
             told: None,
             up_since: Instant::default(),

@@ -9,7 +9,7 @@ use super::{
     peer::{Link, Peer},
 };
 use crate::{
-    clock::Now,
+    clock::{Instant, Now},
     id::PeerId,
     store::row::Op,
     text::Name,
@@ -18,7 +18,7 @@ use crate::{
 
 use std::time::Duration;
 
-/// A peer's new name is taken at most this often.
+/// A peer's new name is taken at most this often; of several meanwhile, the last one.
 const RENAME_PAUSE: Duration = Duration::from_secs(1);
 
 impl Node {
@@ -111,9 +111,12 @@ impl Node {
         let now = self.now.instant;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let name = Name::parse(name).map(|name| name.to_string()).unwrap_or_default();
-        // Whoever changes its name all the time is heard now and then; announces say the last one again.
-        let is_early = peer.renamed_at.is_some_and(|at| now.since(at) < RENAME_PAUSE);
-        if peer.contact.name == name || is_early {
+        peer.next_name = None;
+        if peer.contact.name == name {
+            return;
+        }
+        if peer.renamed_at.is_some_and(|at| now < at + RENAME_PAUSE) {
+            peer.next_name = Some(name);
             return;
         }
         peer.renamed_at = Some(now);
@@ -127,6 +130,21 @@ impl Node {
         {
             let view = self.view(peer);
             self.tell(Event::Peer(view));
+        }
+    }
+
+    /// When the name that waits may be taken.
+    pub(crate) fn rename_deadline(peer: &Peer) -> Option<Instant> {
+        peer.next_name.as_ref().and(peer.renamed_at).map(|at| at + RENAME_PAUSE)
+    }
+
+    /// Takes the name that has waited long enough.
+    pub(crate) fn take_next_name(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if Self::rename_deadline(peer).is_some_and(|at| at <= now.instant)
+            && let Some(name) = peer.next_name.take()
+        {
+            self.on_name(id, &name);
         }
     }
 

@@ -15,6 +15,8 @@ use crate::{
     wire::message::{Item, Receipt},
 };
 
+mod limits;
+
 const DELAY: Duration = Duration::from_micros(300);
 
 struct Side {

@@ -1,0 +1,107 @@
+//! What a peer without manners, or a slow disk, may cost at most: queues, events, writes.
+
+use super::*;
+
+impl Pair {
+    /// Two who have met: their sessions are up, and all is quiet.
+    fn met() -> Self {
+        let mut pair = Self::new();
+        pair.run_for(Duration::from_millis(20));
+        pair.send(0, "hi");
+        pair.send(1, "hi");
+        // Until the session that lost against another one is forgotten too.
+        pair.run_for(Duration::from_secs(15));
+        assert!(pair.sides.iter().all(|side| side.node.batches.is_idle()));
+        pair.sides.iter_mut().for_each(|side| side.events.clear());
+        pair
+    }
+
+    /// Time passes, and nothing arrives anywhere.
+    fn run_apart(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while self.now.instant < end {
+            self.run_for(DELAY / 2);
+            self.wire.clear();
+        }
+    }
+
+    /// The names that a side was told of the other one.
+    fn names(&self, side: usize) -> Vec<String> {
+        let name = |event: &Event| match event {
+            Event::Peer(view) => Some(view.name.clone()),
+            _ => None,
+        };
+        self.sides[side].events.iter().filter_map(name).collect()
+    }
+}
+
+#[test]
+fn a_session_that_is_full_of_control_items_ends_and_another_one_delivers() {
+    let mut pair = Pair::met();
+    let peer = pair.id(1);
+    for number in 0..17_000 {
+        pair.command(0, Command::SetAway(Some(format!("{number}"))));
+    }
+    assert!(pair.sides[0].node.session(&peer).unwrap().queued() < 16_384 * 100);
+    let message = pair.send(0, "and I wait");
+    pair.run_apart(Duration::from_millis(100));
+    assert!(pair.sides[0].node.session(&peer).is_none(), "nothing waits in a session that is over");
+    pair.run_for(Duration::from_secs(30));
+    assert_eq!(pair.texts(1), ["and I wait"]);
+    assert_eq!(pair.states(0, message).last(), Some(&State::Delivered));
+}
+
+#[test]
+fn a_peer_that_renames_itself_all_the_time_is_news_once_a_second() {
+    let mut pair = Pair::met();
+    for number in 0..350 {
+        pair.command(1, Command::SetName(format!("name{number}")));
+        pair.run_for(Duration::from_millis(10));
+    }
+    let told = pair.names(0).len();
+    assert!((3..=5).contains(&told), "{:?}", pair.names(0));
+    // Sooner than the next announce, which says it too.
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.names(0).last().unwrap(), "name349");
+    let contacts = pair.sides[0].store.reader().load().unwrap().contacts;
+    assert_eq!(contacts[0].name, "name349");
+}
+
+#[test]
+fn a_name_that_was_taken_back_in_time_is_no_news() {
+    let mut pair = Pair::met();
+    for name in ["one", "two", "one"] {
+        pair.command(1, Command::SetName(name.to_owned()));
+        pair.run_for(Duration::from_millis(10));
+    }
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.names(0), ["one"]);
+}
+
+#[test]
+fn a_batch_does_not_outgrow_its_bytes_while_a_commit_is_slow() {
+    let mut pair = Pair::met();
+    pair.sides[0].commit_takes = Duration::from_secs(20);
+    pair.send(0, "this one is on its way to the disk");
+    pair.run_for(Duration::from_millis(100));
+    let (peer, long) = (pair.id(1), "x".repeat(wire::TEXT_LEN_MAX));
+    let send = |pair: &mut Pair, number: u8| {
+        let ask = Command::Send { peer, id: MessageId::new(2, &[number; 10]), kind: 0, text: long.clone(), expire: None };
+        pair.command(0, ask)
+    };
+    let asked: Vec<_> = (0..70).map(|number| send(&mut pair, number)).collect();
+    // What comes in meanwhile finds no room either, and its sender hears so.
+    pair.send(1, "and back");
+    pair.run_for(Duration::from_secs(1));
+    let refused = |pair: &Pair| asked.iter().filter(|one| !pair.replies(0, **one).is_empty()).count();
+    assert_eq!(refused(&pair), 6, "64 MiB fit");
+    for one in &asked[64..] {
+        assert_eq!(pair.replies(0, *one), [Reply::Failed(CommandError::OutboxFull)]);
+    }
+    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(command::Reason::DiskFullThere));
+    pair.sides[0].commit_takes = Duration::ZERO;
+    pair.run_for(Duration::from_secs(60));
+    assert!(asked[..64].iter().all(|one| matches!(pair.replies(0, *one)[..], [Reply::Queued(_)])));
+    assert_eq!(pair.texts(0), ["and back"]);
+    assert_eq!(pair.texts(1).len(), 1 + 64);
+}
