@@ -91,15 +91,6 @@ pub enum Action {
     End(u8),
 }
 
-/// What becomes of a line that was typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Typed {
-    /// Its text comes back as a message's line: what was typed can go.
-    pub gives_way: bool,
-    /// The prompt may change: wait for `is_settled` before it is shown.
-    pub holds: bool,
-}
-
 /// What a call was for, and the rows of its answer so far.
 #[derive(Debug)]
 enum Asked {
@@ -201,9 +192,14 @@ impl Chat {
         self.owns.is_settled() && self.asked.values().all(background)
     }
 
-    /// The target is as it will be.
+    /// The target is as it will be, and nobody is about to leave.
     pub fn is_prompt_settled(&self) -> bool {
-        !self.asked.values().any(|asked| matches!(asked, Asked::To(_)))
+        !self.asked.values().any(|asked| matches!(asked, Asked::To(_) | Asked::Quit(_)))
+    }
+
+    /// The end is among the actions, or was.
+    pub const fn is_ended(&self) -> bool {
+        self.ended
     }
 
     /// How many messages of this shell are not delivered yet.
@@ -231,24 +227,21 @@ impl Chat {
         self.typed_at = now.instant;
     }
 
-    /// A line was typed, or read from a script.
-    pub fn handle_line(&mut self, now: Now, line: &str) -> Typed {
+    /// A line was typed, or read from a script. True where its text comes back as a message's line: what was
+    /// typed can go.
+    pub fn handle_line(&mut self, now: Now, line: &str) -> bool {
         self.unix = now.unix;
         self.typed_at = now.instant;
-        let mut typed = Typed { gives_way: false, holds: false };
         match parse_line(line) {
             Input::Nothing => {}
-            Input::Text(text) => typed.gives_way = self.send_to_target(now, text, CONTENT_TEXT),
-            Input::Me(text) => typed.gives_way = self.send_to_target(now, text, CONTENT_ACTION),
-            Input::Msg { peer, text } => typed.gives_way = self.send(now, peer, text, CONTENT_TEXT),
+            Input::Text(text) => return self.send_to_target(now, text, CONTENT_TEXT),
+            Input::Me(text) => return self.send_to_target(now, text, CONTENT_ACTION),
+            Input::Msg { peer, text } => return self.send(now, peer, text, CONTENT_TEXT),
             Input::Reply(text) => match self.last_from {
-                Some(id) => typed.gives_way = self.send(now, id.to_string(), text, CONTENT_TEXT),
+                Some(id) => return self.send(now, id.to_string(), text, CONTENT_TEXT),
                 None => self.wrong("nobody has written yet", None),
             },
-            Input::To(peer) => {
-                typed.holds = true;
-                self.call(Call::Whois(Whois { peer, timeout: None }), Asked::To(None));
-            }
+            Input::To(peer) => self.call(Call::Whois(Whois { peer, timeout: None }), Asked::To(None)),
             Input::Close => self.set_target(None),
             Input::Peers => self.call(Call::Peers(Peers::default()), Asked::Peers(Vec::new())),
             Input::Whois(peer) => self.call(Call::Whois(Whois { peer, timeout: None }), Asked::Whois),
@@ -264,13 +257,10 @@ impl Chat {
             Input::Clear => self.actions.push_back(Action::Clear),
             Input::Help(None) => self.print(self.look.help()),
             Input::Help(Some(entry)) => self.print(self.look.help_of(entry)),
-            Input::Quit => {
-                typed.holds = true;
-                self.quit();
-            }
+            Input::Quit => self.quit(),
             Input::Wrong(text) => self.wrong(&text, None),
         }
-        typed
+        false
     }
 
     /// The person wants to leave: says what waits first.

@@ -211,10 +211,7 @@ impl Shell {
             self.listen();
             let step = tokio::select! {
                 step = self.step() => step,
-                ended = &mut until => {
-                    self.desk.close();
-                    return Err(ended);
-                }
+                ended = &mut until => return Err(ended),
             };
             let now = self.clock.now();
             self.chat.set_columns(columns());
@@ -236,7 +233,6 @@ impl Shell {
             self.act();
             self.end_of_script();
         }
-        self.desk.close();
         Ok(self.code.unwrap_or(0))
     }
 
@@ -279,8 +275,7 @@ impl Shell {
         match did {
             Did::Line(line) => {
                 self.line += 1;
-                let typed = self.chat.handle_line(now, &line);
-                if typed.gives_way {
+                if self.chat.handle_line(now, &line) {
                     self.before = Before::TakeBack;
                 }
             }
@@ -322,6 +317,9 @@ impl Shell {
 
     /// Does what the state machine wants done.
     fn act(&mut self) {
+        if self.chat.is_ended() {
+            self.desk.leave();
+        }
         while let Some(action) = self.chat.poll_action() {
             match action {
                 Action::Print(text) if std::mem::take(&mut self.ringing) => self.desk.print(format!("\x07{text}")),

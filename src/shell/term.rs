@@ -36,8 +36,9 @@ const PRINTS_MAX: usize = 10_000;
 const HISTORY_MAX: usize = 1_000;
 /// How long Escape waits for what belongs to it, in milliseconds.
 const ESCAPE_WAIT: u16 = 50;
-/// How long the end waits for the last texts to be printed.
-const LAST_PRINTS: Duration = Duration::from_millis(500);
+/// How long the end waits for the last texts to be printed, at most: an editor that searches its history
+/// shows none.
+const LAST_PRINTS: Duration = Duration::from_secs(2);
 /// How long a signal that stops this program may take to reach all of its threads.
 const STOP_WAIT: Duration = Duration::from_millis(50);
 /// Switches the terminal's bracketed paste off, should the editor not have come to it.
@@ -112,15 +113,14 @@ impl Desk {
 
     /// Prints the text around the line that is being typed. Never waits.
     pub(super) fn print(&self, text: String) {
+        let Some(prints) = &self.prints else { return write_out(&format!("{text}\n")) };
         if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= PRINTS_MAX {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if let Some(prints) = &self.prints {
-            // Where the printer is gone, so is the terminal; the next line says so.
-            let _ = prints.send(Out::Text(text));
-        }
+        // Where the printer is gone, so is the terminal; the next line says so.
+        let _ = prints.send(Out::Text(text));
     }
 
     /// Asks for the next line, where none is asked for.
@@ -157,23 +157,37 @@ impl Desk {
         did
     }
 
-    /// Prints what still waits and gives the terminal back as it was.
-    pub(super) fn close(mut self) {
-        let mid_line = self.edited && self.awaited;
-        if let Some(saved) = &self.saved {
-            let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, saved);
+    /// Prints what still waits and gives the terminal back as it was; once. From here on texts go straight
+    /// out: an editor that ends with this program would take them with it.
+    pub(super) fn leave(&mut self) {
+        if self.prints.take().is_none() {
+            return;
         }
-        if mid_line {
-            write_out(&format!("{PASTE_OFF}\r\n"));
-        }
-        // Where the printer waits for an editor that will not read, the last texts are lost with it.
-        if let Ok(mut gate) = self.shared.gate.try_lock() {
-            gate.phase = Phase::Open;
+        self.go = None;
+        if let Some(mut gate) = try_for(LAST_PRINTS, || self.shared.gate.try_lock()) {
+            gate.close();
         }
         self.shared.opened.notify_all();
-        self.go = None;
-        self.prints = None;
         let _ = self.done.recv_timeout(LAST_PRINTS);
+        give_back(self.saved.as_ref());
+        if self.edited && self.awaited {
+            write_out(&format!("{PASTE_OFF}\r\n"));
+        } else if try_for(LAST_PRINTS, || self.shared.gate.try_lock()).is_some_and(|mut gate| gate.prompt.take().is_some()) {
+            write_out("\n");
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Makes the terminal as it was.
+fn give_back(saved: Option<&Termios>) {
+    if let Some(saved) = saved {
+        let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, saved);
     }
 }
 
@@ -233,14 +247,14 @@ impl Own {
         let mut line = editor.readline(prompt);
         while let Some((before, behind)) = self.take_held() {
             self.shared.enter(Phase::Between);
-            if let Some(saved) = &self.saved {
-                let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, saved);
-            }
+            give_back(self.saved.as_ref());
             // The whole job, as the terminal itself would.
             let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
             thread::sleep(STOP_WAIT);
             quiet_terminal();
-            self.shared.enter(Phase::Editing);
+            if !self.shared.enter(Phase::Editing) {
+                break;
+            }
             line = editor.readline_with_initial(prompt, (&before, &behind));
         }
         line
@@ -261,7 +275,13 @@ fn quiet_terminal() -> Option<Termios> {
     Some(saved)
 }
 
-fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
+/// Edits line after line. At the end the terminal is as it was, also where a last line was entered meanwhile.
+fn edit(editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
+    edit_lines(editor, goes, did, own);
+    give_back(own.saved.as_ref());
+}
+
+fn edit_lines(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
     let shared = &own.shared;
     let mut typed_rows = 0;
     while let Ok(Go { prompt, before }) = goes.recv() {
@@ -271,12 +291,14 @@ fn edit(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did:
             _ => {}
         }
         shared.lock().doubtful = false;
-        shared.enter(Phase::Editing);
+        if !shared.enter(Phase::Editing) {
+            return;
+        }
         let line = own.read_line(&mut editor, &prompt);
         // Where a text may stand behind the line, its rows stay.
         let alone = match try_for(Duration::from_millis(20), || shared.gate.try_lock()) {
             Some(mut gate) => {
-                gate.phase = Phase::Between;
+                gate.enter(Phase::Between);
                 !gate.doubtful && !gate.printing
             }
             None => false,

@@ -244,6 +244,34 @@ fn a_second_window_is_the_same_person() {
     assert_eq!(second.end(), 0);
 }
 
+/// The last line was given to the editor, which ended with its program before it showed it. An editor that
+/// searches shows nothing at all.
+#[test]
+fn the_last_line_of_a_window_is_shown_also_where_its_editor_shows_nothing() {
+    let net = Net::new();
+    let alice = net.person("alice");
+    let mut first = Pane::shell(&alice, &[]);
+    first.until_last(">");
+    let mut second = Pane::shell(&alice, &[]);
+    second.until_last(">");
+    // There must be something to search in.
+    second.line("/nonsense");
+    second.until_row("unknown command /nonsense");
+    second.until_last(">");
+    second.keys("\x12");
+    second.until_last("(reverse-i-search)`':");
+    first.line("/quit");
+    assert_eq!(first.end(), 0);
+    second.until("the last line below the search, and then the next owner's first", |rows| {
+        let at = |part: &str| rows.iter().rposition(|row| row.contains(part));
+        let (search, last, next) = (at("i-search"), at("! the owner of this profile has ended"), at("-- You are alice"));
+        search.is_some() && search < last && last < next
+    });
+    second.until_last(">");
+    second.line("/quit");
+    assert_eq!(second.end(), 0);
+}
+
 #[test]
 fn in_plain_mode_nothing_is_ever_rewritten() {
     let Two { mut alice, mut bob, .. } = two(&["--plain"]);

@@ -109,7 +109,7 @@ impl Desk {
         self.ms = until;
     }
 
-    fn line(&mut self, line: &str) -> Typed {
+    fn line(&mut self, line: &str) -> bool {
         let typed = self.chat.handle_line(self.now(), line);
         self.drain();
         typed
@@ -223,7 +223,7 @@ fn a_second_window_says_that_it_is_the_same_person() {
 fn text_without_a_target_is_refused_and_stays_on_the_screen() {
     let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
     let typed = desk.line("hello");
-    assert!(!typed.gives_way);
+    assert!(!typed);
     assert!(desk.calls.is_empty());
     assert!(desk.failed[0].text.contains("/to NAME"));
 }
@@ -233,7 +233,7 @@ fn a_message_is_printed_once_with_its_mark_as_soon_as_it_is_delivered() {
     let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
     desk.to(peer(2, "bob", Presence::Online));
     assert_eq!(desk.prompt, "bob> ");
-    assert!(desk.line("hello").gives_way);
+    assert!(desk.line("hello"));
     let id = desk.queue(2);
     assert!(desk.printed.is_empty(), "not before it is delivered or 150 ms are over");
     desk.wait(3);
@@ -361,8 +361,8 @@ fn comings_and_goings_are_gathered_and_flapping_is_not_told() {
 #[test]
 fn the_target_that_is_away_says_since_when_and_that_texts_are_kept() {
     let mut desk = Desk::started(Mode::Edited, vec![]);
-    let typed = desk.line("/to bob");
-    assert!(typed.holds && !desk.chat.is_prompt_settled());
+    desk.line("/to bob");
+    assert!(!desk.chat.is_prompt_settled());
     desk.answer(vec![Line::Peer(peer(2, "bob", Presence::Offline))]);
     assert!(desk.chat.is_prompt_settled());
     assert_eq!(desk.printed, ["-- bob is not here since 09:00: what you write is kept and goes out by itself when bob comes"]);
@@ -384,6 +384,7 @@ fn who_is_not_found_leaves_no_target() {
 fn leaving_says_what_waits() {
     let mut desk = Desk::started(Mode::Edited, vec![]);
     desk.line("/quit");
+    assert!(!desk.chat.is_prompt_settled(), "no other line is edited, which would have to be left again");
     let row = |n: u8, name: &str| {
         Line::Outbox(OutboxLine {
             id: MessageId::from_bytes([n; 16]),

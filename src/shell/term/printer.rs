@@ -16,6 +16,8 @@ use rustyline::ExternalPrinter;
 
 /// How long the printer waits for the editor to take the terminal, in milliseconds.
 const EDITOR_WAIT_MS: usize = 1_000;
+/// A text that changes nothing on the screen: up one row, and down again.
+const NO_TEXT: &str = "\x1b[A\n";
 
 /// What goes to the screen.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) phase: Phase,
+    /// The line that is being edited is the last one.
+    pub(super) closing: bool,
     /// Something may have been printed straight behind the line that was entered.
     pub(super) doubtful: bool,
     /// The editor was given a text and has maybe not shown it.
@@ -78,9 +82,12 @@ impl Shared {
         gate
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
-        self.lock().phase = phase;
+    /// False at the end: no line is edited any more.
+    pub(super) fn enter(&self, phase: Phase) -> bool {
+        let mut gate = self.lock();
+        gate.enter(phase);
         self.opened.notify_all();
+        gate.phase != Phase::Open
     }
 }
 
@@ -93,7 +100,7 @@ pub(super) fn start_printer(
     phase: Phase,
     printer: Option<Box<dyn ExternalPrinter + Send>>,
 ) -> (Arc<Shared>, mpsc::Sender<Out>, mpsc::Receiver<()>) {
-    let gate = Mutex::new(Gate { phase, doubtful: false, printing: false, prompt: None });
+    let gate = Mutex::new(Gate { phase, closing: false, doubtful: false, printing: false, prompt: None });
     let shared = Arc::new(Shared { gate, opened: Condvar::new(), waiting: AtomicUsize::new(0), lost: AtomicUsize::new(0) });
     let (prints, texts) = mpsc::channel::<Out>();
     let (done_sender, done) = mpsc::channel();
@@ -152,9 +159,30 @@ fn print_all(texts: &mpsc::Receiver<Out>, shared: &Shared, mut printer: Option<B
             _ => gate.print_plain(&text),
         }
     }
+    if let Some(printer) = &mut printer
+        && shared.wait_for_turn().phase == Phase::Editing
+    {
+        // The editor has room for one text and takes the next when it has shown the one before. So once it
+        // has taken the second of these, all texts stand on the screen.
+        for _ in 0..2 {
+            let _ = printer.print(NO_TEXT.to_owned());
+        }
+    }
 }
 
 impl Gate {
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.phase = if self.closing { Phase::Open } else { phase };
+    }
+
+    /// No line is edited after the one that is being edited now, if one is.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+        if self.phase == Phase::Between {
+            self.phase = Phase::Open;
+        }
+    }
+
     fn show_prompt(&mut self, prompt: String) {
         if self.prompt.as_ref() != Some(&prompt) {
             let before = if self.prompt.is_some() { "\n" } else { "" };
