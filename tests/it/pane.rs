@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     process::{Child, Command, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -69,7 +69,7 @@ impl Pane {
             let mut buffer = [0; 4096];
             loop {
                 let len = output.read(&mut buffer).unwrap_or(0);
-                let mut seen = shared.0.lock().unwrap();
+                let mut seen = lock(&shared);
                 seen.screen.process(&buffer[..len]);
                 seen.bytes.extend_from_slice(&buffer[..len]);
                 seen.over = len == 0;
@@ -94,31 +94,30 @@ impl Pane {
 
     /// Pastes, as a terminal does that was asked for bracketed paste.
     pub(crate) fn paste(&mut self, text: &str) {
-        assert!(self.seen.0.lock().unwrap().screen.screen().bracketed_paste(), "the shell asked for bracketed paste");
+        assert!(lock(&self.seen).screen.screen().bracketed_paste(), "the shell asked for bracketed paste");
         self.keys(&format!("\x1b[200~{}\x1b[201~", text.replace('\n', "\r")));
     }
 
     /// The rows of the screen as they are now, without blanks at their ends nor empty ones below.
     pub(crate) fn rows(&self) -> Vec<String> {
-        rows(&self.seen.0.lock().unwrap().screen)
+        rows(&lock(&self.seen).screen)
     }
 
     /// Where the cursor is: row and column.
     pub(crate) fn cursor(&self) -> (u16, u16) {
-        self.seen.0.lock().unwrap().screen.screen().cursor_position()
+        lock(&self.seen).screen.screen().cursor_position()
     }
 
     /// Everything that was ever written to the terminal.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.seen.0.lock().unwrap().bytes.clone()
+        lock(&self.seen).bytes.clone()
     }
 
     /// Waits until the screen is as wanted; gives its rows.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
         let until = Instant::now() + HANG;
-        let (lock, changed) = &*self.seen;
-        let mut seen = lock.lock().unwrap();
+        let mut seen = lock(&self.seen);
         loop {
             let now = rows(&seen.screen);
             if fits(&now) {
@@ -126,7 +125,8 @@ impl Pane {
             }
             let left = until.saturating_duration_since(Instant::now());
             assert!(!left.is_zero() && !seen.over, "never came: {what}; on the screen:\n{}", now.join("\n"));
-            seen = changed.wait_timeout(seen, left.min(Duration::from_secs(1))).unwrap().0;
+            let waited = self.seen.1.wait_timeout(seen, left.min(Duration::from_secs(1)));
+            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -170,6 +170,11 @@ impl Debug for Pane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.rows()).finish()
     }
+}
+
+/// Also where a test failed while it looked: it alone says so.
+fn lock(seen: &(Mutex<Seen>, Condvar)) -> MutexGuard<'_, Seen> {
+    seen.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn rows(screen: &vt100::Parser) -> Vec<String> {
