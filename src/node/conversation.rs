@@ -88,8 +88,13 @@ pub(crate) struct Conversation {
     ready: BTreeSet<Seq>,
     reoffer: BTreeSet<(Instant, Seq)>,
     by_number: BTreeMap<u64, Seq>,
-    /// The peer's view arrived in this session: content may leave.
+    /// The peer's view arrived in this session: content may leave once the peer knows `introduced`.
     pub(crate) is_open: bool,
+    /// The incarnation of ours that the peer has books of, or has them before it in this session. Places
+    /// of another one would only be refused there, and offered again seconds later.
+    pub(crate) introduced: Option<Incarnation>,
+    /// Places of ours that the peer says it has.
+    there: Vec<(Seq, Seq)>,
     /// The peer cannot store now: no offer before then.
     pub(crate) busy_until: Option<Instant>,
     /// Our disk did not give a row: it is asked again then.
@@ -126,6 +131,8 @@ impl Conversation {
             reoffer: BTreeSet::new(),
             by_number: BTreeMap::new(),
             is_open: false,
+            introduced: None,
+            there: Vec::new(),
             busy_until: None,
             look_again: None,
             receipt_time: Duration::ZERO,
@@ -134,6 +141,15 @@ impl Conversation {
             renewal: Renewal::No,
             cancel_later: Vec::new(),
         }
+    }
+
+    /// True where content may leave in this session now.
+    pub(crate) fn may_offer(&self) -> bool {
+        self.is_open
+            && self.introduced == Some(self.row.mine.incarnation)
+            && self.busy_until.is_none()
+            && self.look_again.is_none()
+            && self.renewal == Renewal::No
     }
 
     /// True while something of ours waits for a receipt, as far as memory knows.
@@ -202,9 +218,15 @@ impl Conversation {
         true
     }
 
-    /// The next offer to hand to the session, lowest first.
+    /// The next offer to hand to the session, lowest first. What the peer says it has comes before all
+    /// else, and alone: if another message stands there, everything goes on in a new incarnation, and no
+    /// later place may have been taken in this one by then.
     pub(crate) fn next_ready(&self) -> Option<Seq> {
-        self.ready.first().copied()
+        let there = || self.there.iter().filter(|(first, last)| first <= last);
+        if there().all(|&(first, last)| self.offers.range(first..=last).next().is_none()) {
+            return self.ready.first().copied();
+        }
+        there().find_map(|&(first, last)| self.ready.range(first..=last).next().copied())
     }
 
     /// The session has it.
@@ -292,6 +314,8 @@ impl Conversation {
     /// The session is gone: everything is offered again in the next one.
     pub(crate) fn on_session_lost(&mut self) {
         self.is_open = false;
+        self.introduced = None;
+        self.there.clear();
         self.theirs = None;
         self.busy_until = None;
         self.by_number.clear();
@@ -315,6 +339,7 @@ impl Conversation {
         self.loaded_to = Seq(1);
         self.more = next > Seq(1);
         self.gap = None;
+        self.there.clear();
         self.renewal = Renewal::Writing;
     }
 
@@ -323,6 +348,8 @@ impl Conversation {
     /// messages. Only receipts for what this run offered settle.
     pub(crate) fn on_yours(&mut self, yours: Option<&message::Yours>) {
         let Some(yours) = yours.filter(|yours| yours.incarnation == self.row.mine.incarnation) else { return };
+        self.introduced = Some(yours.incarnation);
+        self.there = [(Seq(1), yours.high_water)].into_iter().chain(yours.held.iter().copied()).collect();
         let highest = yours.held.last().map_or(yours.high_water, |held| held.1);
         if highest >= self.row.mine.next {
             self.want_new_incarnation();

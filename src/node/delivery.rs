@@ -147,11 +147,7 @@ impl Node {
         loop {
             let Some(peer) = self.peers.get_mut(&id) else { return };
             let (Some(conversation), Link::Up(session)) = (&mut peer.conversation, &mut peer.link) else { return };
-            if !conversation.is_open
-                || conversation.busy_until.is_some()
-                || conversation.look_again.is_some()
-                || conversation.renewal != Renewal::No
-            {
+            if !conversation.may_offer() {
                 return;
             }
             let Some(seq) = conversation.next_ready() else {

@@ -453,10 +453,6 @@ impl Node {
         })
     }
 
-    fn session_mut(&mut self, id: PeerId, index: SessionIndex) -> Option<&mut Session> {
-        self.peers.get_mut(&id)?.sessions_mut().find(|session| session.local_index() == index)
-    }
-
     /// The wall clock as this run has seen it start: a jump of the real one changes no age.
     fn steady(&self, now: Now) -> Unix {
         let run = now.instant.since(self.start.instant);

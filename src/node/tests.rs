@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod limits;
+mod order;
 
 const DELAY: Duration = Duration::from_micros(300);
 
@@ -36,6 +37,8 @@ struct Pair {
     wire: Vec<(Instant, usize, SocketAddr, SocketKind, Vec<u8>)>,
     /// Datagrams in the second side's direction are lost.
     cut: bool,
+    /// Of them one alone, after so many.
+    loses: Option<usize>,
 }
 
 fn side(number: u8, now: Now) -> Side {
@@ -69,7 +72,7 @@ fn start(store: &Store, number: u8, now: Now) -> Node {
 impl Pair {
     fn new() -> Self {
         let now = Now { instant: Instant::from_start(Duration::from_secs(100)), unix: Unix(1_700_000_000_000) };
-        Self { now, sides: [side(1, now), side(2, now)], wire: Vec::new(), cut: false }
+        Self { now, sides: [side(1, now), side(2, now)], wire: Vec::new(), cut: false, loses: None }
     }
 
     fn id(&self, side: usize) -> PeerId {
@@ -152,7 +155,9 @@ impl Pair {
                     Target::Unicast(_) => SocketKind::Session,
                     Target::Multicast { .. } => SocketKind::Discovery,
                 };
-                if !(self.cut && other == 1) {
+                let is_lost = other == 1 && (self.cut || self.loses == Some(0));
+                self.loses = if other == 1 { self.loses.and_then(|left| left.checked_sub(1)) } else { self.loses };
+                if !is_lost {
                     self.wire.push((now.instant + DELAY, other, side.addr, socket, out.clone()));
                 }
             }

@@ -33,8 +33,8 @@ pub(crate) enum Claim {
     Released(ConversationId, Incarnation, Seq),
     /// A place of the peer's direction is on disk: it may be receipted.
     Receipt { peer: PeerId, incarnation: Incarnation, seq: Seq, outcome: Outcome },
-    /// An item that names committed rows only.
-    Item { peer: PeerId, session: SessionIndex, bytes: Vec<u8> },
+    /// Our books, which name committed rows only: the peer may hear of this incarnation.
+    Conversation { peer: PeerId, session: SessionIndex, incarnation: Incarnation, bytes: Vec<u8> },
     /// Received bytes have found their place: the sender may send as many more.
     Consumed { peer: PeerId, session: SessionIndex, len: usize },
     /// A hole is on disk and takes the offer's place.
@@ -88,11 +88,14 @@ impl Node {
                 }
             }
             Claim::Receipt { peer, incarnation, seq, outcome } => receipts.add(peer, incarnation, seq, outcome),
-            Claim::Item { peer, session, bytes } => {
-                if let Some(session) = self.session_mut(peer, session) {
-                    session.send_control(bytes);
+            Claim::Conversation { peer: id, session, incarnation, bytes } => {
+                let Some(peer) = self.peers.get_mut(&id) else { return };
+                let Some(session) = peer.session_mut().filter(|one| one.local_index() == session) else { return };
+                session.send_control(bytes);
+                if let Some(conversation) = &mut peer.conversation {
+                    conversation.introduced = Some(incarnation);
                 }
-                self.touch(peer);
+                self.touch(id);
             }
             Claim::Consumed { peer, session, len } => {
                 self.consumed(peer, session, len);

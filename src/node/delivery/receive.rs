@@ -255,7 +255,9 @@ impl Node {
         if is_new && peer.stored {
             self.batches.push_counters(&conversation.row);
         }
-        if let Some(open) = self.batches.gate_or_open(Claim::Item { peer: id, session, bytes: item.encode() }) {
+        let incarnation = conversation.row.mine.incarnation;
+        let claim = Claim::Conversation { peer: id, session, incarnation, bytes: item.encode() };
+        if let Some(open) = self.batches.gate_or_open(claim) {
             self.on_claim(now, open, None, &mut Receipts::default());
         }
     }

@@ -98,7 +98,7 @@ fn a_batch_does_not_outgrow_its_bytes_while_a_commit_is_slow() {
     for one in &asked[64..] {
         assert_eq!(pair.replies(0, *one), [Reply::Failed(CommandError::OutboxFull)]);
     }
-    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(command::Reason::DiskFullThere));
+    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(Reason::DiskFullThere));
     pair.sides[0].commit_takes = Duration::ZERO;
     pair.run_for(Duration::from_secs(60));
     assert!(asked[..64].iter().all(|one| matches!(pair.replies(0, *one)[..], [Reply::Queued(_)])));
