@@ -108,13 +108,14 @@ impl<C> Batches<C> {
         self.gated.push_back(Gated::new(self.growing, claim));
     }
 
-    /// The next batch to commit: a failed one again once its wait is over, else all that has grown.
-    pub(crate) fn poll_write(&mut self, now: Instant) -> Option<WriteBatch> {
+    /// The next batch to commit: a failed one again once its wait is over, else all that has grown; with
+    /// `even_empty` also where nothing has.
+    pub(crate) fn poll_write(&mut self, now: Instant, even_empty: bool) -> Option<WriteBatch> {
         if let Some(batch) = &self.in_flight {
             self.retry_at.take_if(|at| *at <= now)?;
             return Some(batch.clone());
         }
-        if self.ops.is_empty() && self.counters.is_empty() {
+        if self.ops.is_empty() && self.counters.is_empty() && !even_empty {
             return None;
         }
         self.bytes = 0;

@@ -363,6 +363,11 @@ impl Conversation {
         }
     }
 
+    /// The renewal is due, and the disk is not to be left alone.
+    pub(crate) fn wants_renewal(&self, now: Instant) -> bool {
+        self.renewal == Renewal::Wanted && self.look_again.is_none_or(|at| at <= now)
+    }
+
     // --- the receiving direction
 
     /// The life that seqs of the peer belong to; made where it is new, everything below `base` given up.

@@ -20,7 +20,7 @@ use crate::{
     clock::{Instant, Now, Unix},
     id::{BatchId, MessageId, PeerId, Seq},
     store::{
-        ReadError, Reader,
+        ROWS_MAX, ReadError, Reader,
         row::{CommitError, Direction, HistoryRow, Op, OutboxRow, State, Trust, VoidReason},
     },
     wire::{
@@ -301,9 +301,27 @@ impl Node {
         self.batches.gate(Claim::Void { peer, seq, reason });
     }
 
+    /// What is due to expire, from the outbox on disk.
+    pub(crate) fn load_expiries(&mut self, now: Now) {
+        self.look_for_expiries = None;
+        let mut after = None;
+        loop {
+            let Ok(page) = self.reader.outbox_page(after, ROWS_MAX) else {
+                return self.look_for_expiries = Some(self.steady(now).after(LOOK_AGAIN));
+            };
+            let Some(last) = page.rows.last() else { return };
+            after = Some((last.conversation, last.seq));
+            let expiring = page.rows.iter().filter(|row| row.void.is_none());
+            self.expiries.extend(expiring.filter_map(|row| row.expires.map(|expires| (expires, row.id))));
+        }
+    }
+
     /// Makes holes of what has expired.
     pub(crate) fn expire(&mut self, now: Now) {
         let wall = self.steady(now);
+        if self.look_for_expiries.is_some_and(|at| at <= wall) {
+            self.load_expiries(now);
+        }
         while let Some(&(at, message)) = self.expiries.first().filter(|(at, _)| *at <= wall) {
             self.expiries.remove(&(at, message));
             let row = match self.reader.outbox_by_id(message) {

@@ -267,14 +267,19 @@ impl Node {
                 session.handle_timeout(now.instant);
             }
         }
-        if let Some(conversation) = &mut peer.conversation {
+        let conversation = peer.conversation.as_mut();
+        let is_renewal_due = conversation.is_some_and(|conversation| {
             conversation.on_timeout(now.instant);
-        }
+            conversation.wants_renewal(now.instant)
+        });
         if peer.fading.as_ref().is_some_and(|fading| fading.1 <= now.instant)
             && let Some((session, _)) = peer.fading.take()
         {
             self.routes.remove(&session.local_index());
             self.forget_blank(id);
+        }
+        if is_renewal_due {
+            self.start_new_incarnation(now);
         }
         self.repeat_confirms(now, id);
         self.drain_sessions(now, id);

@@ -108,6 +108,8 @@ pub struct Node {
     /// Places of peers' directions that are on their way to the disk, with the message at each.
     uncommitted: BTreeMap<(ConversationId, Incarnation, Seq), (BatchId, Option<MessageId>)>,
     expiries: BTreeSet<(Unix, MessageId)>,
+    /// The disk did not give all of them at the start: it is asked again then.
+    look_for_expiries: Option<Unix>,
     outbox_len: u64,
     /// Peers about which something changed since the last look.
     touched: BTreeSet<PeerId>,
@@ -180,6 +182,7 @@ impl Node {
             asked: BTreeMap::new(),
             uncommitted: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            look_for_expiries: None,
             outbox_len: loaded.outbox_len,
             ready: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -192,19 +195,8 @@ impl Node {
         if loaded.name != node.config.name {
             node.batches.push(Op::Name(node.config.name.clone()));
         }
-        node.load_expiries();
+        node.load_expiries(now);
         node
-    }
-
-    /// What is due to expire, from the outbox on disk.
-    fn load_expiries(&mut self) {
-        let mut after = None;
-        while let Ok(page) = self.reader.outbox_page(after, crate::store::ROWS_MAX) {
-            let Some(last) = page.rows.last() else { break };
-            after = Some((last.conversation, last.seq));
-            let expiring = page.rows.iter().filter(|row| row.void.is_none());
-            self.expiries.extend(expiring.filter_map(|row| row.expires.map(|expires| (expires, row.id))));
-        }
     }
 
     /// Who we are.
@@ -364,7 +356,7 @@ impl Node {
 
     /// The next batch to commit; `None` while one is in flight.
     pub fn poll_write(&mut self) -> Option<WriteBatch> {
-        self.batches.poll_write(self.now.instant)
+        self.batches.poll_write(self.now.instant, self.reader.wants_commit())
     }
 
     /// Writes one datagram into `out` (cleared first) and says where it goes; `None`: nothing more now.
@@ -403,7 +395,8 @@ impl Node {
     /// input.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let start = self.start;
-        let expiry = self.expiries.first().map(|(at, _)| start.instant + at.since(start.unix));
+        let expiry = self.expiries.first().map(|(at, _)| *at).into_iter().chain(self.look_for_expiries).min();
+        let expiry = expiry.map(|at| start.instant + at.since(start.unix));
         let leaving = self.leaving.as_ref().filter(|leaving| !leaving.told).map(|leaving| leaving.until);
         [
             self.discovery.poll_timeout(),

@@ -31,7 +31,7 @@ use crate::id::{BatchId, BootId};
 /// Name of the store's file in a profile.
 pub const FILE_NAME: &str = "profile.redb";
 /// Memory that redb may use for pages, in bytes.
-const CACHE_LEN: usize = 8 << 20;
+pub const CACHE_LEN: usize = 8 << 20;
 
 /// What a new profile begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,7 @@ pub struct Store {
     disk: Arc<Disk>,
     slot: Arc<Slot>,
     directory: Directory,
+    cache_len: usize,
     /// A commit that ended in an error and may be on disk all the same.
     unsure: Option<Unsure>,
 }
@@ -145,7 +146,7 @@ impl Store {
         look_first(dir, steps)?;
         let disk = Disk::new(FileBackend::new(file).map_err(StoreError::from_redb)?);
         let copied = Arc::clone(&disk);
-        let store = Self::open_disk(disk, steps, |found| {
+        let store = Self::open_disk(disk, CACHE_LEN, steps, |found| {
             copied.copy_to(&dir.join(format!("profile.schema-{found}.redb"))).map_err(StoreError::from_io)
         })?;
         disk::remove_remains(dir);
@@ -159,29 +160,40 @@ impl Store {
         if Handle(Arc::clone(&disk)).len().map_err(StoreError::from_io)? > 0 {
             return Err(StoreError::Exists);
         }
-        let database = open_database(&disk)?;
+        let database = open_database(&disk, CACHE_LEN)?;
         look(|| fill(&database, fresh).map_err(StoreError::from_redb))?;
         drop(database);
-        Self::open_disk(disk, tables::STEPS, |_| Ok(()))
+        Self::open_disk(disk, CACHE_LEN, tables::STEPS, |_| Ok(()))
     }
 
     /// Opens the profile on a backend. An older one is migrated without a copy.
     pub fn open_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::open_backend_with(backend, CACHE_LEN)
+    }
+
+    /// The same with other memory for pages than [`CACHE_LEN`], in bytes: with none, every page is read from the
+    /// backend each time, as in a profile that is much larger than the memory.
+    pub fn open_backend_with(backend: impl StorageBackend, cache_len: usize) -> Result<Self, StoreError> {
         let disk = Disk::new(backend);
         if Handle(Arc::clone(&disk)).len().map_err(StoreError::from_io)? == 0 {
             return Err(StoreError::Missing);
         }
-        Self::open_disk(disk, tables::STEPS, |_| Ok(()))
+        Self::open_disk(disk, cache_len, tables::STEPS, |_| Ok(()))
     }
 
-    fn open_disk(disk: Arc<Disk>, steps: &[Step], copy: impl FnOnce(u32) -> Result<(), StoreError>) -> Result<Self, StoreError> {
-        let database = open_database(&disk)?;
+    fn open_disk(
+        disk: Arc<Disk>,
+        cache_len: usize,
+        steps: &[Step],
+        copy: impl FnOnce(u32) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
+        let database = open_database(&disk, cache_len)?;
         let directory = look(|| {
             let found = tables::schema_of(&database)?;
             tables::migrate(&database, found, steps, || copy(found))?;
             load_directory(&database)
         })?;
-        Ok(Self { disk, slot: Arc::new(Slot::new(database)), directory, unsure: None })
+        Ok(Self { disk, slot: Arc::new(Slot::new(database)), directory, cache_len, unsure: None })
     }
 
     /// Snapshots of what is committed; cheap to clone, for any thread. Closed with the store.
@@ -199,7 +211,7 @@ impl Store {
     }
 
     fn commit_batch(&mut self, batch: &WriteBatch) -> Result<Committed, CommitError> {
-        if !self.slot.is_open() {
+        if self.slot.take_failed() || !self.slot.is_open() {
             self.reopen();
         }
         if let Some(outcome) = self.make_sure(batch.id) {
@@ -263,7 +275,7 @@ impl Store {
     /// is on disk.
     fn reopen(&mut self) -> bool {
         self.slot.close();
-        let Ok(database) = open_database(&self.disk) else { return false };
+        let Ok(database) = open_database(&self.disk, self.cache_len) else { return false };
         let Ok(directory) = look(|| load_directory(&database)) else { return false };
         self.unsure.take_if(|unsure| unsure.commits > directory.commits);
         self.directory = directory;
@@ -297,9 +309,9 @@ fn look<T>(look: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError
     guarded(look).unwrap_or_else(|panic| Err(StoreError::Corrupt(panic)))
 }
 
-fn open_database(disk: &Arc<Disk>) -> Result<Database, StoreError> {
+fn open_database(disk: &Arc<Disk>, cache_len: usize) -> Result<Database, StoreError> {
     let handle = Handle(Arc::clone(disk));
-    let database = look(|| Builder::new().set_cache_size(CACHE_LEN).create_with_backend(handle).map_err(StoreError::from_redb))?;
+    let database = look(|| Builder::new().set_cache_size(cache_len).create_with_backend(handle).map_err(StoreError::from_redb))?;
     disk.keep_lock();
     Ok(database)
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
@@ -109,34 +112,43 @@ impl Default for HistoryQuery {
 /// The database, or its absence while it is opened anew. The one lock of this module: it is held for
 /// the beginning of a transaction, never for one, so nobody waits for a disk behind it.
 #[derive(Debug)]
-pub(super) struct Slot(RwLock<Option<Database>>);
+pub(super) struct Slot {
+    database: RwLock<Option<Database>>,
+    /// The disk failed a reader: redb gives nothing more until the database is opened anew.
+    failed: AtomicBool,
+}
 
 impl Slot {
     pub(super) const fn new(database: Database) -> Self {
-        Self(RwLock::new(Some(database)))
+        Self { database: RwLock::new(Some(database)), failed: AtomicBool::new(false) }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub(super) fn put(&self, database: Database) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+    }
+
+    /// Whether the disk failed a reader since this was last taken.
+    pub(super) fn take_failed(&self) -> bool {
+        self.failed.swap(false, Ordering::AcqRel)
     }
 
     /// Closes the database; returns when its file is at rest.
     pub(super) fn close(&self) {
-        let database = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         // Outside the lock, and guarded: the last words of a damaged database may be a panic.
         let _ = guarded(|| drop(database));
     }
 
     pub(super) fn begin_write(&self) -> Option<WriteTransaction> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.begin_write().ok()
+        self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.begin_write().ok()
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
-        let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.database.read().unwrap_or_else(PoisonError::into_inner);
         Ok(slot.as_ref().ok_or(ReadError::Closed)?.begin_read().map_err(redb::Error::from)?)
     }
 }
@@ -178,6 +190,12 @@ pub struct Reader {
 impl Reader {
     pub(super) const fn new(slot: Arc<Slot>) -> Self {
         Self { slot }
+    }
+
+    /// True where the disk has failed a reader: no other one sees anything before the next commit, an empty one
+    /// too, has opened the file anew.
+    pub fn wants_commit(&self) -> bool {
+        self.slot.failed.load(Ordering::Acquire)
     }
 
     /// Everything that a node keeps in memory.
@@ -309,8 +327,12 @@ impl Reader {
 
     /// Panics of redb over damaged pages end here.
     fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        guarded(|| look(&Snapshot { transaction: self.slot.begin_read()? }))
-            .unwrap_or_else(|panic| Err(ReadError::Corrupt(panic)))
+        let looked = guarded(|| look(&Snapshot { transaction: self.slot.begin_read()? }))
+            .unwrap_or_else(|panic| Err(ReadError::Corrupt(panic)));
+        if let Err(ReadError::Closed | ReadError::Io(_)) = looked {
+            self.slot.failed.store(true, Ordering::Release);
+        }
+        looked
     }
 }
 

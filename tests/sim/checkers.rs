@@ -44,6 +44,8 @@ pub(crate) struct Sent {
     pub(crate) may_end: bool,
     /// Place among all that was ever queued; 0 before.
     order: u64,
+    /// Its sender forgot it and queued it again: it has two places, and may be shown at either.
+    has_two_places: bool,
     /// On its sender's disk, at least once.
     committed: bool,
     /// The sender's node said that it is queued.
@@ -108,8 +110,19 @@ impl Ledger {
         text: String,
         end: bool,
     ) {
-        let sent =
-            Sent { machine, to, author, kind, text, may_end: end, order: 0, committed: false, promised: false, excused: None };
+        let sent = Sent {
+            machine,
+            to,
+            author,
+            kind,
+            text,
+            may_end: end,
+            order: 0,
+            has_two_places: false,
+            committed: false,
+            promised: false,
+            excused: None,
+        };
         self.sent.entry(id).or_insert(sent);
     }
 
@@ -136,6 +149,7 @@ impl Ledger {
                 return broken("nothing is invented", format!("{:?} is queued, nobody asked for it", row.id));
             };
             self.orders += 1;
+            sent.has_two_places |= sent.committed && self.restored.contains(&sent.author);
             sent.order = self.orders;
         }
         Ok(())
@@ -197,6 +211,9 @@ impl Ledger {
             return broken("nothing is doubled", format!("{:?} was shown twice to {me:?}", row.id));
         }
         let sent = &self.sent[&row.id];
+        if sent.has_two_places {
+            return Ok(());
+        }
         // Whoever went back in time offers again, in a new life, what may have been received in the old one.
         let life = if self.restored.contains(&sent.author) { row.incarnation } else { Incarnation(0) };
         let last = books.last_shown.insert((sent.machine, life), sent.order).unwrap_or(0);

@@ -35,6 +35,8 @@ struct Medium {
     dead: bool,
     /// Changing operations that fail next: for want of room, or for no reason.
     fails: (bool, u64),
+    /// Reads that succeed before all others fail.
+    reads_left: Option<u64>,
     struck: Vec<Fault>,
     dice: Dice,
 }
@@ -65,6 +67,7 @@ impl Disk {
             dies_in: None,
             dead: false,
             fails: (false, 0),
+            reads_left: None,
             struck: Vec::new(),
             dice: Dice::new(rng_seed, "disk"),
         })))
@@ -136,10 +139,16 @@ impl Disk {
         self.medium().fails = (full, operations);
     }
 
+    /// After so many reads no other one succeeds; `None` heals. What was planned before.
+    pub(crate) fn fail_reads(&self, after: Option<u64>) -> Option<u64> {
+        std::mem::replace(&mut self.medium().reads_left, after)
+    }
+
     /// No fault is planned any more.
     pub(crate) fn heal(&self) {
         let mut medium = self.medium();
         medium.fails = (false, 0);
+        medium.reads_left = None;
         medium.dies_in = None;
     }
 
@@ -155,6 +164,21 @@ impl Medium {
             match change {
                 Change::Write(offset, bytes) => write_to(&mut self.synced, offset, &bytes),
                 Change::SetLen(len) => self.synced.resize(len as usize, 0),
+            }
+        }
+    }
+
+    /// Before every read.
+    fn reading(&mut self) -> io::Result<()> {
+        match &mut self.reads_left {
+            None => Ok(()),
+            Some(0) => {
+                self.struck.push(Fault::ReadIo);
+                Err(io::Error::other("the simulator gives nothing"))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
             }
         }
     }
@@ -209,6 +233,7 @@ impl StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut medium = self.medium();
         medium.operation(self.life, false)?;
+        medium.reading()?;
         let start = offset as usize;
         let bytes = medium.current.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
@@ -276,6 +301,11 @@ mod tests {
         assert!(!disk.is_dead() && backend.write(0, &[1]).is_err() && disk.is_dead());
         assert!(backend.len().is_err());
         disk.crash();
-        assert!(disk.backend().len().is_ok());
+        let backend = disk.backend();
+        assert!(backend.len().is_ok());
+        disk.fail_reads(Some(1));
+        assert!(backend.read(0, &mut []).is_ok() && backend.read(0, &mut []).is_err() && backend.read(0, &mut []).is_err());
+        assert_eq!((disk.fail_reads(None), disk.struck()), (Some(0), vec![Fault::ReadIo; 2]));
+        assert!(backend.read(0, &mut []).is_ok());
     }
 }

@@ -33,13 +33,14 @@ pub(crate) enum Fault {
     SlowCommit,
     CommitIo,
     CommitFull,
+    ReadIo,
     Suspend,
     LeaveAndReturn,
     Garbage,
 }
 
 /// All of them.
-pub(crate) const ALL: [Fault; 27] = [
+pub(crate) const ALL: [Fault; 28] = [
     Fault::Loss,
     Fault::BurstLoss,
     Fault::Duplicate,
@@ -64,6 +65,7 @@ pub(crate) const ALL: [Fault; 27] = [
     Fault::SlowCommit,
     Fault::CommitIo,
     Fault::CommitFull,
+    Fault::ReadIo,
     Fault::Suspend,
     Fault::LeaveAndReturn,
     Fault::Garbage,
@@ -123,6 +125,9 @@ pub(crate) enum Strike {
     Copy { node: usize, life: Duration },
     /// The next commits fail.
     CommitErrors { node: usize, full: bool, commits: u64 },
+    /// From the n-th read on no read succeeds, for the time; with `reopen`, a commit fails first, so that
+    /// the store must read the file again.
+    ReadErrors { node: usize, reads: u64, reopen: bool, heal: Duration },
     /// The machine sleeps for the time.
     Suspend { node: usize, wake: Duration },
     /// The program ends in good order and is started again after the time.
@@ -152,6 +157,19 @@ pub(crate) fn schedule(dice: &mut Dice, nodes: usize, window: Duration) -> Vec<(
     }
     strikes.sort_by_key(|(at, _)| *at);
     strikes
+}
+
+/// When disks cannot be read: on a stream of dice of its own, so that the worlds of the other faults stay as
+/// they were.
+pub(crate) fn reads(dice: &mut Dice, nodes: usize, window: Duration) -> Vec<(Duration, Strike)> {
+    let strikes = if dice.chance(250) { dice.range(1..=4) } else { 0 };
+    let mut draw = || {
+        let at = dice.between(Duration::ZERO, window);
+        let heal = dice.between(Duration::from_millis(50), Duration::from_secs(20));
+        let reads = if dice.chance(500) { 0 } else { dice.range(1..=60) };
+        (at, Strike::ReadErrors { node: dice.index(nodes), reads, reopen: dice.chance(700), heal })
+    };
+    (0..strikes).map(|_| draw()).collect()
 }
 
 fn strike(dice: &mut Dice, kind: u64, nodes: usize) -> Strike {

@@ -9,6 +9,7 @@ mod dice;
 mod disk;
 mod faults;
 mod network;
+mod reads;
 mod scenarios;
 mod seeds;
 mod stranger;

@@ -21,11 +21,11 @@ use crate::{
     world::World,
 };
 
-const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// So many machines on one wire, all started at once.
-fn office(rng_seed: u64, machines: usize) -> World {
+pub(crate) fn office(rng_seed: u64, machines: usize) -> World {
     let mut world = World::new(rng_seed);
     for name in ["alice", "bob", "carol", "dave"].into_iter().take(machines) {
         let machine = world.add_machine(name, &[0], true, true);
@@ -35,7 +35,7 @@ fn office(rng_seed: u64, machines: usize) -> World {
 }
 
 /// Runs until every machine's messages are delivered.
-fn until_delivered(world: &mut World, patience: Duration, from: usize, messages: usize) -> Duration {
+pub(crate) fn until_delivered(world: &mut World, patience: Duration, from: usize, messages: usize) -> Duration {
     let start = world.now;
     let done = world.run_while(start + patience, |world| world.delivered(from) >= messages);
     if !done {

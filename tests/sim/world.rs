@@ -16,7 +16,7 @@ use p2pchat_udp::{
         next_boot,
     },
     store::{
-        Fresh, HistoryQuery, ROWS_MAX, Reader, Store,
+        CACHE_LEN, Fresh, HistoryQuery, ROWS_MAX, Reader, Store,
         row::{CommitError, Committed, Direction, HistoryRow, Op, State, WriteBatch},
     },
 };
@@ -86,6 +86,9 @@ enum What {
     StopCopy {
         machine: usize,
     },
+    HealReads {
+        machine: usize,
+    },
 }
 
 /// A computer with one profile.
@@ -142,6 +145,8 @@ pub(crate) struct World {
     dice: Dice,
     /// A commit takes between these.
     pub(crate) commit_time: (Duration, Duration),
+    /// Memory for pages of each store, in bytes.
+    pub(crate) cache_len: usize,
     commands: u64,
     /// Ids of the messages of the workload, by their number.
     pub(crate) messages: BTreeMap<usize, MessageId>,
@@ -168,6 +173,7 @@ impl World {
             trace: Trace::default(),
             dice: Dice::new(rng_seed, "world"),
             commit_time: (Duration::from_micros(300), Duration::from_micros(300)),
+            cache_len: CACHE_LEN,
             commands: 0,
             messages: BTreeMap::new(),
             commanded: BTreeMap::new(),
@@ -327,6 +333,7 @@ impl World {
             }
             What::Restore { machine, image, back } => self.restore(machine, *image, back),
             What::StopCopy { machine } => self.stop_copy(machine),
+            What::HealReads { machine } => drop(self.machines[machine].disk.fail_reads(None)),
         }
     }
 
@@ -341,6 +348,7 @@ impl World {
             self.fail(&format_args!("machine {machine} does not sleep"));
         }
         input(&mut process.node);
+        self.count_struck(machine);
         self.settle(machine);
     }
 
@@ -447,9 +455,8 @@ impl World {
         let Some(process) = me.process.as_mut().filter(|process| process.number == number) else { return };
         let batch = process.in_flight.clone().expect("a write has a batch");
         let result = process.store.commit(&batch);
-        for fault in me.disk.struck() {
-            self.fired.strike(fault);
-        }
+        self.count_struck(machine);
+        let me = &mut self.machines[machine];
         if me.disk.is_dead() {
             self.fired.strike(Fault::KillInStorage);
             let back = me.back;
@@ -472,6 +479,13 @@ impl World {
             self.fired.strike(Fault::SlowCommit);
         }
         self.at(self.now + wait, What::Written { machine, process: number, batch: batch.id, result });
+    }
+
+    /// Counts the errors that the disk gave.
+    fn count_struck(&mut self, machine: usize) {
+        for fault in self.machines[machine].disk.struck() {
+            self.fired.strike(fault);
+        }
     }
 
     fn written(&mut self, machine: usize, number: u64, batch: BatchId, result: Result<Committed, CommitError>) {
@@ -507,13 +521,15 @@ impl World {
         if me.process.is_some() || me.gone {
             return;
         }
-        let opened = Store::open_backend(me.disk.backend()).map_err(|error| error.to_string()).and_then(|mut store| {
-            let boot = next_boot(store.reader().load().map_err(|error| error.to_string())?.boot, now.unix);
-            let batch = WriteBatch { id: BatchId(0), ops: vec![Op::Boot(boot)].into() };
-            store.commit(&batch).map_err(|error| error.to_string())?;
-            let loaded = store.reader().load().map_err(|error| error.to_string())?;
-            Ok((store, loaded))
-        });
+        let opened = Store::open_backend_with(me.disk.backend(), self.cache_len).map_err(|error| error.to_string()).and_then(
+            |mut store| {
+                let boot = next_boot(store.reader().load().map_err(|error| error.to_string())?.boot, now.unix);
+                let batch = WriteBatch { id: BatchId(0), ops: vec![Op::Boot(boot)].into() };
+                store.commit(&batch).map_err(|error| error.to_string())?;
+                let loaded = store.reader().load().map_err(|error| error.to_string())?;
+                Ok((store, loaded))
+            },
+        );
         let struck = me.disk.struck();
         struck.iter().for_each(|fault| self.fired.strike(*fault));
         if me.disk.is_dead() {
@@ -559,6 +575,8 @@ impl World {
     }
 
     fn compare_books(&mut self, machine: usize, reader: &Reader) {
+        // A look of the simulator's own meets no fault, and counts for none.
+        let planned = self.machines[machine].disk.fail_reads(None);
         // The last batch may be on disk although nobody was told.
         for op in std::mem::take(&mut self.machines[machine].doubtful) {
             let Op::Hold(row) = &op else { continue };
@@ -571,6 +589,7 @@ impl World {
             reader.received_id(*conversation, *incarnation, *seq).expect("a sound disk can be read")
         });
         self.must(compared);
+        self.machines[machine].disk.fail_reads(planned);
     }
 }
 
@@ -616,6 +635,13 @@ impl World {
             Strike::Restore { node, after } => self.lay_aside(node, after),
             Strike::Copy { node, life } => drop(self.copy(node, life)),
             Strike::CommitErrors { node, full, commits } => self.machines[node].disk.fail(full, commits),
+            Strike::ReadErrors { node, reads, reopen, heal } => {
+                self.machines[node].disk.fail_reads(Some(reads));
+                if reopen {
+                    self.machines[node].disk.fail(false, 1);
+                }
+                self.at(self.now + heal, What::HealReads { machine: node });
+            }
             Strike::Suspend { node, wake } => {
                 if self.machines[node].process.is_some() && self.machines[node].asleep_until.is_none() {
                     self.fired.strike(Fault::Suspend);

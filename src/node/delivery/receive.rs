@@ -2,7 +2,7 @@
 //! how two sides open a conversation in a session by comparing their books.
 
 use super::{
-    PAGE_BYTES, PAGE_ROWS,
+    LOOK_AGAIN, PAGE_BYTES, PAGE_ROWS,
     claim::{Claim, Outcome, Receipts},
 };
 use crate::{
@@ -328,13 +328,17 @@ impl Node {
         let wanting: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.conversation.as_ref().is_some_and(|conversation| conversation.renewal == Renewal::Wanted))
+            .filter(|(_, peer)| peer.conversation.as_ref().is_some_and(|conversation| conversation.wants_renewal(now.instant)))
             .map(|(id, _)| *id)
             .collect();
         for id in wanting {
             let incarnation = self.random_incarnation();
             let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { continue };
-            let Ok(rows) = whole_outbox(&self.reader, conversation.row.id) else { continue };
+            let Ok(rows) = whole_outbox(&self.reader, conversation.row.id) else {
+                conversation.look_again = Some(now.instant + LOOK_AGAIN);
+                self.touch(id);
+                continue;
+            };
             let mut next = Seq(1);
             for row in rows {
                 self.batches.push(Op::Unqueue(row.conversation, row.seq));
@@ -349,7 +353,6 @@ impl Node {
                 "this profile is older than what the peer has seen of it: a restored backup, or a copy",
                 Some(id),
             );
-            let _ = now;
         }
     }
 }
