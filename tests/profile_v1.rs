@@ -88,6 +88,7 @@ fn counters() -> ConversationRow {
         peer: peer(1),
         mine: MineRow { incarnation: Incarnation(2), next: Seq(5), previous: Some((Incarnation(1), Seq(9))) },
         yours: vec![YoursRow { incarnation: Incarnation(1), high_water: Seq(2), held: vec![(Seq(4), Seq(5))] }],
+        unread: 0,
     }
 }
 

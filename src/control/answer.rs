@@ -363,13 +363,15 @@ async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, events: Option<N::Ev
     loop {
         match events.next().await {
             Ok(event) => {
-                if let Event::Message { row, .. } = &*event
-                    && replayed.remove(&(row.peer, row.id))
-                {
+                let is_replayed = matches!(&*event, Event::Message { row, .. } if replayed.remove(&(row.peer, row.id)));
+                if is_replayed || (call.notices && !matches!(*event, Event::Notice { .. })) {
                     continue;
                 }
                 if let Some(line) = event_line(&event) {
                     out.say(line).await?;
+                }
+                if let Event::Message { row, stranger: true, .. } = &*event {
+                    plain(owner, Command::Shown(vec![row.peer])).await?;
                 }
             }
             Err(NoEvents::Missed) => {
@@ -387,7 +389,7 @@ async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, events: Option<N::Ev
 fn event_line(event: &Event) -> Option<Line> {
     Some(match event {
         Event::Reply(..) => return None,
-        Event::Message { row, name } => Line::Message(MessageLine::new(row.clone(), name.clone())),
+        Event::Message { row, name, .. } => Line::Message(MessageLine::new(row.clone(), name.clone())),
         Event::Status { id, to, state, reason, at } => {
             Line::Status(StatusLine { id: *id, to: *to, state: *state, at: Time(*at), reason: reason.map(reason_word) })
         }

@@ -228,6 +228,9 @@ pub struct Subscribe {
     /// First what was received after this message; after the nil UUID: everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<MessageId>,
+    /// Only notices, for who shows messages to nobody: else what it is sent counts as shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notices: bool,
 }
 
 /// `watch`.

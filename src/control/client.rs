@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     LINE_LEN_MAX,
+    call::Subscribe,
     proto::{Call, ErrorLine, Line, ReadyLine, Request, Tagged},
 };
 
@@ -100,7 +101,12 @@ impl Client {
 
     /// All events from now on: the first line is `ready`, from there on nothing is missed.
     pub fn subscribe(&self, after: Option<crate::id::MessageId>) -> Replies {
-        self.call(Call::Subscribe(super::call::Subscribe { after }))
+        self.call(Call::Subscribe(Subscribe { after, notices: false }))
+    }
+
+    /// Notices from now on and nothing else, for who shows messages to nobody.
+    pub fn notices(&self) -> Replies {
+        self.call(Call::Subscribe(Subscribe { after: None, notices: true }))
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out)
     let reader = owner.node.reader();
     let mut query = HistoryQuery { peer, since, ..HistoryQuery::default() };
     query.after = history_start(reader, &query, call.limit)?;
+    let mut shown = BTreeSet::new();
     let mut left = call.limit.unwrap_or(usize::MAX);
     while left > 0 {
         query.limit = left.min(ROWS_MAX);
@@ -48,10 +49,18 @@ pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out)
         left = left.saturating_sub(page.rows.len());
         for (_, row) in page.rows {
             let name = labels.of(&row.peer);
+            if row.direction == Direction::In {
+                shown.insert(row.peer);
+            }
             out.say(Line::History(HistoryLine::new(row, name))).await?;
         }
     }
-    Ok(())
+    tell_shown(owner, shown).await
+}
+
+/// Somebody was shown what these peers wrote.
+async fn tell_shown<N: Node>(owner: &Owner<N>, peers: BTreeSet<PeerId>) -> Answer {
+    if peers.is_empty() { Ok(()) } else { plain(owner, Command::Shown(peers.into_iter().collect())).await }
 }
 
 /// The number after which the last `limit` lines begin.
@@ -235,7 +244,7 @@ pub(super) async fn replay<N: Node>(
     query = HistoryQuery { after: Some(start), ..HistoryQuery::default() };
     loop {
         let page = reader.history(&query)?;
-        let Some((last, _)) = page.rows.last() else { return Ok(said) };
+        let Some((last, _)) = page.rows.last() else { break };
         query.after = Some(*last);
         for (_, row) in page.rows.into_iter().filter(|(_, row)| row.direction == Direction::In) {
             said.insert((row.peer, row.id));
@@ -243,4 +252,6 @@ pub(super) async fn replay<N: Node>(
             out.say(Line::Message(MessageLine::new(row, name))).await?;
         }
     }
+    tell_shown(owner, said.iter().map(|(peer, _)| *peer).collect()).await?;
+    Ok(said)
 }

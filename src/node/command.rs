@@ -55,6 +55,8 @@ pub enum Command {
     SetAway(Option<String>),
     /// This person has read this peer's messages up to this one.
     MarkRead(PeerId, MessageId),
+    /// Somebody was shown what these peers wrote: of strangers only so much may lie here that nobody has seen.
+    Shown(Vec<PeerId>),
     /// A contact by id: `added`, with what I call it.
     AddContact {
         /// Who.
@@ -197,8 +199,8 @@ pub enum Reason {
     Looking,
     /// Seen, but nothing comes back from where it is.
     NoPath,
-    /// Its disk is full.
-    DiskFullThere,
+    /// It asks to wait: its disk is full, or it has enough of a stranger for now.
+    BusyThere,
     /// Its time was up before it was delivered.
     Expired,
     /// The peer does not take it.

@@ -95,8 +95,10 @@ pub(crate) struct Conversation {
     pub(crate) introduced: Option<Incarnation>,
     /// Places of ours that the peer says it has.
     there: Vec<(Seq, Seq)>,
-    /// The peer cannot store now: no offer before then.
+    /// The peer asks to wait: no offer before then.
     pub(crate) busy_until: Option<Instant>,
+    /// Offers without a receipt that the session may have; few after the peer has asked to wait.
+    under_way_max: usize,
     /// Our disk did not give a row: it is asked again then.
     pub(crate) look_again: Option<Instant>,
     /// Smoothed time from ack to receipt.
@@ -116,7 +118,7 @@ impl Conversation {
     pub(crate) fn new(me: &PeerId, peer: PeerId, incarnation: Incarnation) -> Self {
         let id = ConversationId::direct(me, &peer);
         let mine = MineRow { incarnation, next: Seq(1), previous: None };
-        Self::load(ConversationRow { id, peer, mine, yours: Vec::new() }, Seq(1), false)
+        Self::load(ConversationRow { id, peer, mine, yours: Vec::new(), unread: 0 }, Seq(1), false)
     }
 
     /// From the store: `lowest` is the lowest seq in the outbox, where there is one.
@@ -134,6 +136,7 @@ impl Conversation {
             introduced: None,
             there: Vec::new(),
             busy_until: None,
+            under_way_max: WINDOW_MESSAGES_MAX,
             look_again: None,
             receipt_time: Duration::ZERO,
             theirs: None,
@@ -148,6 +151,7 @@ impl Conversation {
         self.is_open
             && self.introduced == Some(self.row.mine.incarnation)
             && self.busy_until.is_none()
+            && self.offers.len() - self.ready.len() < self.under_way_max
             && self.look_again.is_none()
             && self.renewal == Renewal::No
     }
@@ -253,8 +257,8 @@ impl Conversation {
 
     /// Offers again what was acked and not receipted in time.
     pub(crate) fn on_timeout(&mut self, now: Instant) {
-        if self.busy_until.is_some_and(|until| until <= now) {
-            self.busy_until = None;
+        if self.busy_until.take_if(|until| *until <= now).is_some() {
+            self.offer_acked_again();
         }
         if self.look_again.is_some_and(|at| at <= now) {
             self.look_again = None;
@@ -264,6 +268,25 @@ impl Conversation {
             if let Some(offer) = self.offers.get_mut(&seq) {
                 offer.stage = Stage::Ready;
                 self.ready.insert(seq);
+            }
+        }
+    }
+
+    /// The peer asks to wait: then the lowest offer goes alone, and with each receipt one more, so that what it
+    /// cannot take is not sent to it again and again.
+    pub(crate) fn on_busy(&mut self, until: Instant) {
+        self.busy_until = Some(until);
+        self.under_way_max = 1;
+    }
+
+    /// Which of them were refused is not known: those that were not are receipted once more.
+    fn offer_acked_again(&mut self) {
+        self.reoffer.clear();
+        for (seq, offer) in &mut self.offers {
+            if let Stage::Acked { .. } = offer.stage {
+                offer.stage = Stage::Ready;
+                offer.wait = Duration::ZERO;
+                self.ready.insert(*seq);
             }
         }
     }
@@ -278,6 +301,9 @@ impl Conversation {
         let offer = self.offers.remove(&seq)?;
         self.offered_bytes = self.offered_bytes.saturating_sub(offer.len);
         self.ready.remove(&seq);
+        if self.busy_until.is_none() {
+            self.under_way_max = (self.under_way_max + 1).min(WINDOW_MESSAGES_MAX);
+        }
         match offer.stage {
             // Not given to this session: it came by another one, whose peer may be another copy.
             Stage::Ready => self.gap = self.gap.max(Some(seq)),
@@ -401,7 +427,7 @@ impl Conversation {
 /// Takes a place into one life of the receiving direction. `Next` moves the high-water mark by one;
 /// whoever calls goes on with [`release_next`].
 pub(crate) fn receive(yours: &mut YoursRow, seq: Seq) -> Received {
-    if seq <= yours.high_water || yours.held.iter().any(|held| held.0 <= seq && seq <= held.1) {
+    if is_known(yours, seq) {
         return Received::Known;
     }
     if seq == yours.high_water.next() {
@@ -413,6 +439,11 @@ pub(crate) fn receive(yours: &mut YoursRow, seq: Seq) -> Received {
     }
     insert_held(&mut yours.held, seq);
     Received::Held
+}
+
+/// True for a place that was taken before.
+pub(crate) fn is_known(yours: &YoursRow, seq: Seq) -> bool {
+    seq <= yours.high_water || yours.held.iter().any(|held| held.0 <= seq && seq <= held.1)
 }
 
 /// Moves the high-water mark over the next held place, if it is the next one.

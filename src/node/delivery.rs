@@ -88,6 +88,7 @@ impl Node {
         if is_new_contact {
             let contact = peer.contact.clone();
             self.batches.push(Op::Contact(contact));
+            self.on_befriended(id);
         }
         self.batches.push(Op::Queue(row.clone(), history));
         let batch = self.batches.growing();

@@ -19,6 +19,8 @@ pub enum Event {
         row: HistoryRow,
         /// What its sender calls itself.
         name: String,
+        /// Its sender is no contact: it counts as unread until [`Command::Shown`](super::command::Command::Shown).
+        stranger: bool,
     },
     /// One of our messages reached another state.
     Status {
@@ -60,6 +62,10 @@ pub enum NoticeCode {
     NewIncarnation,
     /// Messages of a peer were lost or withdrawn before they came.
     MessagesMissing,
+    /// A stranger's messages wait there, because too much of it is unread here.
+    StrangerUnread,
+    /// A stranger's messages wait there, because too many strangers have written.
+    TooManyStrangers,
     /// The disk is full.
     DiskFull,
     /// The store cannot be written: nothing is accepted any more.

@@ -101,6 +101,11 @@ impl Node {
         self.touch(id);
     }
 
+    /// The session with this peer that has this index, whether or not it counts.
+    pub(crate) fn session_mut(&mut self, id: PeerId, index: SessionIndex) -> Option<&mut Session> {
+        self.peers.get_mut(&id)?.sessions_mut().find(|session| session.local_index() == index)
+    }
+
     fn is_link(&self, id: &PeerId, index: SessionIndex) -> bool {
         self.peers.get(id).and_then(Peer::session).is_some_and(|session| session.local_index() == index)
     }

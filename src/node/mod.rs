@@ -20,6 +20,7 @@ mod link;
 mod peer;
 mod presence;
 mod resolve;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -45,6 +46,7 @@ use self::{
     link::Route,
     peer::Peer,
     resolve::Lookup,
+    strangers::Strangers,
 };
 use crate::{
     clock::{Instant, Now, Unix},
@@ -101,6 +103,7 @@ pub struct Node {
     half_open: HalfOpens,
     in_view: BTreeSet<PeerId>,
     away: Option<String>,
+    strangers: Strangers,
     lookups: Vec<Lookup>,
     batches: Batches<Claim>,
     /// Sends that are on their way to the disk, and who asked for them.
@@ -172,6 +175,7 @@ impl Node {
             interfaces: Vec::new(),
             first_announce: None,
             touched: peers.keys().copied().collect(),
+            strangers: Strangers::load(peers.iter()),
             peers,
             routes: BTreeMap::new(),
             half_open: HalfOpens::default(),
@@ -253,6 +257,10 @@ impl Node {
             Command::MarkRead(peer, message) => {
                 self.batches.push(Op::MarkRead(peer, message));
                 self.batches.gate(Claim::Reply(id, Reply::Done));
+            }
+            Command::Shown(peers) => {
+                self.on_shown(&peers);
+                self.reply(id, Reply::Done);
             }
             Command::AddContact { peer, petname } => self.add_contact(now, id, peer, petname),
             Command::Waiting(peer) => {

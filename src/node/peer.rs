@@ -88,6 +88,8 @@ pub(crate) struct Peer {
     /// Something of it was heard in this run.
     pub(crate) heard: bool,
     pub(crate) away: Option<String>,
+    /// It was told in this session to wait until then.
+    pub(crate) busy: Option<(SessionIndex, Instant)>,
     /// Said goodbye on the LAN: the session must answer a ping until then.
     pub(crate) doubt_until: Option<Instant>,
     /// Its name was taken last then.
@@ -127,6 +129,7 @@ impl Peer {
             silent: false,
             heard: false,
             away: None,
+            busy: None,
             doubt_until: None,
             renamed_at: None,
             next_name: None,

@@ -164,7 +164,7 @@ impl Node {
         let peer = self.peers.get(id)?;
         if peer.session().is_some() {
             let is_busy = peer.conversation.as_ref().is_some_and(|conversation| conversation.busy_until.is_some());
-            return is_busy.then_some(Reason::DiskFullThere);
+            return is_busy.then_some(Reason::BusyThere);
         }
         Some(match Self::presence(peer) {
             Presence::Online | Presence::Away if peer.failures > 0 => Reason::NoPath,
@@ -229,6 +229,8 @@ impl Node {
         let peer = self.peer_mut(id, now);
         peer.contact.added = true;
         peer.stored = true;
+        self.on_befriended(id);
+        let peer = self.peer_mut(id, now);
         if petname.is_some() {
             peer.contact.petname = petname;
         }

@@ -343,7 +343,7 @@ pub fn reason(reason: &str) -> &str {
         "looking" => "not seen yet",
         "no-path" => "seen, but nothing comes back from there",
         "awaiting-acceptance" => "waits to be accepted there",
-        "disk-full-there" => "the disk is full there",
+        "busy-there" => "asks to wait",
         "expired" => "its time was up",
         "refused" => "refused there",
         "too-large-for-peer" => "too large for that version",

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     apply::Writing,
+    outbox::is_zero,
     row::{Contact, ConversationRow, MineRow, YoursRow},
     tables::encode,
 };
@@ -15,6 +16,8 @@ use crate::id::BootId;
 pub(super) struct Counters {
     pub(super) mine: MineRow,
     pub(super) yours: Vec<YoursRow>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) unread: u64,
 }
 
 impl Writing<'_> {
@@ -40,7 +43,7 @@ impl Writing<'_> {
 
     pub(super) fn put_conversation(&mut self, row: &ConversationRow) -> Result<(), StorageError> {
         let number = self.number(row.id, &row.peer)?;
-        let counters = Counters { mine: row.mine.clone(), yours: row.yours.clone() };
+        let counters = Counters { mine: row.mine.clone(), yours: row.yours.clone(), unread: row.unread };
         self.counters.insert(number, encode(&counters).as_slice())?;
         Ok(())
     }

@@ -71,6 +71,9 @@ pub struct ConversationRow {
     pub mine: MineRow,
     /// What we received, newest incarnation last, at most [`INCARNATIONS_MAX`].
     pub yours: Vec<YoursRow>,
+    /// Bytes received here that nobody was shown; counted for a stranger only.
+    #[serde(default)]
+    pub unread: u64,
 }
 
 /// Our sending direction.

@@ -74,8 +74,8 @@ impl Snapshot {
 
     fn counters_of(&self, id: ConversationId, number: u32, value: &[u8]) -> Result<ConversationRow, ReadError> {
         let (_, peer) = self.names(number)?;
-        let Counters { mine, yours } = decode("counters", || number.to_string(), value)?;
-        Ok(ConversationRow { id, peer, mine, yours })
+        let Counters { mine, yours, unread } = decode("counters", || number.to_string(), value)?;
+        Ok(ConversationRow { id, peer, mine, yours, unread })
     }
 
     pub(super) fn number(&self, conversation: ConversationId) -> Result<Option<u32>, ReadError> {

@@ -143,6 +143,7 @@ fn what_is_replaced_is_replaced() {
         peer: peer(1),
         mine: MineRow { incarnation: Incarnation(3), next: Seq(4), previous: Some((Incarnation(2), Seq(9))) },
         yours: vec![YoursRow { incarnation: Incarnation(1), high_water: Seq(2), held: vec![(Seq(4), Seq(6))] }],
+        unread: 10,
     };
     let ops = [Op::Boot(BootId(9)), Op::Name("al".to_owned()), Op::Contact(contact.clone()), Op::Conversation(row.clone())];
     commit(&mut store, ops.to_vec());
@@ -151,7 +152,7 @@ fn what_is_replaced_is_replaced() {
     assert_eq!((&loaded.contacts, &loaded.conversations), (&vec![contact.clone()], &vec![row.clone()]));
 
     let contact = Contact { trust: Trust::Blocked, ..contact };
-    let row = ConversationRow { yours: Vec::new(), ..row };
+    let row = ConversationRow { yours: Vec::new(), unread: 0, ..row };
     commit(&mut store, vec![Op::Contact(contact.clone()), Op::Conversation(row.clone())]);
     let loaded = store.reader().load().unwrap();
     assert_eq!((loaded.contacts, loaded.conversations), (vec![contact], vec![row]));

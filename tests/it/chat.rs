@@ -168,6 +168,29 @@ fn a_receiver_that_is_killed_has_each_message_once_and_in_order() {
 }
 
 #[test]
+fn a_stranger_has_sixty_messages_at_once_and_a_contact_all() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _alice = alice.daemon();
+    let listen = bob.listen();
+    let script: String = (0..400).map(|number| format!("/msg bob {number}\n")).collect();
+    alice.run_with(script.as_bytes(), &["--timeout", "1s"]).expect(5);
+    for number in 0..60 {
+        assert_eq!(listen.message(), number.to_string());
+    }
+    // At one more each second the rest would take minutes.
+    let waiting = alice.run(["outbox", "--json"]).expect(0).events("outbox");
+    assert!(waiting.len() > 100, "{}", waiting.len());
+    assert!(waiting.iter().all(|line| ["queued", "sent"].contains(&line["state"].as_str().unwrap())), "{waiting:?}");
+    bob.run(["send", "alice", "I know you"]).expect(0);
+    alice.run(["send", "bob", "the end", "--timeout", "50s"]).expect(0);
+    for number in 60..400 {
+        assert_eq!(listen.message(), number.to_string());
+    }
+    assert_eq!(listen.message(), "the end");
+}
+
+#[test]
 fn several_receivers_end_with_the_worst() {
     let net = Net::new();
     let (alice, bob, carol) = (net.person("alice"), net.person("bob"), net.person("carol"));

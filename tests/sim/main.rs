@@ -4,6 +4,7 @@
 //! A failure prints the command that replays it: `SIM_SEED=7 cargo test --test sim -- seeds`. With
 //! `SIM_LOG=1` beside it every event is printed; `SIM_SEEDS=20000` runs more of them.
 
+mod bounds;
 mod checkers;
 mod dice;
 mod disk;

@@ -110,6 +110,7 @@ fn any_op(cast: &Cast, rng: &mut ChaCha20Rng) -> Op {
             peer: mine.peer,
             mine: MineRow { incarnation: mine.incarnation, next: mine.seq, previous: None },
             yours: Vec::new(),
+            unread: 0,
         }),
     }
 }

@@ -16,7 +16,10 @@ use crate::{
         counters::Counters,
         handle::{self, Front, Handle, Subscription},
     },
-    node::command::{CommandError, Presence, Reason},
+    node::{
+        command::{CommandError, Presence, Reason},
+        event::NoticeCode,
+    },
     store::{
         Fresh, Store,
         row::{Direction, HistoryRow, State},
@@ -122,7 +125,7 @@ fn message(number: u64, text: &str) -> Event {
         state: State::Delivered,
         reason: String::new(),
     };
-    Event::Message { row, name: "bob".to_owned() }
+    Event::Message { row, name: "bob".to_owned(), stranger: false }
 }
 
 async fn lines(stream: DuplexStream) -> VecDeque<Value> {
@@ -375,4 +378,30 @@ async fn peers_waits_until_enough_are_online() {
         panic!("there is only one")
     };
     assert_eq!(error.exit, 5);
+}
+
+#[tokio::test]
+async fn what_a_subscriber_is_sent_of_a_stranger_counts_as_shown_but_not_who_asks_for_notices() {
+    let (owner, mut front) = owner();
+    let client = Client::connect(connect(&owner)).await.unwrap();
+    let mut notices = client.notices();
+    assert!(matches!(notices.next().await, Some(Ok(Line::Ready(_)))));
+    let stranger = |number| match message(number, "hi") {
+        Event::Message { row, name, .. } => Event::Message { row, name, stranger: true },
+        event => event,
+    };
+    front.tell(stranger(1));
+    front.tell(Event::Notice { code: NoticeCode::DiskFull, text: "full".to_owned(), peer: None });
+    assert!(matches!(notices.next().await, Some(Ok(Line::Notice(_)))), "nothing else");
+    assert!(front.try_command().is_none(), "nobody was shown it");
+    let mut all = client.subscribe(None);
+    assert!(matches!(all.next().await, Some(Ok(Line::Ready(_)))));
+    front.tell(message(2, "of a contact"));
+    front.tell(stranger(3));
+    let (command_id, command) = front.command().await.unwrap();
+    assert_eq!(command, Command::Shown(vec![id(2)]));
+    front.tell(Event::Reply(command_id, Reply::Done));
+    for _ in 0..2 {
+        assert!(matches!(all.next().await, Some(Ok(Line::Message(_)))));
+    }
 }

@@ -126,7 +126,8 @@ impl Node {
             return;
         }
         let name = self.peers.get(&row.peer).map(Peer::name).unwrap_or_default();
-        self.tell(Event::Message { row, name });
+        let stranger = self.peers.get(&row.peer).is_none_or(|peer| !peer.contact.added);
+        self.tell(Event::Message { row, name, stranger });
     }
 
     /// Says what the last commit has proved: as few items as the limits allow.

@@ -1,6 +1,8 @@
 //! The receiving half of delivery: what a session brought, into its place of the peer's direction; and
 //! how two sides open a conversation in a session by comparing their books.
 
+use std::time::Duration;
+
 use super::{
     LOOK_AGAIN, PAGE_BYTES, PAGE_ROWS,
     claim::{Claim, Outcome, Receipts},
@@ -11,7 +13,7 @@ use crate::{
     node::{
         Node,
         batch::Health,
-        conversation::{Conversation, Received, Renewal, receive, release_next},
+        conversation::{Conversation, Received, Renewal, is_known, receive, release_next},
         event::{Event, NoticeCode},
     },
     session::Session,
@@ -24,8 +26,11 @@ use crate::{
 
 /// Waited at its sender for at least this long: shown as late (cli: JSON lines).
 const LATE_AFTER_MS: u64 = 30_000;
-/// What a peer is told while we cannot store anything.
-const BUSY_RETRY_MS: u64 = 2_000;
+/// How long a peer waits while we cannot store anything.
+const DISK_WAIT: Duration = Duration::from_secs(2);
+/// How long we wait where a peer asks for it: no less, no longer.
+const BUSY_MIN: Duration = Duration::from_millis(100);
+const BUSY_MAX: Duration = Duration::from_secs(60);
 
 impl Node {
     /// What a session has received. Credit for what needs the disk returns with its commit.
@@ -54,14 +59,16 @@ impl Node {
             Item::Content(content) => return self.on_content(now, id, session, content, len),
             Item::Void(void) => {
                 let place = HeldVoid { id: void.id };
-                self.on_place(now, id, void.incarnation, void.seq, Place::Void(place));
+                if let Err(wait) = self.on_place(now, id, void.incarnation, void.seq, Place::Void(place)) {
+                    self.say_busy(now, id, session, wait);
+                }
             }
             Item::Conversation(conversation) => self.on_conversation(now, id, conversation),
             Item::Receipt(receipt) => self.on_receipt(now, id, &receipt),
             Item::Busy(busy) => {
                 if let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
-                    let wait = std::time::Duration::from_millis(busy.retry_ms.clamp(100, 60_000));
-                    conversation.busy_until = Some(now.instant + wait);
+                    let wait = Duration::from_millis(busy.retry_ms).clamp(BUSY_MIN, BUSY_MAX);
+                    conversation.on_busy(now.instant + wait);
                 }
             }
             Item::Presence(presence) => self.on_away(id, presence.away.then_some(presence.text)),
@@ -72,17 +79,12 @@ impl Node {
     }
 
     pub(super) fn consumed(&mut self, id: PeerId, session: SessionIndex, len: usize) {
-        if let Some(session) =
-            self.peers.get_mut(&id).and_then(|peer| peer.sessions_mut().find(|one| one.local_index() == session))
-        {
+        if let Some(session) = self.session_mut(id, session) {
             session.consumed(len);
         }
     }
 
     fn on_content(&mut self, now: Now, id: PeerId, session: SessionIndex, content: Content, len: usize) {
-        if !self.can_store() {
-            return self.say_busy(id, session, len);
-        }
         let wall = self.steady(now);
         let row = HistoryRow {
             id: content.id,
@@ -100,7 +102,14 @@ impl Node {
             state: State::Delivered,
             reason: String::new(),
         };
-        self.on_place(now, id, content.incarnation, content.seq, Place::Message(Box::new(row)));
+        if let Err(wait) = self.on_place(now, id, content.incarnation, content.seq, Place::Message(Box::new(row))) {
+            self.say_busy(now, id, session, wait);
+            return self.consumed(id, session, len);
+        }
+        // Told before it sends in vain.
+        if let Some(wait) = self.strangers.pause(now.instant, &id) {
+            self.say_busy(now, id, session, wait);
+        }
         if let Some(open) = self.batches.gate_or_open(Claim::Consumed { peer: id, session, len }) {
             self.on_claim(now, open, None, &mut Receipts::default());
         }
@@ -110,33 +119,44 @@ impl Node {
         self.batches.health() == Health::Well && !self.batches.is_full()
     }
 
-    fn say_busy(&mut self, id: PeerId, session: SessionIndex, len: usize) {
-        let busy = Item::Busy(message::Busy { retry_ms: BUSY_RETRY_MS }).encode();
-        if let Some(session) =
-            self.peers.get_mut(&id).and_then(|peer| peer.sessions_mut().find(|one| one.local_index() == session))
-        {
-            session.consumed(len);
-            session.send_control(busy);
+    /// Asks the peer to wait; once, however much it has under way.
+    fn say_busy(&mut self, now: Now, id: PeerId, session: SessionIndex, wait: Duration) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.busy.is_some_and(|(told, until)| told == session && now.instant < until) {
+            return;
+        }
+        // No fraction of a millisecond too early.
+        let retry_ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        peer.busy = Some((session, now.instant + wait));
+        if let Some(session) = self.session_mut(id, session) {
+            session.send_control(Item::Busy(message::Busy { retry_ms }).encode());
         }
     }
 
-    /// A message or a hole at a place of the peer's direction.
-    fn on_place(&mut self, now: Now, id: PeerId, incarnation: Incarnation, seq: Seq, place: Place) {
+    /// A message or a hole at a place of the peer's direction. Where there is no room for it: how long its sender is to
+    /// wait.
+    fn on_place(&mut self, now: Now, id: PeerId, incarnation: Incarnation, seq: Seq, place: Place) -> Result<(), Duration> {
         if !self.can_store() {
-            return;
+            return Err(DISK_WAIT);
         }
         let me = self.id();
         let fresh = self.random_incarnation();
         self.peer_mut(id, now);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, fresh));
-        if conversation.yours(incarnation).is_none() && conversation.theirs != Some(incarnation) {
+        let yours = conversation.yours(incarnation);
+        if yours.is_none() && conversation.theirs != Some(incarnation) {
             // Its sender's books come first; without them nobody knows what came before this place. It is
             // offered again.
             if conversation.theirs.is_some() || !conversation.row.yours.is_empty() {
-                return;
+                return Ok(());
             }
         }
+        if !yours.is_some_and(|yours| is_known(yours, seq)) {
+            self.admit_content(now, id, place.len())?;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(conversation) = &mut peer.conversation else { return Ok(()) };
         let key = (conversation.row.id, incarnation, seq);
         let yours = conversation.yours_mut(incarnation, Seq(1));
         let received = receive(yours, seq);
@@ -166,6 +186,7 @@ impl Node {
             }
         }
         self.write_counters(id);
+        Ok(())
     }
 
     /// The same place again: a repeated offer is receipted as before. Another message under one place is
@@ -384,6 +405,14 @@ impl Place {
         match self {
             Self::Message(row) => Some(row.id),
             Self::Void(_) => None,
+        }
+    }
+
+    /// Bytes that it takes on the disk, but for what every place takes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Message(row) => row.text.len() + row.more.len(),
+            Self::Void(_) => 0,
         }
     }
 

@@ -98,10 +98,57 @@ fn a_batch_does_not_outgrow_its_bytes_while_a_commit_is_slow() {
     for one in &asked[64..] {
         assert_eq!(pair.replies(0, *one), [Reply::Failed(CommandError::OutboxFull)]);
     }
-    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(Reason::DiskFullThere));
+    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(Reason::BusyThere));
     pair.sides[0].commit_takes = Duration::ZERO;
     pair.run_for(Duration::from_secs(60));
     assert!(asked[..64].iter().all(|one| matches!(pair.replies(0, *one)[..], [Reply::Queued(_)])));
     assert_eq!(pair.texts(0), ["and back"]);
     assert_eq!(pair.texts(1).len(), 1 + 64);
+}
+
+/// 64 strangers have written already; one more wants to.
+fn crowded() -> Pair {
+    let mut pair = Pair::new();
+    let stranger = |number: u8| {
+        let identity = Identity::generate(&mut ChaCha20Rng::from_seed([100 + number; 32]));
+        Op::Contact(Peer::blank(identity.id(), pair.now.unix).contact)
+    };
+    let ops = (0..64).map(stranger).collect();
+    pair.sides[1].store.commit(&WriteBatch { id: BatchId(0), ops: std::sync::Arc::new(ops) }).unwrap();
+    pair.sides[1].node = start(&pair.sides[1].store, 2, pair.now);
+    pair.run_for(Duration::from_millis(20));
+    pair
+}
+
+#[test]
+fn the_sixty_fifth_stranger_waits_until_it_is_written_to() {
+    let mut pair = crowded();
+    let message = pair.send(0, "me too");
+    pair.run_for(Duration::from_secs(600));
+    assert!(pair.texts(1).is_empty());
+    assert_eq!(pair.states(0, message).last(), Some(&State::Sent));
+    let peer = pair.id(1);
+    let asked = pair.command(0, Command::Waiting(peer));
+    pair.run_for(Duration::ZERO);
+    let reason = Some(Reason::BusyThere);
+    assert_eq!(pair.replies(0, asked), [Reply::Waiting { reason, next_try: None }]);
+    let is_notice = |event: &&Event| matches!(event, Event::Notice { code: NoticeCode::TooManyStrangers, .. });
+    assert_eq!(pair.sides[1].events.iter().filter(is_notice).count(), 1);
+    let loaded = pair.sides[1].store.reader().load().unwrap();
+    assert_eq!((loaded.contacts.len(), loaded.conversations.len()), (64, 0), "nothing of it is kept");
+    pair.send(1, "come in");
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!((pair.texts(1), pair.texts(0)), (vec!["me too".to_owned()], vec!["come in".to_owned()]));
+}
+
+#[test]
+fn an_added_contact_is_bounded_by_nothing() {
+    let mut pair = crowded();
+    let peer = pair.id(0);
+    pair.command(1, Command::AddContact { peer, petname: None });
+    for number in 0..500 {
+        pair.send(0, &number.to_string());
+    }
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.texts(1).len(), 500);
 }
