@@ -7,7 +7,7 @@ use super::{
     Node,
     dial::dials_first,
     event::NoticeCode,
-    peer::{Link, Peer},
+    peer::{Fading, Link, Peer},
 };
 use crate::{
     clock::{Instant, Now},
@@ -18,7 +18,7 @@ use crate::{
     store::row::{Op, Trust},
     wire::{
         frame::CloseCode,
-        message::{Admission, Item},
+        message::{self, Admission, Item},
         packet::PacketHeader,
     },
 };
@@ -35,7 +35,7 @@ const KEEPALIVE_ON_LINK: Duration = Duration::from_secs(15);
 const KEEPALIVE_OFF_LINK: Duration = Duration::from_secs(20);
 /// A session on this LAN that carried nothing for this long is closed quietly.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-/// A peer that said goodbye must answer a ping within this.
+/// A peer that said goodbye, or counts on another session, must answer a ping within this.
 const DOUBT: Duration = Duration::from_millis(300);
 
 /// Whom a session index belongs to.
@@ -89,6 +89,7 @@ impl Node {
                 SessionEvent::Acked(number) if self.is_link(&id, index) => self.on_acked(now, id, number),
                 SessionEvent::Acked(_) => {}
                 SessionEvent::PathChanged => self.tell_presence(now, id),
+                SessionEvent::Pong { .. } if !self.is_link(&id, index) => {}
                 SessionEvent::Pong { .. } => {
                     if let Some(peer) = self.peers.get_mut(&id) {
                         peer.doubt_until = None;
@@ -106,7 +107,7 @@ impl Node {
         self.peers.get_mut(&id)?.sessions_mut().find(|session| session.local_index() == index)
     }
 
-    fn is_link(&self, id: &PeerId, index: SessionIndex) -> bool {
+    pub(crate) fn is_link(&self, id: &PeerId, index: SessionIndex) -> bool {
         self.peers.get(id).and_then(Peer::session).is_some_and(|session| session.local_index() == index)
     }
 
@@ -173,11 +174,9 @@ impl Node {
 
     /// The first items of a session: admission, the name, and the books of the conversation.
     fn greet(&mut self, now: Now, id: PeerId) {
-        let name = Item::Name(crate::wire::message::Name { name: self.config.name.clone() }).encode();
-        let presence = self
-            .away
-            .as_ref()
-            .map(|text| Item::Presence(crate::wire::message::Presence { away: true, text: text.clone() }).encode());
+        let name = Item::Name(message::Name { name: self.config.name.clone() }).encode();
+        let presence =
+            self.away.as_ref().map(|text| Item::Presence(message::Presence { away: true, text: text.clone() }).encode());
         if let Some(session) = self.peers.get_mut(&id).and_then(Peer::session_mut) {
             session.send_control(Item::Admission(Admission::FULL).encode());
             session.send_control(name);
@@ -196,9 +195,9 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         session.set_keepalive(now.instant, None);
-        let replaced = peer.fading.replace((session, now.instant + FADE));
-        if let Some((replaced, _)) = replaced {
-            self.routes.remove(&replaced.local_index());
+        let replaced = peer.fading.replace(Fading { session, until: now.instant + FADE, books: None });
+        if let Some(replaced) = replaced {
+            self.routes.remove(&replaced.session.local_index());
         }
     }
 
@@ -209,7 +208,7 @@ impl Node {
             self.routes.remove(&index);
             return self.give_up_dial_unless_up(now, id);
         }
-        if peer.fading.as_ref().is_some_and(|fading| fading.0.local_index() == index) {
+        if peer.fading.as_ref().is_some_and(|fading| fading.session.local_index() == index) {
             if let CloseReason::Remote(_) = reason {
                 peer.fading = None;
                 self.routes.remove(&index);
@@ -234,7 +233,39 @@ impl Node {
         }
     }
 
-    /// The peer does not answer any more: its messages wait, and it is dialled anew.
+    /// The peer opens the conversation in a session that lost here: it counts on that one, and may not have
+    /// the link's any more. The link must answer a ping; else the other one takes its place.
+    pub(crate) fn on_rival_books(&mut self, now: Now, id: PeerId, index: SessionIndex, books: message::Conversation) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let (Link::Up(session), Some(fading)) = (&mut peer.link, &mut peer.fading) else { return };
+        if fading.session.local_index() != index || fading.session.boot() != session.boot() {
+            return;
+        }
+        fading.books = Some(books);
+        session.ping(now.instant);
+        peer.doubt_until = Some(now.instant + DOUBT);
+    }
+
+    /// The link is dead, and the peer counts on the session that lost against it.
+    fn take_rival(&mut self, now: Now, id: PeerId, rival: Fading) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let dead = std::mem::replace(&mut peer.link, Link::Up(Box::new(rival.session)));
+        peer.up_since = now.instant;
+        if let Some(conversation) = &mut peer.conversation {
+            conversation.on_session_lost();
+        }
+        if let Link::Up(dead) = dead {
+            self.routes.remove(&dead.local_index());
+        }
+        self.greet(now, id);
+        if let Some(books) = rival.books {
+            self.on_conversation(now, id, books);
+        }
+        self.tell_presence(now, id);
+    }
+
+    /// The peer does not answer any more: its messages wait, and it is dialled anew. What it may still send in
+    /// the session finds nobody, so that it notices soon.
     fn on_unresponsive(&mut self, now: Now, id: PeerId, index: SessionIndex) {
         if !self.is_link(&id, index) {
             return;
@@ -243,6 +274,9 @@ impl Node {
             peer.silent = true;
         }
         self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
+        if let Some(dead) = self.peers.get_mut(&id).and_then(|peer| peer.fading.take()) {
+            self.routes.remove(&dead.session.local_index());
+        }
     }
 
     /// The link's session is over. What it carried is offered again in the next one; what still comes in
@@ -277,10 +311,8 @@ impl Node {
             conversation.on_timeout(now.instant);
             conversation.wants_renewal(now.instant)
         });
-        if peer.fading.as_ref().is_some_and(|fading| fading.1 <= now.instant)
-            && let Some((session, _)) = peer.fading.take()
-        {
-            self.routes.remove(&session.local_index());
+        if let Some(fading) = peer.fading.take_if(|fading| fading.until <= now.instant) {
+            self.routes.remove(&fading.session.local_index());
             self.forget_blank(id);
         }
         if is_renewal_due {
@@ -294,13 +326,19 @@ impl Node {
         self.adjust_keepalive(now, id);
     }
 
-    /// Goodbye was announced in this peer's name: if its session does not answer, it is gone.
+    /// The link did not answer: the session that the peer counts on takes its place; where it counts on none,
+    /// it is gone.
     fn end_doubt(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.doubt_until.is_some_and(|until| until <= now.instant) {
-            peer.doubt_until = None;
-            peer.silent = true;
-            self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
+        if peer.doubt_until.take_if(|until| *until <= now.instant).is_none() {
+            return;
+        }
+        match peer.fading.take_if(|fading| fading.books.is_some() && !fading.session.is_closed()) {
+            Some(rival) => self.take_rival(now, id, rival),
+            None => {
+                peer.silent = true;
+                self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
+            }
         }
     }
 
@@ -350,7 +388,7 @@ impl Node {
             let repeat = rising.confirm.as_ref().filter(|_| !rising.session.is_heard()).map(|(_, repeat)| repeat.at);
             [rising.session.poll_timeout(), repeat]
         });
-        let fading = peer.fading.iter().flat_map(|(session, until)| [session.poll_timeout(), Some(*until)]);
+        let fading = peer.fading.iter().flat_map(|fading| [fading.session.poll_timeout(), Some(fading.until)]);
         let conversation = peer.conversation.as_ref().filter(|one| one.is_open).and_then(|one| one.poll_timeout());
         let rename = Self::rename_deadline(peer);
         rising.chain(fading).chain([link, conversation, peer.doubt_until, rename]).flatten().min()

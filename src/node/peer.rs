@@ -10,6 +10,7 @@ use crate::{
     node::conversation::Conversation,
     session::{PathAddr, Session},
     store::row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
+    wire::message,
 };
 
 /// An address counts as proved for this long after something authenticated came from it (protocol §3).
@@ -66,14 +67,22 @@ pub(crate) struct Rising {
     pub(crate) confirm: Option<(Vec<u8>, Repeat)>,
 }
 
+/// A session that lost against another one with the same peer: it is received, and sent on no more.
+pub(crate) struct Fading {
+    pub(crate) session: Session,
+    pub(crate) until: Instant,
+    /// The peer's books, where it opened the conversation in this session: it counts on this one.
+    pub(crate) books: Option<message::Conversation>,
+}
+
 /// A peer.
 pub(crate) struct Peer {
     pub(crate) contact: Contact,
     pub(crate) conversation: Option<Conversation>,
     pub(crate) link: Link,
     pub(crate) rising: Vec<Rising>,
-    /// Lost against another session with the same peer: received until then, sent on no more.
-    pub(crate) fading: Option<(Session, Instant)>,
+    /// Lost against another session with the same peer.
+    pub(crate) fading: Option<Fading>,
     pub(crate) candidates: Vec<Candidate>,
     /// Dials that failed in a row.
     pub(crate) failures: u32,
@@ -90,7 +99,7 @@ pub(crate) struct Peer {
     pub(crate) away: Option<String>,
     /// It was told in this session to wait until then.
     pub(crate) busy: Option<(SessionIndex, Instant)>,
-    /// Said goodbye on the LAN: the session must answer a ping until then.
+    /// Said goodbye on the LAN, or counts on another session: the link must answer a ping until then.
     pub(crate) doubt_until: Option<Instant>,
     /// Its name was taken last then.
     pub(crate) renamed_at: Option<Instant>,
@@ -185,7 +194,7 @@ impl Peer {
         };
         up.into_iter()
             .chain(self.rising.iter_mut().map(|rising| &mut rising.session))
-            .chain(self.fading.as_mut().map(|fading| &mut fading.0))
+            .chain(self.fading.as_mut().map(|fading| &mut fading.session))
     }
 
     pub(crate) fn has_mail(&self) -> bool {

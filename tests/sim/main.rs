@@ -11,6 +11,7 @@ mod disk;
 mod faults;
 mod network;
 mod reads;
+mod rivals;
 mod scenarios;
 mod seeds;
 mod stranger;

@@ -63,7 +63,8 @@ impl Node {
                     self.say_busy(now, id, session, wait);
                 }
             }
-            Item::Conversation(conversation) => self.on_conversation(now, id, conversation),
+            Item::Conversation(books) if self.is_link(&id, session) => self.on_conversation(now, id, books),
+            Item::Conversation(books) => self.on_rival_books(now, id, session, books),
             Item::Receipt(receipt) => self.on_receipt(now, id, &receipt),
             Item::Busy(busy) => {
                 if let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
@@ -283,7 +284,7 @@ impl Node {
         }
     }
 
-    fn on_conversation(&mut self, now: Now, id: PeerId, theirs: message::Conversation) {
+    pub(crate) fn on_conversation(&mut self, now: Now, id: PeerId, theirs: message::Conversation) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(conversation) = &mut peer.conversation else { return };
         let said = conversation.yours_for_peer().map(|yours| yours.incarnation);
