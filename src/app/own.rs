@@ -23,8 +23,9 @@ use super::{Mode, Program, internal};
 use crate::{
     config::Settings,
     control::{
+        newest_received,
         proto::ErrorLine,
-        server::{Events, NoEvents, Node, Owner, serve, serve_from_start},
+        server::{Beginning, Events, NoEvents, Node, Owner, serve, serve_from_start},
     },
     id::BatchId,
     net::{
@@ -57,7 +58,7 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 pub(super) struct Own {
     owner: Arc<Owner<Running>>,
     /// What happened since the start, for the first connection.
-    events: Mutex<Option<Subscription>>,
+    beginning: Mutex<Option<Beginning<Subscription>>>,
     socket: PathBuf,
     loop_thread: JoinHandle<()>,
     server: runtime::Handle,
@@ -124,6 +125,7 @@ impl Own {
     pub(super) async fn start(program: &Program, mode: Mode, mut store: Store, socket: PathBuf) -> Result<Self, ErrorLine> {
         let settings = &program.settings;
         let name = keep_name(settings, &mut store)?;
+        let after = newest_received(&store.reader()).map_err(|e| internal(&e))?;
         let listener = bind(&socket)?;
         let config = DriverConfig {
             sockets: SocketConfig {
@@ -144,7 +146,7 @@ impl Own {
             let _ = fs::remove_file(&socket);
         })?;
         // Who listens for nothing must not keep it all.
-        let events = Mutex::new((mode != Mode::Command).then_some(events));
+        let beginning = Mutex::new((mode != Mode::Command).then_some(Beginning { after, events }));
         let owner = Arc::new(Owner {
             id: handle.id(),
             port: handle.port(),
@@ -157,14 +159,14 @@ impl Own {
             node: Running { handle, settings: settings.clone() },
         });
         let (server, server_thread, end_server) = start_server(listener, owner.clone()).map_err(|e| internal(&e))?;
-        Ok(Self { owner, events, socket, loop_thread, server, server_thread, end_server })
+        Ok(Self { owner, beginning, socket, loop_thread, server, server_thread, end_server })
     }
 
     /// A connection to the own server.
     pub(super) fn connection(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(PIPE_LEN);
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.server.spawn(serve_from_start(far, self.owner.clone(), events));
+        let beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.server.spawn(serve_from_start(far, self.owner.clone(), beginning));
         near
     }
 
@@ -194,7 +196,7 @@ impl Own {
 
     /// Goodbye to the peers, then to the clients; at the end nobody owns the profile.
     pub(super) async fn close(self) {
-        let Self { owner, events: _, socket, loop_thread, server: _server, server_thread, end_server } = self;
+        let Self { owner, beginning: _, socket, loop_thread, server: _server, server_thread, end_server } = self;
         // While the profile is still ours: the next owner's socket has the same name.
         let _ = fs::remove_file(&socket);
         owner.node.handle.call(Command::Leave).await;

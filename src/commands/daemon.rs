@@ -3,7 +3,7 @@
 use super::{End, output::Output};
 use crate::{
     app::{Front, Program},
-    control::proto::Line,
+    control::{call::Subscribe, proto::Line},
     text::Shown,
 };
 
@@ -38,7 +38,7 @@ pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
 /// What a person should know goes to the log, where there is no shell to say it.
 async fn log_notices(front: &Front) -> std::convert::Infallible {
     loop {
-        let mut events = front.client().notices();
+        let mut events = front.client().subscribe(Subscribe { notices: true, ..Subscribe::default() });
         while let Some(Ok(line)) = events.next().await {
             if let Line::Notice(notice) = line {
                 tracing::warn!(code = ?notice.code, "{}", Shown::line(&notice.text));

@@ -9,12 +9,11 @@ use super::{
 use crate::{
     app::Program,
     control::{
-        call::{History, Whois},
+        call::{Subscribe, Whois},
         client::Client,
         proto::{Call, ErrorLine, Line, Time},
     },
     id::{MessageId, PeerId},
-    store::row::Direction,
     text::Shown,
 };
 
@@ -27,7 +26,7 @@ pub struct Args {
     /// End after so many messages
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Also who comes and goes, what becomes of my messages, and notices
+    /// Also who is here, comes and goes, what becomes of my messages, and notices
     #[arg(long)]
     events: bool,
     /// The exact bytes of each text and a newline
@@ -40,6 +39,7 @@ pub struct Args {
 pub struct Progress {
     args: Args,
     from: Option<PeerId>,
+    /// Behind this message the next owner begins.
     last: Option<MessageId>,
     count: u64,
     deadline: Option<tokio::time::Instant>,
@@ -72,10 +72,7 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
     if progress.args.count == Some(0) {
         return Ok(());
     }
-    let mut replies = client.subscribe(progress.last);
-    if progress.last.is_none() {
-        progress.last = newest(client).await?;
-    }
+    let mut replies = client.subscribe(Subscribe { after: progress.last, present: progress.args.events, ..Subscribe::default() });
     if let (Some(peer), None) = (progress.args.from.clone(), progress.from) {
         for line in client.call(Call::Whois(Whois { peer, timeout: program.timeout })).all().await? {
             if let Line::Peer(peer) = line {
@@ -85,6 +82,9 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
     }
     while let Some(line) = replies.next().await {
         let line = line?;
+        if let Line::Ready(ready) = &line {
+            progress.last = ready.after.or(progress.last);
+        }
         match &line {
             Line::Message(message) => {
                 progress.last = Some(message.id);
@@ -106,17 +106,6 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
         }
     }
     Ok(())
-}
-
-/// The message after which the next owner must begin where this one ends before anything came; the nil
-/// id where nothing ever came.
-async fn newest(client: &Client) -> Result<Option<MessageId>, End> {
-    let lines = client.call(Call::History(History { limit: Some(32), ..History::default() })).all().await?;
-    let received = lines.iter().rev().find_map(|line| match line {
-        Line::History(row) if row.direction == Direction::In => Some(row.id),
-        _ => None,
-    });
-    Ok(received.or_else(|| lines.is_empty().then_some(MessageId::from_bytes([0; 16]))))
 }
 
 fn event(line: &Line) -> String {

@@ -12,7 +12,7 @@ use super::{
     call::{Away, Nick, Peers, Subscribe, Watch, Whois},
     follow,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
-    server::{Events, Gone, NoEvents, Node, Out, Owner},
+    server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
     stored,
 };
 use crate::{
@@ -91,9 +91,9 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
     }
 }
 
-/// Answers `subscribe`, from where `events` begin; without them, from now on.
-pub(super) async fn subscribe<N: Node>(owner: &Owner<N>, call: Subscribe, events: Option<N::Events>, out: &Out) {
-    end(self::events(owner, call, events, out).await, out).await;
+/// Answers `subscribe`, from this `beginning`; without one, from now on.
+pub(super) async fn subscribe<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Option<Beginning<N::Events>>, out: &Out) {
+    end(events(owner, call, beginning, out).await, out).await;
 }
 
 async fn end(answer: Answer, out: &Out) {
@@ -213,7 +213,7 @@ async fn list_peers<N: Node>(owner: &Owner<N>, call: &Peers, out: &Out) -> Answe
         // Before the look, so that nobody comes unnoticed between both.
         let mut events = owner.node.subscribe();
         let list = peers(owner, false).await?;
-        let online = list.iter().filter(|peer| matches!(peer.presence, Presence::Online | Presence::Away)).count();
+        let online = list.iter().filter(|peer| peer.is_here()).count();
         let in_time = online >= wanted || until_peer_event(&mut events, deadline).await;
         if online < wanted && in_time {
             continue;
@@ -265,6 +265,7 @@ fn never_seen(id: PeerId) -> PeerLine {
         contact: false,
         away: None,
         rtt_ms: None,
+        already: false,
     }
 }
 
@@ -351,11 +352,19 @@ async fn nick<N: Node>(owner: &Owner<N>, name: &str) -> Answer {
     Ok(())
 }
 
-/// `ready`, then what was received after the given message, then everything that happens.
-async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, events: Option<N::Events>, out: &Out) -> Answer {
-    // Before anything is read, so that nothing falls between what is stored and what happens.
-    let mut events = events.unwrap_or_else(|| owner.node.subscribe());
-    out.say(Line::Ready(owner.ready())).await?;
+/// `ready`, who is here, what was received after the given message, then everything that happens.
+async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Option<Beginning<N::Events>>, out: &Out) -> Answer {
+    let Beginning { after, mut events } = match beginning {
+        Some(beginning) => beginning,
+        // In this order: whoever asks again from the first finds everything that the second missed.
+        None => Beginning { after: stored::newest_received(owner.node.reader())?, events: owner.node.subscribe() },
+    };
+    out.say(Line::Ready(ReadyLine { after: call.after.or(Some(after)), ..owner.ready() })).await?;
+    if call.present {
+        for peer in peers(owner, false).await?.into_iter().filter(PeerView::is_here) {
+            out.say(Line::Peer(PeerLine { already: true, ..peer.into() })).await?;
+        }
+    }
     let mut replayed = match call.after {
         Some(after) => stored::replay(owner, after, out).await?,
         None => BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! What may be asked on the control socket: the name of a command and its long options as keys.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, ops::Not, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -229,8 +229,11 @@ pub struct Subscribe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<MessageId>,
     /// Only notices, for who shows messages to nobody: else what it is sent counts as shown.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub notices: bool,
+    /// First who is here.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub present: bool,
 }
 
 /// `watch`.

@@ -100,13 +100,8 @@ impl Client {
     }
 
     /// All events from now on: the first line is `ready`, from there on nothing is missed.
-    pub fn subscribe(&self, after: Option<crate::id::MessageId>) -> Replies {
-        self.call(Call::Subscribe(Subscribe { after, notices: false }))
-    }
-
-    /// Notices from now on and nothing else, for who shows messages to nobody.
-    pub fn notices(&self) -> Replies {
-        self.call(Call::Subscribe(Subscribe { after: None, notices: true }))
+    pub fn subscribe(&self, subscribe: Subscribe) -> Replies {
+        self.call(Call::Subscribe(subscribe))
     }
 }
 

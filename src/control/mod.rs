@@ -10,6 +10,8 @@ pub mod proto;
 pub mod server;
 mod stored;
 
+pub use self::stored::newest_received;
+
 /// Bytes of one line at most, its newline included; a longer one ends the connection.
 pub const LINE_LEN_MAX: usize = 8 * 1024 * 1024;
 /// Version of this protocol, as `ready` says it.

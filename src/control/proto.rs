@@ -1,7 +1,7 @@
 //! What is said on the control socket and printed by `--json`: one type per JSON line, with exactly the
 //! keys of the manual. What may be asked stands in `call`.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, ops::Not};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -156,6 +156,9 @@ pub struct ReadyLine {
     pub version: String,
     /// Of this protocol.
     pub control: u32,
+    /// Of a subscription: what was received after this message comes; the nil UUID: nothing was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<MessageId>,
 }
 
 /// `peer`.
@@ -186,6 +189,9 @@ pub struct PeerLine {
     /// Smoothed round trip, where a session is open.
     #[serde(default)]
     pub rtt_ms: Option<f64>,
+    /// Of a subscription: it was here when that began, and did not come just now.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub already: bool,
 }
 
 impl PeerLine {
@@ -209,6 +215,7 @@ impl From<PeerView> for PeerLine {
             contact: view.contact,
             away: (view.presence == Presence::Away).then_some(view.away_text),
             rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+            already: false,
         }
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::Unix,
-    id::PeerId,
+    id::{MessageId, PeerId},
     node::{
         command::{Command, Reply},
         event::Event,
@@ -65,6 +65,15 @@ pub enum NoEvents {
     Missed,
     /// The node has ended.
     Ended,
+}
+
+/// Where a subscription begins.
+#[derive(Debug)]
+pub struct Beginning<E> {
+    /// The newest message that was received before it; the nil UUID where there is none.
+    pub after: MessageId,
+    /// What happens since.
+    pub events: E,
 }
 
 /// The owner of a profile, as its clients see it.
@@ -110,6 +119,7 @@ impl<N: Node> Owner<N> {
             addrs: self.node.addrs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             control: CONTROL_VERSION,
+            after: None,
         }
     }
 }
@@ -145,8 +155,8 @@ where
 }
 
 /// The same for the client that its own process made the node for: its first subscription begins with
-/// what happened since `events` were asked for, so it misses nothing of a node that started before it.
-pub async fn serve_from_start<S, N>(stream: S, owner: Arc<Owner<N>>, mut events: Option<N::Events>)
+/// what happened since this `beginning`, so it misses nothing of a node that started before it.
+pub async fn serve_from_start<S, N>(stream: S, owner: Arc<Owner<N>>, mut beginning: Option<Beginning<N::Events>>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
     N: Node,
@@ -156,7 +166,7 @@ where
     let out = Out { lines, tag: None };
     let reading = async move {
         if out.say(Line::Ready(owner.ready())).await.is_ok() {
-            read_requests(BufReader::new(read), &owner, &out, &mut events).await;
+            read_requests(BufReader::new(read), &owner, &out, &mut beginning).await;
         }
     };
     let writing = async move {
@@ -181,7 +191,7 @@ async fn read_requests<R: AsyncRead + Unpin, N: Node>(
     mut read: BufReader<R>,
     owner: &Arc<Owner<N>>,
     out: &Out,
-    events: &mut Option<N::Events>,
+    beginning: &mut Option<Beginning<N::Events>>,
 ) {
     let mut calls = JoinSet::new();
     let mut subscriptions = JoinSet::new();
@@ -218,8 +228,8 @@ async fn read_requests<R: AsyncRead + Unpin, N: Node>(
                             let _ = out.say(Line::Error(ErrorLine::new("bad-request", 2, "too many subscriptions"))).await;
                             continue;
                         }
-                        let events = events.take();
-                        subscriptions.spawn(async move { answer::subscribe(&owner, subscribe, events, &out).await });
+                        let beginning = beginning.take();
+                        subscriptions.spawn(async move { answer::subscribe(&owner, subscribe, beginning, &out).await });
                     }
                     call => {
                         calls.spawn(async move { answer::run(&owner, call, &out).await });

@@ -14,7 +14,7 @@ use crate::{
     id::{MessageId, PeerId},
     node::command::{Command, CommandError, Reply},
     store::{
-        HistoryQuery, ROWS_MAX, Reader,
+        HistoryQuery, ROWS_MAX, ReadError, Reader,
         row::{Direction, State},
     },
 };
@@ -22,6 +22,8 @@ use crate::{
 /// Why a message that was withdrawn, or whose time was up, still stands in the outbox: its receiver has
 /// not yet said whether it had come.
 const WITHDRAWN: &str = "withdrawn";
+/// In the place of a message: before all of them.
+const NOTHING: MessageId = MessageId::from_bytes([0; 16]);
 /// Hex digits of a message id that name it at least.
 const ID_DIGITS_MIN: usize = 4;
 
@@ -215,6 +217,19 @@ pub(super) async fn mark_read<N: Node>(owner: &Owner<N>, call: MarkRead, out: &O
     }
 }
 
+/// The newest message that was received; the nil UUID where none ever was.
+pub fn newest_received(reader: &Reader) -> Result<MessageId, ReadError> {
+    let mut query = HistoryQuery { limit: 1, ..HistoryQuery::default() };
+    loop {
+        let page = reader.history(&query)?;
+        if let Some((_, row)) = page.rows.iter().rev().find(|(_, row)| row.direction == Direction::In) {
+            return Ok(row.id);
+        }
+        let Some((first, _)) = page.rows.first() else { return Ok(NOTHING) };
+        query = HistoryQuery { before: Some(*first), ..HistoryQuery::default() };
+    }
+}
+
 /// Says what was received after `after` in order of commit; gives back what was said, because the same
 /// messages may be among the events that follow.
 pub(super) async fn replay<N: Node>(
@@ -226,7 +241,7 @@ pub(super) async fn replay<N: Node>(
     let reader = owner.node.reader();
     let mut query = HistoryQuery::default();
     let start = loop {
-        if after == MessageId::from_bytes([0; 16]) {
+        if after == NOTHING {
             break 0;
         }
         let page = reader.history(&query)?;

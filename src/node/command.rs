@@ -238,6 +238,13 @@ pub struct PeerView {
     pub rtt: Option<Duration>,
 }
 
+impl PeerView {
+    /// It runs now, whether somebody sits before it or not.
+    pub const fn is_here(&self) -> bool {
+        matches!(self.presence, Presence::Online | Presence::Away)
+    }
+}
+
 /// How the node is (cli: `status`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeStatus {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
-        call::{Call, History, Nick, Outbox, Peers, Send, WaitFor, Watch, Whois},
+        call::{Call, History, Nick, Outbox, Peers, Watch, Whois},
         client::CallError,
         proto::{ErrorLine, HistoryLine, Kind, Line, MessageLine, OutboxLine, PeerLine, Presence, ReadyLine, State},
     },
@@ -374,11 +374,7 @@ impl Chat {
     /// One at a time, so that they are queued in the order they were typed.
     fn send_next(&mut self) {
         let Some(own) = self.owns.next_unsent() else { return };
-        let mut send = Send::new(own.written.clone(), own.text.clone());
-        send.kind = own.kind;
-        send.id = vec![own.id];
-        send.wait = WaitFor::Queued;
-        let id = own.id;
+        let (id, send) = (own.id, own.call());
         self.call(Call::Send(send), Asked::Send(id));
     }
 
@@ -439,6 +435,15 @@ impl Chat {
         if !self.ended && self.company != Company::Alone {
             self.actions.push_back(Action::Failed(ErrorLine::new("no-owner", 11, "the owner of this profile has ended")));
             self.end(11);
+        }
+    }
+
+    /// Events were lost, and those about messages are told again: what the others said is asked for.
+    pub fn handle_gap(&mut self) {
+        self.call(Call::Peers(Peers::default()), Asked::FirstPeers);
+        // Sent again with the same id, a message stays one, and its state is told.
+        for send in self.owns.calls_again() {
+            self.call(Call::Send(send), Asked::Nothing);
         }
     }
 

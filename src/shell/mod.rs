@@ -29,6 +29,7 @@ use self::{
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
+        call::Subscribe,
         client::{CallError, Client, Replies},
         proto::{ErrorLine, Line},
     },
@@ -75,7 +76,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         }
     };
     let clock = Clock { start: std::time::Instant::now() };
-    let events = client.subscribe(None);
+    let events = client.subscribe(Subscribe::default());
     let chat = Chat::new(look, mode, client.ready(), options.company, options.joins, options.rng_seed, clock.now());
     let shell = Shell {
         client,
@@ -300,13 +301,17 @@ impl Shell {
     fn on_event(&mut self, now: Now, event: Option<Result<Line, CallError>>) {
         match event {
             Some(Ok(line)) => {
-                if let Line::Message(message) = &line {
-                    self.last_message = Some(message.id);
+                match &line {
+                    // Where nothing is shown yet, what is missed is missed from here.
+                    Line::Ready(ready) => self.last_message = ready.after.or(self.last_message),
+                    Line::Message(message) => self.last_message = Some(message.id),
+                    _ => {}
                 }
                 self.chat.handle_event(now, line);
             }
             Some(Err(CallError::Refused(error))) if error.code == "too-slow" => {
-                self.events = self.client.subscribe(self.last_message);
+                self.events = self.client.subscribe(Subscribe { after: self.last_message, ..Subscribe::default() });
+                self.chat.handle_gap();
             }
             Some(Err(_)) | None => {
                 self.deaf = true;

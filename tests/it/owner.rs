@@ -211,6 +211,21 @@ fn what_comes_the_moment_a_listener_starts_is_not_missed() {
 }
 
 #[test]
+fn a_listener_hears_first_who_is_here_and_can_tell_them_from_who_comes() {
+    let net = Net::new();
+    let (alice, bob, carol) = (net.person("alice"), net.person("bob"), net.person("carol"));
+    let (_alice, _bob) = (alice.daemon(), bob.daemon());
+    alice.run(["peers", "--wait", "1"]).expect(0);
+    let listen = alice.listen();
+    let of = |name: &'static str| move |line: &serde_json::Value| line["event"] == "peer" && line["name"] == name;
+    let before = listen.until(of("bob"));
+    assert_eq!((&before["presence"], &before["already"]), (&"online".into(), &true.into()), "{before}");
+    let _carol = carol.daemon();
+    let comes = listen.until(of("carol"));
+    assert_eq!((&comes["presence"], comes.get("already")), (&"online".into(), None), "{comes}");
+}
+
+#[test]
 fn a_subscription_begins_behind_the_message_it_names() {
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::{
+    pty::{OpenptyResult, Winsize, openpty},
+    sys::signal::{Signal, killpg},
+    unistd::tcgetpgrp,
+};
 
 use crate::person::{HANG, PROGRAM, Person, code};
 
@@ -111,6 +115,11 @@ impl Pane {
     /// Everything that was ever written to the terminal.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         lock(&self.seen).bytes.clone()
+    }
+
+    /// To the program in the foreground.
+    pub(crate) fn signal(&self, signal: Signal) {
+        killpg(tcgetpgrp(&self.keys).unwrap(), signal).unwrap();
     }
 
     /// Waits until the screen is as wanted; gives its rows.

@@ -1,6 +1,12 @@
 //! The shell as a person sees it: the real binary on a pseudo-terminal, two people on one machine.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
 
 use crate::{
     pane::Pane,
@@ -242,6 +248,38 @@ fn a_second_window_is_the_same_person() {
     second.until_row("-- nothing waits");
     second.line("/quit");
     assert_eq!(second.end(), 0);
+}
+
+/// It was dropped as too slow, and began again behind the last message that it had shown: there was none.
+#[test]
+fn a_window_that_was_stopped_shows_each_message_once() {
+    const EVENTS: usize = 4_000;
+    const MESSAGES: usize = 20;
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _daemon = bob.daemon();
+    let mut window = Pane::shell(&bob, &["--plain"]);
+    window.until_last(">");
+    window.signal(Signal::SIGSTOP);
+    // A change of state each: more than wait for a subscriber, and than are on their way to it.
+    let mut calls = UnixStream::connect(bob.profile().join("control.sock")).unwrap();
+    let answers = BufReader::new(calls.try_clone().unwrap()).lines();
+    let call = format!("{{\"call\":\"send\",\"peer\":\"{}\",\"text\":\"for later\",\"wait\":\"queued\"}}\n", alice.id());
+    let asking = std::thread::spawn(move || calls.write_all(call.repeat(EVENTS).as_bytes()).map(|()| calls));
+    let done = answers.map(Result::unwrap).filter(|line| line.contains("\"done\"")).take(EVENTS).count();
+    assert_eq!(done, EVENTS);
+    drop(asking.join());
+    let script: String = (0..MESSAGES).map(|number| format!("/msg bob number {number:02}\n")).collect();
+    alice.run_with(script.as_bytes(), &["--timeout", "60s"]).expect(0);
+    window.signal(Signal::SIGCONT);
+    window.until_row(&format!("<alice> number {:02}", MESSAGES - 1));
+    window.line("/quit");
+    assert_eq!(window.end(), 0);
+    let bytes = window.bytes();
+    let shown = String::from_utf8_lossy(&bytes);
+    for number in 0..MESSAGES {
+        assert_eq!(shown.matches(&format!("<alice> number {number:02}")).count(), 1, "{number}: {shown}");
+    }
 }
 
 /// The last line was given to the editor, which ended with its program before it showed it. An editor that

@@ -187,9 +187,9 @@ impl Client {
         }
     }
 
-    /// From now on, events come.
+    /// Who is here, and from now on events, come.
     pub(crate) fn subscribe(&mut self) {
-        self.ask(json!({"call": "subscribe"}));
+        self.ask(json!({"call": "subscribe", "present": true}));
     }
 
     /// The next line that fits; lines that do not are kept for later.

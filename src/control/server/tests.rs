@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     clock::Unix,
     control::{
-        call::{Peers, Send, Span, WaitFor},
+        call::{Peers, Send, Span, Subscribe, WaitFor},
         client::{CallError, Client},
     },
     id::{BootId, ConversationId, Incarnation, MessageId, Seq},
@@ -281,7 +281,7 @@ async fn a_subscriber_that_does_not_read_is_dropped_and_holds_up_nobody() {
     let mut idle = connect(&owner);
     idle.write_all(b"{\"call\":\"subscribe\",\"tag\":1}\n").await.unwrap();
     let quick = Client::connect(connect(&owner)).await.unwrap();
-    let mut events = quick.subscribe(None);
+    let mut events = quick.subscribe(Subscribe::default());
     assert!(matches!(events.next().await, Some(Ok(Line::Ready(_)))));
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -384,7 +384,7 @@ async fn peers_waits_until_enough_are_online() {
 async fn what_a_subscriber_is_sent_of_a_stranger_counts_as_shown_but_not_who_asks_for_notices() {
     let (owner, mut front) = owner();
     let client = Client::connect(connect(&owner)).await.unwrap();
-    let mut notices = client.notices();
+    let mut notices = client.subscribe(Subscribe { notices: true, ..Subscribe::default() });
     assert!(matches!(notices.next().await, Some(Ok(Line::Ready(_)))));
     let stranger = |number| match message(number, "hi") {
         Event::Message { row, name, .. } => Event::Message { row, name, stranger: true },
@@ -394,7 +394,7 @@ async fn what_a_subscriber_is_sent_of_a_stranger_counts_as_shown_but_not_who_ask
     front.tell(Event::Notice { code: NoticeCode::DiskFull, text: "full".to_owned(), peer: None });
     assert!(matches!(notices.next().await, Some(Ok(Line::Notice(_)))), "nothing else");
     assert!(front.try_command().is_none(), "nobody was shown it");
-    let mut all = client.subscribe(None);
+    let mut all = client.subscribe(Subscribe::default());
     assert!(matches!(all.next().await, Some(Ok(Line::Ready(_)))));
     front.tell(message(2, "of a contact"));
     front.tell(stranger(3));

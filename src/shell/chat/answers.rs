@@ -38,7 +38,7 @@ impl Chat {
                 self.owns.silence(&status);
                 self.print(self.look.note(&text));
             }
-            (Asked::Send(_), line @ Line::Status(_)) => self.handle_event(now, line),
+            (Asked::Send(_) | Asked::Nothing, line @ Line::Status(_)) => self.handle_event(now, line),
             _ => {}
         }
     }

@@ -8,7 +8,10 @@ use std::{
 
 use crate::{
     clock::{Instant, Now, Unix},
-    control::proto::{Kind, OutboxLine, State, StatusLine},
+    control::{
+        call::{Send, WaitFor},
+        proto::{Kind, OutboxLine, State, StatusLine},
+    },
     id::{MessageId, PeerId},
     shell::render,
     text::Shown,
@@ -38,6 +41,18 @@ pub(super) struct Own {
     state: Option<State>,
     sent: bool,
     printed: bool,
+}
+
+impl Own {
+    /// Asks the owner to take it.
+    pub(super) fn call(&self) -> Send {
+        let to = self.to.map_or_else(|| self.written.clone(), |to| to.to_string());
+        let mut send = Send::new(to, self.text.clone());
+        send.kind = self.kind;
+        send.id = vec![self.id];
+        send.wait = WaitFor::Queued;
+        send
+    }
 }
 
 /// A message whose line is to be printed now.
@@ -109,6 +124,12 @@ impl Owns {
         let own = self.list.iter_mut().find(|own| !own.sent)?;
         own.sent = true;
         Some(own)
+    }
+
+    /// What asks the owner again for those that it has and that may have got further.
+    pub(super) fn calls_again(&self) -> Vec<Send> {
+        let open = |own: &&Own| own.state.is_some_and(|state| state < State::Delivered);
+        self.list.iter().filter(open).map(Own::call).collect()
     }
 
     /// The owner has it.

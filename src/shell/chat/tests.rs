@@ -4,7 +4,10 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::{
-    control::proto::{PathKind, StatusLine, Time, Trust},
+    control::{
+        call::WaitFor,
+        proto::{PathKind, StatusLine, Time, Trust},
+    },
     shell::render::Glyphs,
 };
 
@@ -35,6 +38,7 @@ fn peer(n: u8, name: &str, presence: Presence) -> PeerLine {
         contact: true,
         away: None,
         rtt_ms: None,
+        already: false,
     }
 }
 
@@ -65,6 +69,7 @@ impl Desk {
             addrs: Vec::new(),
             version: "0.1.0".into(),
             control: 1,
+            after: None,
         };
         let now = Now { instant: Instant::default(), unix: Unix(TEN) };
         let mut desk = Self {
@@ -378,6 +383,30 @@ fn who_is_not_found_leaves_no_target() {
     desk.calls.clear();
     desk.line("this is for carol");
     assert!(desk.calls.is_empty(), "not for bob");
+}
+
+#[test]
+fn after_a_gap_marks_and_presence_are_asked_for() {
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    desk.to(peer(2, "bob", Presence::Online));
+    desk.line("hello");
+    let id = desk.queue(2);
+    desk.wait(200);
+    desk.printed.clear();
+    desk.calls.clear();
+    desk.chat.handle_gap();
+    desk.drain();
+    let [(peers, Call::Peers(_)), (again, Call::Send(send))] = &desk.calls.make_contiguous()[..] else {
+        panic!("{:?}", desk.calls)
+    };
+    assert_eq!((&send.id[..], send.wait), (&[id][..], WaitFor::Queued), "the same message");
+    let (peers, again) = (*peers, *again);
+    desk.chat.handle_answer(desk.now(), again, Some(Ok(desk.status(id, 2, State::Delivered))));
+    desk.chat.handle_answer(desk.now(), again, None);
+    desk.chat.handle_answer(desk.now(), peers, Some(Ok(Line::Peer(peer(2, "bob", Presence::Offline)))));
+    desk.chat.handle_answer(desk.now(), peers, None);
+    desk.wait(2_000);
+    assert_eq!(desk.printed, ["-- bob is gone", "✓ bob: 1 delivered, \"hello\""]);
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn peer(presence: Presence) -> PeerLine {
         contact: true,
         away: None,
         rtt_ms: None,
+        already: false,
     }
 }
 
