@@ -23,6 +23,12 @@ pub(crate) const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 const REOFFER_MIN: Duration = Duration::from_secs(5);
 const REOFFER_MAX: Duration = Duration::from_secs(60);
 
+/// That messages are missing is told at most this often for each peer, as a sum.
+const MISSING_PAUSE: Duration = Duration::from_secs(1);
+/// Places that a peer repeats are looked up and receipted again so often a second at most; it offers the
+/// others again later. A window that a new session repeats fits several times.
+const REPEATS_PER_SECOND_MAX: u32 = 1_024;
+
 /// A message of ours in the window.
 #[derive(Debug)]
 pub(crate) struct Offer {
@@ -108,6 +114,11 @@ pub(crate) struct Conversation {
     /// The highest place between our offers that is settled and that the peer may not know: its disk may
     /// be an older one than that which sent the receipt. It hears of it once the base has passed it.
     gap: Option<Seq>,
+    /// Messages that are known to be missing and that nobody was told of, and when somebody was last.
+    pub(crate) missing: u64,
+    missing_told: Instant,
+    /// Places that the peer repeated in the second that began then.
+    repeats: (Instant, u32),
     /// Whether our direction starts anew; nothing is offered until it did.
     pub(crate) renewal: Renewal,
     /// Cancels that came while the seqs on disk were about to change.
@@ -141,6 +152,9 @@ impl Conversation {
             receipt_time: Duration::ZERO,
             theirs: None,
             gap: None,
+            missing: 0,
+            missing_told: Instant::default(),
+            repeats: (Instant::default(), 0),
             renewal: Renewal::No,
             cancel_later: Vec::new(),
         }
@@ -395,6 +409,27 @@ impl Conversation {
     }
 
     // --- the receiving direction
+
+    /// When it is time to tell how much is missing.
+    pub(crate) fn missing_deadline(&self) -> Option<Instant> {
+        (self.missing > 0).then(|| self.missing_told + MISSING_PAUSE)
+    }
+
+    /// How many messages are missing, where it is time to tell.
+    pub(crate) fn take_missing(&mut self, now: Instant) -> Option<u64> {
+        self.missing_deadline().filter(|at| *at <= now)?;
+        self.missing_told = now;
+        Some(std::mem::take(&mut self.missing))
+    }
+
+    /// True where one more repeated place may be looked up in this second.
+    pub(crate) fn may_repeat(&mut self, now: Instant) -> bool {
+        if now.since(self.repeats.0) >= Duration::from_secs(1) {
+            self.repeats = (now, 0);
+        }
+        self.repeats.1 = self.repeats.1.saturating_add(1);
+        self.repeats.1 <= REPEATS_PER_SECOND_MAX
+    }
 
     /// The life that seqs of the peer belong to; made where it is new, everything below `base` given up.
     pub(crate) fn yours_mut(&mut self, incarnation: Incarnation, base: Seq) -> &mut YoursRow {

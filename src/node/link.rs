@@ -323,6 +323,7 @@ impl Node {
         self.end_doubt(now, id);
         self.close_idle(now, id);
         self.take_next_name(now, id);
+        self.tell_missing(now, id);
         self.adjust_keepalive(now, id);
     }
 
@@ -390,8 +391,9 @@ impl Node {
         });
         let fading = peer.fading.iter().flat_map(|fading| [fading.session.poll_timeout(), Some(fading.until)]);
         let conversation = peer.conversation.as_ref().filter(|one| one.is_open).and_then(|one| one.poll_timeout());
+        let missing = peer.conversation.as_ref().and_then(|one| one.missing_deadline());
         let rename = Self::rename_deadline(peer);
-        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename]).flatten().min()
+        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing]).flatten().min()
     }
 
     fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {

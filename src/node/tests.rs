@@ -97,6 +97,20 @@ impl Pair {
         id
     }
 
+    /// The other side says this in its session, whatever its own program would say.
+    fn hear(&mut self, side: usize, item: &Item) {
+        let (now, peer) = (self.now, self.id(1 - side));
+        let node = &mut self.sides[side].node;
+        let session = node.session(&peer).unwrap().local_index();
+        node.on_item(now, peer, session, &item.encode());
+        node.finish(now);
+    }
+
+    /// The incarnation that a side sends in.
+    fn incarnation(&self, side: usize) -> Incarnation {
+        self.sides[side].node.peers[&self.id(1 - side)].conversation.as_ref().unwrap().row.mine.incarnation
+    }
+
     /// Moves everything that moves until `end`.
     fn run_for(&mut self, time: Duration) {
         let end = self.now.instant + time;

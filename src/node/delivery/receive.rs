@@ -166,8 +166,11 @@ impl Node {
             self.batches.push(Op::Contact(contact));
         }
         match received {
-            Received::NotTaken => {}
-            Received::Known => self.on_known_place(now, id, key, place),
+            Received::Known if conversation.may_repeat(now.instant) => {
+                self.on_known_place(now, id, key, place);
+                return Ok(());
+            }
+            Received::NotTaken | Received::Known => return Ok(()),
             Received::Next => {
                 self.uncommitted.insert(key, (self.batches.growing(), place.message()));
                 let outcome = place.outcome();
@@ -297,9 +300,9 @@ impl Node {
         if let Some((incarnation, end)) = renewed {
             // Nothing more comes in that life: what it left here is shown first.
             let held = conversation.yours(incarnation).and_then(|yours| yours.held.last()).map_or(end, |held| held.1);
-            self.give_up_below(id, incarnation, end.max(held).next());
+            self.give_up_below(now, id, incarnation, end.max(held).next());
         }
-        self.give_up_below(id, theirs.mine.incarnation, theirs.mine.base);
+        self.give_up_below(now, id, theirs.mine.incarnation, theirs.mine.base);
         if renewed.is_some() {
             self.notice(NoticeCode::NewIncarnation, "this peer went on from an older copy of its profile", Some(id));
         }
@@ -314,7 +317,7 @@ impl Node {
 
     /// The peer can offer nothing below `base` any more: what is held there becomes visible, the rest is
     /// named as missing.
-    fn give_up_below(&mut self, id: PeerId, incarnation: Incarnation, base: Seq) {
+    fn give_up_below(&mut self, now: Now, id: PeerId, incarnation: Incarnation, base: Seq) {
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
         let is_new = conversation.yours(incarnation).is_none();
         let mut missing = 0u64;
@@ -331,13 +334,23 @@ impl Node {
             self.release(id, incarnation);
         }
         self.release(id, incarnation);
-        if missing > 0 && !is_new {
-            let text = format!("{missing} messages were lost or withdrawn before they came");
-            let event = Event::Notice { code: NoticeCode::MessagesMissing, text, peer: Some(id) };
-            self.batches.gate(Claim::Event(event));
-        }
         if missing > 0 || is_new {
             self.write_counters(id);
+        }
+        if !is_new && let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
+            conversation.missing = conversation.missing.saturating_add(missing);
+            self.tell_missing(now, id);
+        }
+    }
+
+    /// Tells how many messages are missing, not more than once a second: a peer says it as often as it likes.
+    pub(crate) fn tell_missing(&mut self, now: Now, id: PeerId) {
+        let conversation = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut());
+        let Some(missing) = conversation.and_then(|conversation| conversation.take_missing(now.instant)) else { return };
+        let text = format!("{missing} messages were lost or withdrawn before they came");
+        let event = Event::Notice { code: NoticeCode::MessagesMissing, text, peer: Some(id) };
+        if let Some(open) = self.batches.gate_or_open(Claim::Event(event)) {
+            self.on_claim(now, open, None, &mut Receipts::default());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a peer without manners, or a slow disk, may cost at most: queues, events, writes.
 
 use super::*;
+use crate::wire::message::{self, Mine, Void};
 
 impl Pair {
     /// Two who have met: their sessions are up, and all is quiet.
@@ -151,4 +152,43 @@ fn an_added_contact_is_bounded_by_nothing() {
     }
     pair.run_for(Duration::from_secs(2));
     assert_eq!(pair.texts(1).len(), 500);
+
+#[test]
+fn a_peer_that_gives_places_up_all_the_time_is_a_notice_once_a_second() {
+    let mut pair = Pair::met();
+    let incarnation = pair.incarnation(0);
+    for base in (1..=350).map(|number| Seq(2 + 2 * number)) {
+        let mine = Mine { incarnation, base, next: base, previous: None };
+        pair.hear(1, &Item::Conversation(message::Conversation { conversation: None, mine, yours: None }));
+        pair.run_for(Duration::from_millis(10));
+    }
+    pair.run_for(Duration::from_secs(1));
+    let missing = |event: &Event| match event {
+        Event::Notice { code: NoticeCode::MessagesMissing, text, .. } => text.split(' ').next()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    let told: Vec<_> = pair.sides[1].events.iter().filter_map(missing).collect();
+    assert!((4..=5).contains(&told.len()), "{told:?}");
+    assert_eq!(told.iter().sum::<u64>(), 700, "none is forgotten: {told:?}");
+}
+
+#[test]
+fn places_that_a_peer_repeats_all_the_time_are_looked_up_so_often_a_second() {
+    let mut pair = Pair::met();
+    let (peer, incarnation) = (pair.id(0), pair.incarnation(0));
+    let again = Item::Void(Void { conversation: None, incarnation, seq: Seq(1), id: MessageId::new(3, &[3; 10]) });
+    let queued = |pair: &Pair| pair.sides[1].node.session(&peer).unwrap().queued();
+    pair.hear(1, &again);
+    let receipt = queued(&pair);
+    assert!(receipt > 0);
+    (0..5_000).for_each(|_| pair.hear(1, &again));
+    assert_eq!(queued(&pair), receipt * 1_024, "and not for each");
+    assert!(pair.sides[1].node.batches.is_idle(), "nothing new for the disk");
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(queued(&pair), 0);
+    pair.hear(1, &again);
+    assert_eq!(queued(&pair), receipt, "in the next second it is heard again");
+    pair.send(0, "and then");
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.texts(1), ["and then"]);
 }

@@ -50,14 +50,10 @@ impl Pair {
 
     /// The fifth message arrives, the fourth does not.
     fn hold_back(&mut self, text: &str) {
-        let (now, id, text) = (self.now, self.id(0), text.to_owned());
-        let node = &mut self.sides[1].node;
-        let session = node.session(&id).unwrap().local_index();
-        let incarnation = node.peers[&id].conversation.as_ref().unwrap().row.yours[0].incarnation;
         let (conversation, author, more) = (None, None, Vec::new());
-        let message = MessageId::new(5, &[5; 10]);
+        let (incarnation, message, text) = (self.incarnation(0), MessageId::new(5, &[5; 10]), text.to_owned());
         let content = Content { conversation, incarnation, seq: Seq(5), id: message, author, age_ms: 0, kind: 0, text, more };
-        node.on_item(now, id, session, &Item::Content(content).encode());
+        self.hear(1, &Item::Content(content));
         self.run_for(Duration::from_secs(1));
         assert_eq!(self.texts(1).len(), 3, "held back");
     }
