@@ -17,6 +17,7 @@ use crate::{
 
 mod limits;
 mod order;
+mod reading;
 
 const DELAY: Duration = Duration::from_micros(300);
 
