@@ -18,6 +18,7 @@ pub mod interface;
 mod lan;
 mod link;
 mod peer;
+mod places;
 mod presence;
 mod resolve;
 mod strangers;

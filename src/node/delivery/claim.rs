@@ -9,9 +9,10 @@ use crate::{
         Node,
         batch::Health,
         command::{CommandError, CommandId, Reply},
-        conversation::{Renewal, ranges},
+        conversation::Renewal,
         event::{Event, NoticeCode},
         peer::Peer,
+        places::ranges,
     },
     store::row::{CommitError, Committed, HistoryRow, Op, OutboxRow, VoidReason},
     wire::{

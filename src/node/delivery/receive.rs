@@ -13,8 +13,9 @@ use crate::{
     node::{
         Node,
         batch::Health,
-        conversation::{Conversation, Received, Renewal, is_known, receive, release_next},
+        conversation::{Conversation, Renewal},
         event::{Event, NoticeCode},
+        places::{Received, is_known, receive, release_next},
     },
     session::Session,
     store::{
