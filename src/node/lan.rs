@@ -45,7 +45,7 @@ impl Node {
                 }
                 self.tell_presence(now, id);
                 self.touch(id);
-                self.answer_lookups(now);
+                self.answer_lookups_about(now, id);
             }
             DiscoveryEvent::Left { id } => self.doubt(now, id),
             DiscoveryEvent::Expired { id } => {

@@ -61,13 +61,33 @@ impl Node {
         }
     }
 
-    /// Something new was heard, or time went by: answers what can be answered.
+    /// Time went by: answers what can be answered.
     pub(crate) fn answer_lookups(&mut self, now: Now) {
         for lookup in std::mem::take(&mut self.lookups) {
             if let Some(waiting) = self.answer_lookup(now, lookup, false) {
                 self.lookups.push(waiting);
             }
         }
+    }
+
+    /// This peer was heard: answers what that can answer. To look through everybody for each look-up would be
+    /// milliseconds each at full tables, for every announce.
+    pub(crate) fn answer_lookups_about(&mut self, now: Now, id: PeerId) {
+        let (about, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.lookups).into_iter().partition(|lookup| self.may_be_about(now, lookup, &id));
+        self.lookups = others;
+        for lookup in about {
+            if let Some(waiting) = self.answer_lookup(now, lookup, false) {
+                self.lookups.push(waiting);
+            }
+        }
+    }
+
+    /// True where news of this peer, or the time, may answer the look-up.
+    pub(super) fn may_be_about(&self, now: Now, lookup: &Lookup, id: &PeerId) -> bool {
+        let (Ask::Resolve(word), Some(peer)) = (&lookup.ask, self.peers.get(id)) else { return true };
+        let over = self.discovery.asked(now.instant) || lookup.deadline <= now.instant;
+        over || name_key(&peer.name()) == name_key(word) || id.to_string().starts_with(word)
     }
 
     pub(crate) fn lookup_timeout(&self) -> Option<Instant> {

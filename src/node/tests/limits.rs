@@ -152,6 +152,7 @@ fn an_added_contact_is_bounded_by_nothing() {
     }
     pair.run_for(Duration::from_secs(2));
     assert_eq!(pair.texts(1).len(), 500);
+}
 
 #[test]
 fn a_peer_that_gives_places_up_all_the_time_is_a_notice_once_a_second() {
@@ -182,7 +183,7 @@ fn places_that_a_peer_repeats_all_the_time_are_looked_up_so_often_a_second() {
     let receipt = queued(&pair);
     assert!(receipt > 0);
     (0..5_000).for_each(|_| pair.hear(1, &again));
-    assert_eq!(queued(&pair), receipt * 1_024, "and not for each");
+    assert_eq!(queued(&pair), receipt * 512, "and not for each");
     assert!(pair.sides[1].node.batches.is_idle(), "nothing new for the disk");
     pair.run_for(Duration::from_secs(1));
     assert_eq!(queued(&pair), 0);
@@ -191,4 +192,19 @@ fn places_that_a_peer_repeats_all_the_time_are_looked_up_so_often_a_second() {
     pair.send(0, "and then");
     pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.texts(1), ["and then"]);
+}
+
+#[test]
+fn an_announce_wakes_only_the_look_ups_that_it_may_answer() {
+    let mut pair = Pair::new();
+    let (now, id) = (pair.now, pair.id(1));
+    let timeout = Duration::from_secs(3);
+    for word in ["carol", "SIDE2", &id.to_string()[..10]] {
+        pair.command(0, Command::Resolve { peer: word.to_owned(), timeout });
+    }
+    pair.command(0, Command::Peers { settle: true });
+    let node = &mut pair.sides[0].node;
+    node.peer_mut(id, now).contact.name = "side2".to_owned();
+    let woken: Vec<_> = node.lookups.iter().map(|lookup| node.may_be_about(now, lookup, &id)).collect();
+    assert_eq!(woken, [false, true, true, true]);
 }
