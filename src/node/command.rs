@@ -199,7 +199,11 @@ pub enum Reason {
     Looking,
     /// Seen, but nothing comes back from where it is.
     NoPath,
-    /// It asks to wait: its disk is full, or it has enough of a stranger for now.
+    /// Its disk is full.
+    DiskFullThere,
+    /// It takes nothing of strangers that its user has not written to.
+    AwaitingAcceptance,
+    /// It has enough of a stranger for now.
     BusyThere,
     /// Its time was up before it was delivered.
     Expired,

@@ -11,7 +11,7 @@ use crate::{
     clock::Instant,
     id::{ConversationId, Incarnation, MessageId, PeerId, Seq},
     store::row::{ConversationRow, INCARNATIONS_MAX, MineRow, VoidReason, YoursRow},
-    wire::message,
+    wire::message::{self, BusyReason},
 };
 
 /// Messages beyond the lowest unreceipted one that may be under way (protocol §5).
@@ -90,7 +90,7 @@ pub(crate) struct Conversation {
     /// Places of ours that the peer says it has.
     there: Vec<(Seq, Seq)>,
     /// The peer asks to wait: no offer before then.
-    pub(crate) busy_until: Option<Instant>,
+    pub(crate) busy: Option<(Instant, BusyReason)>,
     /// Offers without a receipt that the session may have; few after the peer has asked to wait.
     under_way_max: usize,
     /// Our disk did not give a row: it is asked again then.
@@ -134,7 +134,7 @@ impl Conversation {
             is_open: false,
             introduced: None,
             there: Vec::new(),
-            busy_until: None,
+            busy: None,
             under_way_max: WINDOW_MESSAGES_MAX,
             look_again: None,
             receipt_time: Duration::ZERO,
@@ -152,7 +152,7 @@ impl Conversation {
     pub(crate) fn may_offer(&self) -> bool {
         self.is_open
             && self.introduced == Some(self.row.mine.incarnation)
-            && self.busy_until.is_none()
+            && self.busy.is_none()
             && self.offers.len() - self.ready.len() < self.under_way_max
             && self.look_again.is_none()
             && self.renewal == Renewal::No
@@ -259,7 +259,7 @@ impl Conversation {
 
     /// Offers again what was acked and not receipted in time.
     pub(crate) fn on_timeout(&mut self, now: Instant) {
-        if self.busy_until.take_if(|until| *until <= now).is_some() {
+        if self.busy.take_if(|(until, _)| *until <= now).is_some() {
             self.offer_acked_again();
         }
         if self.look_again.is_some_and(|at| at <= now) {
@@ -276,8 +276,8 @@ impl Conversation {
 
     /// The peer asks to wait: then the lowest offer goes alone, and with each receipt one more, so that what it
     /// cannot take is not sent to it again and again.
-    pub(crate) fn on_busy(&mut self, until: Instant) {
-        self.busy_until = Some(until);
+    pub(crate) fn on_busy(&mut self, until: Instant, reason: BusyReason) {
+        self.busy = Some((until, reason));
         self.under_way_max = 1;
     }
 
@@ -295,7 +295,7 @@ impl Conversation {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let reoffer = self.reoffer.first().map(|(at, _)| *at);
-        [reoffer, self.busy_until, self.look_again].into_iter().flatten().min()
+        [reoffer, self.busy.map(|(until, _)| until), self.look_again].into_iter().flatten().min()
     }
 
     /// A receipt, or the peer's own books, settled this place.
@@ -303,7 +303,7 @@ impl Conversation {
         let offer = self.offers.remove(&seq)?;
         self.offered_bytes = self.offered_bytes.saturating_sub(offer.len);
         self.ready.remove(&seq);
-        if self.busy_until.is_none() {
+        if self.busy.is_none() {
             self.under_way_max = (self.under_way_max + 1).min(WINDOW_MESSAGES_MAX);
         }
         match offer.stage {
@@ -345,7 +345,7 @@ impl Conversation {
         self.introduced = None;
         self.there.clear();
         self.theirs = None;
-        self.busy_until = None;
+        self.busy = None;
         self.by_number.clear();
         self.reoffer.clear();
         for (seq, offer) in &mut self.offers {

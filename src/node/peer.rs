@@ -10,7 +10,7 @@ use crate::{
     node::conversation::Conversation,
     session::{PathAddr, Session},
     store::row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
-    wire::message,
+    wire::message::{self, BusyReason},
 };
 
 /// An address counts as proved for this long after something authenticated came from it (protocol §3).
@@ -60,6 +60,14 @@ pub(crate) struct Repeat {
     pub(crate) at: Instant,
 }
 
+/// What we asked a peer to do: to wait until then.
+#[derive(Debug)]
+pub(crate) struct ToldBusy {
+    pub(crate) session: SessionIndex,
+    pub(crate) until: Instant,
+    pub(crate) reason: BusyReason,
+}
+
 /// A session in which no packet of epoch 1 has opened yet: it does not count.
 pub(crate) struct Rising {
     pub(crate) session: Session,
@@ -97,8 +105,8 @@ pub(crate) struct Peer {
     /// Something of it was heard in this run.
     pub(crate) heard: bool,
     pub(crate) away: Option<String>,
-    /// It was told in this session to wait until then.
-    pub(crate) busy: Option<(SessionIndex, Instant)>,
+    /// It was told to wait.
+    pub(crate) told_busy: Option<ToldBusy>,
     /// Said goodbye on the LAN, or counts on another session: the link must answer a ping until then.
     pub(crate) doubt_until: Option<Instant>,
     /// Its name was taken last then.
@@ -138,7 +146,7 @@ impl Peer {
             silent: false,
             heard: false,
             away: None,
-            busy: None,
+            told_busy: None,
             doubt_until: None,
             renamed_at: None,
             next_name: None,

@@ -13,7 +13,7 @@ use crate::{
     id::PeerId,
     store::row::Op,
     text::Name,
-    wire::message::{self, Item},
+    wire::message::{self, BusyReason, Item},
 };
 
 use std::time::Duration;
@@ -163,8 +163,12 @@ impl Node {
     pub(crate) fn waiting_reason(&self, id: &PeerId) -> Option<Reason> {
         let peer = self.peers.get(id)?;
         if peer.session().is_some() {
-            let is_busy = peer.conversation.as_ref().is_some_and(|conversation| conversation.busy_until.is_some());
-            return is_busy.then_some(Reason::BusyThere);
+            let (_, reason) = peer.conversation.as_ref()?.busy?;
+            return Some(match reason {
+                BusyReason::DiskFull => Reason::DiskFullThere,
+                BusyReason::Unanswered => Reason::AwaitingAcceptance,
+                BusyReason::Other => Reason::BusyThere,
+            });
         }
         Some(match Self::presence(peer) {
             Presence::Online | Presence::Away if peer.failures > 0 => Reason::NoPath,

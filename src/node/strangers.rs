@@ -9,7 +9,7 @@ use crate::{
     clock::{Instant, Now},
     id::PeerId,
     text::Shown,
-    wire::message::{Busy, Item},
+    wire::message::{Busy, BusyReason, Item},
 };
 
 /// Strangers whose messages are kept at most; those of any other wait at their sender until I write to one.
@@ -79,8 +79,8 @@ impl Strangers {
     }
 
     /// Until when this stranger can have nothing more kept, however small; `None`: it can now, or is none of these.
-    pub(crate) fn pause(&self, now: Instant, id: &PeerId) -> Option<Duration> {
-        self.0.get(id)?.with(now, 0).err()
+    pub(crate) fn pause(&self, now: Instant, id: &PeerId) -> Option<Busy> {
+        self.0.get(id)?.with(now, 0).err().map(|wait| Busy::new(wait, BusyReason::Other))
     }
 
     fn forget(&mut self, id: &PeerId) {
@@ -89,33 +89,32 @@ impl Strangers {
 }
 
 impl Node {
-    /// Counts `len` bytes that a peer wants kept. Where it is a stranger for whom there is no room now: how long it is
-    /// to wait. Whoever was told to wait waits to the end, or what is small would never let through what is large.
-    pub(crate) fn admit_content(&mut self, now: Now, id: PeerId, len: usize) -> Result<(), Duration> {
+    /// Counts `len` bytes that a peer wants kept. Where it is a stranger for whom there is no room now: what it is told.
+    /// Whoever was told to wait waits to the end, or what is small would never let through what is large.
+    pub(crate) fn admit_content(&mut self, now: Now, id: PeerId, len: usize) -> Result<(), Busy> {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.contact.added) else { return Ok(()) };
-        let left = peer.busy.map_or(Duration::ZERO, |(_, until)| until.since(now.instant));
-        if !left.is_zero() {
-            return Err(left);
+        if let Some(told) = peer.told_busy.as_ref().filter(|told| now.instant < told.until) {
+            return Err(Busy::new(told.until.since(now.instant), told.reason));
         }
         let Some(conversation) = &mut peer.conversation else { return Ok(()) };
         match self.strangers.admit(now.instant, id, len, conversation.row.unread) {
             Ok(()) => {
                 conversation.row.unread += len as u64;
-                return Ok(());
+                Ok(())
             }
-            Err(Full::Minute(wait)) => return Err(wait),
+            Err(Full::Minute(wait)) => Err(Busy::new(wait, BusyReason::Other)),
             Err(Full::Unread) => {
                 let who = Shown::line(&format!("{}·{}", peer.name(), id.short())).to_string();
                 let text = format!("{who} has 16 MiB unread here: the rest waits there until somebody reads");
                 self.notice(NoticeCode::StrangerUnread, &text, Some(id));
+                Err(Busy::new(WAIT_FOR_A_PERSON, BusyReason::Other))
             }
-            Err(Full::Strangers) => self.notice(
-                NoticeCode::TooManyStrangers,
-                "64 strangers have written: the messages of any other wait there until you write to one",
-                None,
-            ),
+            Err(Full::Strangers) => {
+                let text = "64 strangers have written: the messages of any other wait there until you write to one";
+                self.notice(NoticeCode::TooManyStrangers, text, None);
+                Err(Busy::new(WAIT_FOR_A_PERSON, BusyReason::Unanswered))
+            }
         }
-        Err(WAIT_FOR_A_PERSON)
     }
 
     /// Somebody was shown what these peers wrote: nothing of it is unread.
@@ -140,12 +139,12 @@ impl Node {
 
     /// There is room for this peer: where it was told to wait, it need not.
     fn wait_no_longer(&mut self, id: PeerId) {
-        let Some((session, until)) = self.peers.get_mut(&id).and_then(|peer| peer.busy.take()) else { return };
-        if until <= self.now.instant {
+        let Some(told) = self.peers.get_mut(&id).and_then(|peer| peer.told_busy.take()) else { return };
+        if told.until <= self.now.instant {
             return;
         }
-        if let Some(session) = self.session_mut(id, session) {
-            session.send_control(Item::Busy(Busy { retry_ms: 0 }).encode());
+        if let Some(session) = self.session_mut(id, told.session) {
+            session.send_control(Item::Busy(Busy::new(Duration::ZERO, BusyReason::Other)).encode());
         }
         self.touch(id);
     }
@@ -195,7 +194,7 @@ mod tests {
             assert_eq!(strangers.admit(now, id(0), 100, 0), Ok(()), "{number}");
         }
         let second = Duration::from_secs(1);
-        assert_eq!(strangers.pause(now, &id(0)), Some(second));
+        assert_eq!(strangers.pause(now, &id(0)), Some(Busy::new(second, BusyReason::Other)));
         assert_eq!(strangers.admit(now, id(0), 100, 0), Err(Full::Minute(second)));
         assert_eq!(strangers.admit(now, id(1), 100, 0), Ok(()), "each has its own");
         assert_eq!(strangers.admit(now + second, id(0), 100, 0), Ok(()));

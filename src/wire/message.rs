@@ -1,6 +1,8 @@
 //! Items, the content of `Message` frames: a kind byte and a MessagePack map with short names, unknown
 //! ones skipped. Also the payload of the handshake. Their meaning lives in `node`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -185,6 +187,61 @@ pub struct Busy {
     /// Milliseconds to wait.
     #[serde(rename = "w")]
     pub retry_ms: u64,
+    /// What is waited for.
+    #[serde(rename = "y", default, skip_serializing_if = "BusyReason::is_other")]
+    pub reason: BusyReason,
+}
+
+impl Busy {
+    /// To wait `wait`, and no fraction of a millisecond less.
+    pub fn new(wait: Duration, reason: BusyReason) -> Self {
+        let retry_ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        Self { retry_ms, reason }
+    }
+
+    /// How long to wait.
+    pub const fn wait(&self) -> Duration {
+        Duration::from_millis(self.retry_ms)
+    }
+}
+
+/// Why a side takes nothing now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub enum BusyReason {
+    /// It has enough for now, or for a reason of a later version.
+    #[default]
+    Other,
+    /// Its disk takes nothing.
+    DiskFull,
+    /// Its user must write first.
+    Unanswered,
+}
+
+impl BusyReason {
+    fn is_other(&self) -> bool {
+        *self == Self::Other
+    }
+}
+
+impl From<u64> for BusyReason {
+    fn from(number: u64) -> Self {
+        match number {
+            1 => Self::DiskFull,
+            2 => Self::Unanswered,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<BusyReason> for u64 {
+    fn from(reason: BusyReason) -> Self {
+        match reason {
+            BusyReason::Other => 0,
+            BusyReason::DiskFull => 1,
+            BusyReason::Unanswered => 2,
+        }
+    }
 }
 
 /// Away or not.

@@ -15,6 +15,7 @@ use crate::{
         batch::Health,
         conversation::{Conversation, Renewal},
         event::{Event, NoticeCode},
+        peer::ToldBusy,
         places::{Received, is_known, receive, release_next},
     },
     session::Session,
@@ -22,7 +23,7 @@ use crate::{
         ReadError, Reader,
         row::{Direction, HELD_VOID, HistoryRow, Op, OutboxRow, State},
     },
-    wire::message::{self, Content, Item, Mine},
+    wire::message::{self, Busy, BusyReason, Content, Item, Mine},
 };
 
 /// Waited at its sender for at least this long: shown as late (cli: JSON lines).
@@ -60,8 +61,8 @@ impl Node {
             Item::Content(content) => return self.on_content(now, id, session, content, len),
             Item::Void(void) => {
                 let place = HeldVoid { id: void.id };
-                if let Err(wait) = self.on_place(now, id, void.incarnation, void.seq, Place::Void(place)) {
-                    self.say_busy(now, id, session, wait);
+                if let Err(busy) = self.on_place(now, id, void.incarnation, void.seq, Place::Void(place)) {
+                    self.say_busy(now, id, session, busy);
                 }
             }
             Item::Conversation(books) if self.is_link(&id, session) => self.on_conversation(now, id, books),
@@ -69,8 +70,7 @@ impl Node {
             Item::Receipt(receipt) => self.on_receipt(now, id, &receipt),
             Item::Busy(busy) => {
                 if let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
-                    let wait = Duration::from_millis(busy.retry_ms).clamp(BUSY_MIN, BUSY_MAX);
-                    conversation.on_busy(now.instant + wait);
+                    conversation.on_busy(now.instant + busy.wait().clamp(BUSY_MIN, BUSY_MAX), busy.reason);
                 }
             }
             Item::Presence(presence) => self.on_away(id, presence.away.then_some(presence.text)),
@@ -104,13 +104,13 @@ impl Node {
             state: State::Delivered,
             reason: String::new(),
         };
-        if let Err(wait) = self.on_place(now, id, content.incarnation, content.seq, Place::Message(Box::new(row))) {
-            self.say_busy(now, id, session, wait);
+        if let Err(busy) = self.on_place(now, id, content.incarnation, content.seq, Place::Message(Box::new(row))) {
+            self.say_busy(now, id, session, busy);
             return self.consumed(id, session, len);
         }
         // Told before it sends in vain.
-        if let Some(wait) = self.strangers.pause(now.instant, &id) {
-            self.say_busy(now, id, session, wait);
+        if let Some(busy) = self.strangers.pause(now.instant, &id) {
+            self.say_busy(now, id, session, busy);
         }
         if let Some(open) = self.batches.gate_or_open(Claim::Consumed { peer: id, session, len }) {
             self.on_claim(now, open, None, &mut Receipts::default());
@@ -122,24 +122,21 @@ impl Node {
     }
 
     /// Asks the peer to wait; once, however much it has under way.
-    fn say_busy(&mut self, now: Now, id: PeerId, session: SessionIndex, wait: Duration) {
+    fn say_busy(&mut self, now: Now, id: PeerId, session: SessionIndex, busy: Busy) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.busy.is_some_and(|(told, until)| told == session && now.instant < until) {
+        if peer.told_busy.as_ref().is_some_and(|told| told.session == session && now.instant < told.until) {
             return;
         }
-        // No fraction of a millisecond too early.
-        let retry_ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        peer.busy = Some((session, now.instant + wait));
+        peer.told_busy = Some(ToldBusy { session, until: now.instant + busy.wait(), reason: busy.reason });
         if let Some(session) = self.session_mut(id, session) {
-            session.send_control(Item::Busy(message::Busy { retry_ms }).encode());
+            session.send_control(Item::Busy(busy).encode());
         }
     }
 
-    /// A message or a hole at a place of the peer's direction. Where there is no room for it: how long its sender is to
-    /// wait.
-    fn on_place(&mut self, now: Now, id: PeerId, incarnation: Incarnation, seq: Seq, place: Place) -> Result<(), Duration> {
+    /// A message or a hole at a place of the peer's direction. Where there is no room for it: what its sender is told.
+    fn on_place(&mut self, now: Now, id: PeerId, incarnation: Incarnation, seq: Seq, place: Place) -> Result<(), Busy> {
         if !self.can_store() {
-            return Err(DISK_WAIT);
+            return Err(Busy::new(DISK_WAIT, BusyReason::DiskFull));
         }
         let me = self.id();
         let fresh = self.random_incarnation();

@@ -99,7 +99,7 @@ fn a_batch_does_not_outgrow_its_bytes_while_a_commit_is_slow() {
     for one in &asked[64..] {
         assert_eq!(pair.replies(0, *one), [Reply::Failed(CommandError::OutboxFull)]);
     }
-    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(Reason::BusyThere));
+    assert_eq!(pair.sides[1].node.waiting_reason(&pair.id(0)), Some(Reason::DiskFullThere));
     pair.sides[0].commit_takes = Duration::ZERO;
     pair.run_for(Duration::from_secs(60));
     assert!(asked[..64].iter().all(|one| matches!(pair.replies(0, *one)[..], [Reply::Queued(_)])));
@@ -131,7 +131,7 @@ fn the_sixty_fifth_stranger_waits_until_it_is_written_to() {
     let peer = pair.id(1);
     let asked = pair.command(0, Command::Waiting(peer));
     pair.run_for(Duration::ZERO);
-    let reason = Some(Reason::BusyThere);
+    let reason = Some(Reason::AwaitingAcceptance);
     assert_eq!(pair.replies(0, asked), [Reply::Waiting { reason, next_try: None }]);
     let is_notice = |event: &&Event| matches!(event, Event::Notice { code: NoticeCode::TooManyStrangers, .. });
     assert_eq!(pair.sides[1].events.iter().filter(is_notice).count(), 1);

@@ -70,7 +70,7 @@ fn item() -> impl Strategy<Value = Item> {
                 Item::Receipt(Receipt { conversation, incarnation, delivered, void, read, refused, cloned })
             }
         ),
-        any::<u64>().prop_map(|retry_ms| Item::Busy(Busy { retry_ms })),
+        (any::<u64>(), 0u64..4).prop_map(|(retry_ms, reason)| Item::Busy(Busy { retry_ms, reason: reason.into() })),
         (any::<bool>(), "[^\0]{0,16}").prop_map(|(away, text)| Item::Presence(Presence { away, text })),
         "[^\0]{0,16}".prop_map(|name| Item::Name(Name { name })),
         (8u8..).prop_map(Item::Unknown),
