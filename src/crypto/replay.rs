@@ -80,13 +80,16 @@ mod tests {
 
     use super::*;
 
+    /// What the protocol says, once more: a window that is one longer or shorter is another protocol.
+    const LEN: u64 = 2_048;
+
     /// What the window promises, said slowly.
     #[derive(Default)]
     struct Oracle(BTreeSet<u64>);
 
     impl Oracle {
         fn contains(&self, number: u64) -> bool {
-            self.0.contains(&number) || self.0.last().is_some_and(|largest| largest.saturating_sub(number) >= REPLAY_WINDOW_LEN)
+            self.0.contains(&number) || self.0.last().is_some_and(|largest| largest.saturating_sub(number) >= LEN)
         }
     }
 
@@ -104,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_window_agrees_with_a_set(steps in proptest::collection::vec((0u8..4, 0u64..5_000), 1..400)) {
+        fn the_window_agrees_with_a_set(steps in proptest::collection::vec((0u8..5, 0u64..5_000), 1..400)) {
             let mut at = 3_000u64;
             agree(steps.into_iter().map(|(kind, far)| {
                 match kind {
@@ -113,8 +116,23 @@ mod tests {
                     2 => at += far,
                     _ => {}
                 }
-                if kind == 3 { at.saturating_sub(far) } else { at }
+                match kind {
+                    3 => at.saturating_sub(far),
+                    // Around the edge, on both sides of it.
+                    4 => at.saturating_sub(LEN - 3 + far % 6),
+                    _ => at,
+                }
             }));
+        }
+    }
+
+    #[test]
+    fn the_window_ends_where_the_protocol_says() {
+        for largest in 2_048..2_048 + 3 * WORD_BITS * WORDS {
+            let mut window = ReplayWindow::default();
+            window.insert(PacketNumber(largest));
+            assert!(!window.contains(PacketNumber(largest - 2_047)), "{largest}: the oldest that may come");
+            assert!(window.contains(PacketNumber(largest - 2_048)), "{largest}: the newest that is too old");
         }
     }
 

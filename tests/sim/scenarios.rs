@@ -195,6 +195,31 @@ fn a_restored_backup_is_noticed_and_loses_nothing_new() {
 }
 
 #[test]
+fn an_image_that_lacks_exactly_the_last_message_is_noticed_before_anything_is_sent() {
+    let mut world = office(12, 2);
+    world.run_until(SECOND);
+    for n in 0..3 {
+        world.send(0, 1, &text_of(n, 30));
+    }
+    until_delivered(&mut world, 3 * SECOND, 0, 3);
+    world.strike_at(world.now, Strike::Restore { node: 0, after: 2 * SECOND });
+    world.run_until(world.now + SECOND);
+    world.send(0, 1, "the last one");
+    until_delivered(&mut world, SECOND, 0, 4);
+    world.run_until(world.now + 2 * SECOND);
+    // Only the other side speaks: the books must tell, not a place that is taken.
+    world.send(1, 0, "hello again");
+    until_delivered(&mut world, 5 * SECOND, 1, 1);
+    world.run_until(world.now + SECOND);
+    assert!(world.machines[0].notices.contains(&NoticeCode::NewIncarnation), "{:?}", world.machines[0].notices);
+    let after = world.send(0, 1, "in a new life");
+    assert!(world.run_while(world.now + SECOND, |world| world.shown_at(1, after).is_some()));
+    world.run_until(world.now + SECOND);
+    assert!(!world.machines[0].notices.contains(&NoticeCode::ProfileInUseElsewhere), "no place was used twice");
+    world.finish();
+}
+
+#[test]
 fn a_restored_receiver_says_what_it_misses() {
     let mut world = office(5, 2);
     world.run_until(SECOND);
