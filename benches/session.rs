@@ -7,7 +7,7 @@ use p2pchat_udp::{
     clock::Instant,
     crypto::handshake::{Established, Role},
     id::{BootId, PeerId, SessionIndex},
-    session::{PathAddr, Session, SessionConfig, SessionEvent},
+    session::{CREDIT_MAX, PathAddr, Session, SessionConfig, SessionEvent},
     wire::message::HandshakePayload,
 };
 use rand_chacha::ChaCha20Rng;
@@ -48,7 +48,7 @@ impl Pair {
                 receive_key: [receive; 32].into(),
             };
             let mut session = Session::new(established, path, SessionConfig::default(), now, &mut rng);
-            session.grant_full();
+            session.grant(CREDIT_MAX);
             session
         };
         let ends = [end(Role::Initiator, 1, 2, 8, 9, paths[1]), end(Role::Responder, 2, 1, 9, 8, paths[0])];

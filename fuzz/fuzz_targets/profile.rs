@@ -131,6 +131,7 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
             peer,
             mine: MineRow { incarnation: Incarnation(4), next: Seq(2), previous: None },
             yours: vec![YoursRow { incarnation: Incarnation(5), high_water: Seq(1), held: vec![(Seq(3), Seq(3))] }],
+            unread: 7,
         }),
         Op::Queue(outbox, row(1, Direction::Out)),
         Op::Receive(row(2, Direction::In)),

@@ -15,7 +15,7 @@ use p2pchat_udp::{
         keys::{Keys, Proposal},
     },
     id::{BootId, PacketNumber, SessionIndex},
-    session::{PathAddr, Session, SessionConfig, SessionEvent},
+    session::{CREDIT_MAX, PathAddr, Session, SessionConfig, SessionEvent},
     wire::{
         PACKET_HEADER_LEN, REKEY_PART_LEN_MAX, WIRE_VERSION,
         frame::{Frame, Frames, RekeyPart},
@@ -124,7 +124,7 @@ fuzz_target!(|input: Input| {
     let addr = |port| PathAddr { remote: SocketAddr::from(([192, 0, 2, 1], port)), on_link: true };
     let mut rng = ChaCha20Rng::seed_from_u64(2);
     let mut victim = Session::new(of_victim, addr(2_000), SessionConfig::default(), now, &mut rng);
-    victim.grant_full();
+    victim.grant(CREDIT_MAX);
     let mut mallory = Mallory { keys: Keys::new(&of_mallory), number: 0, victim, now };
     if input.rekeyed {
         mallory.rekey(addr(2_000));

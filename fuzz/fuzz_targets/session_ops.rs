@@ -14,7 +14,7 @@ use p2pchat_udp::{
         identity::Identity,
     },
     id::{BootId, SessionIndex},
-    session::{CloseReason, PathAddr, Session, SessionConfig, SessionEvent},
+    session::{CREDIT_MAX, CloseReason, PathAddr, Session, SessionConfig, SessionEvent},
     wire::{WIRE_VERSION, message::HandshakePayload},
 };
 use rand_chacha::ChaCha20Rng;
@@ -78,7 +78,7 @@ impl World {
         let (a, b) = PAIR.clone();
         let mut end = |established: Established, me: usize| {
             let mut session = Session::new(established, addr(1 - me, 0), SessionConfig::default(), now, &mut rng);
-            session.grant_full();
+            session.grant(CREDIT_MAX);
             End { session, addr: addr(me, 0), sent: BTreeMap::new(), received: BTreeMap::new() }
         };
         Self { now, ends: [end(a, 0), end(b, 1)], flying: Vec::new(), count: 0 }
@@ -88,7 +88,8 @@ impl World {
         self.count = self.count.wrapping_add(1);
         let item = vec![self.count; len.max(1)];
         let End { session, sent, .. } = &mut self.ends[end];
-        let n = if control { session.send_control(item.clone()) } else { session.send_message(item.clone()) };
+        let n = if control { session.send_control(item.clone()) } else { Some(session.send_message(item.clone())) };
+        let Some(n) = n else { return };
         assert!(sent.insert(n, item).is_none(), "two items under one number");
     }
 

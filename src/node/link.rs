@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     Node,
+    credit::Credit,
     dial::dials_first,
     event::NoticeCode,
     peer::{Fading, Link, Peer},
@@ -35,6 +36,8 @@ const KEEPALIVE_ON_LINK: Duration = Duration::from_secs(15);
 const KEEPALIVE_OFF_LINK: Duration = Duration::from_secs(20);
 /// A session on this LAN that carried nothing for this long is closed quietly.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+/// The same where another waits for the credit that it holds.
+const IDLE_CROWDED_MAX: Duration = Duration::from_secs(2);
 /// A peer that said goodbye, or counts on another session, must answer a ping within this.
 const DOUBT: Duration = Duration::from_millis(300);
 
@@ -347,7 +350,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let keep = peer.watched || peer.has_mail();
         let Link::Up(session) = &mut peer.link else { return };
-        if !keep && session.path().on_link && now.instant.since(session.idle_since()) >= IDLE_MAX {
+        let idle_max = idle_max(&self.credit, session);
+        if !keep && session.path().on_link && now.instant.since(session.idle_since()) >= idle_max {
             session.close(CloseCode::Done);
             self.lose_link(now, id, CloseReason::Local(CloseCode::Done));
         }
@@ -397,7 +401,8 @@ impl Node {
     }
 
     fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {
-        (session.path().on_link && !peer.watched && !peer.has_mail()).then(|| session.idle_since() + IDLE_MAX)
+        (session.path().on_link && !peer.watched && !peer.has_mail())
+            .then(|| session.idle_since() + idle_max(&self.credit, session))
     }
 
     /// LEAVING was heard in this peer's name.
@@ -418,4 +423,8 @@ impl Node {
     pub(crate) fn path(&self, remote: SocketAddr) -> PathAddr {
         PathAddr { remote, on_link: on_link(&self.interfaces, &remote) }
     }
+}
+
+fn idle_max(credit: &Credit, session: &Session) -> Duration {
+    if credit.is_wanted_from(session.local_index()) { IDLE_CROWDED_MAX } else { IDLE_MAX }
 }

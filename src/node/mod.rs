@@ -10,6 +10,7 @@ mod admission;
 mod batch;
 pub mod command;
 mod conversation;
+mod credit;
 mod delivery;
 mod dial;
 pub mod discovery;
@@ -40,6 +41,7 @@ use self::{
     batch::{Batches, Health},
     command::{Command, CommandError, CommandId, Reply},
     conversation::Conversation,
+    credit::Credit,
     delivery::Claim,
     discovery::{Arrival, Destination, Discovery, DiscoveryConfig, Ignored, Known},
     event::{Event, NoticeCode},
@@ -105,6 +107,7 @@ pub struct Node {
     in_view: BTreeSet<PeerId>,
     away: Option<String>,
     strangers: Strangers,
+    credit: Credit,
     lookups: Vec<Lookup>,
     batches: Batches<Claim>,
     /// Sends that are on their way to the disk, and who asked for them.
@@ -177,6 +180,7 @@ impl Node {
             first_announce: None,
             touched: peers.keys().copied().collect(),
             strangers: Strangers::load(peers.iter()),
+            credit: Credit::default(),
             peers,
             routes: BTreeMap::new(),
             half_open: HalfOpens::default(),
@@ -352,9 +356,11 @@ impl Node {
         while let Some(event) = self.discovery.poll_event() {
             self.on_discovery(now, event);
         }
+        self.grant_waiting();
         while let Some(id) = self.touched.pop_first() {
             self.drive_link(now, id);
             self.offer(now, id);
+            self.grant_credit(id);
             self.ready.insert(id);
             self.set_deadline(id);
         }

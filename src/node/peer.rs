@@ -205,6 +205,12 @@ impl Peer {
             .chain(self.fading.as_mut().map(|fading| &mut fading.session))
     }
 
+    /// The same, to look at.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        let rising = self.rising.iter().map(|rising| &rising.session);
+        self.session().into_iter().chain(rising).chain(self.fading.as_ref().map(|fading| &fading.session))
+    }
+
     pub(crate) fn has_mail(&self) -> bool {
         self.conversation.as_ref().is_some_and(Conversation::has_mail)
     }

@@ -9,8 +9,10 @@ use std::{
 use super::outgoing::{CREDIT_FIRST, Lane, NUMBERS_AHEAD_MAX, PARTIALS_MAX, lane_of};
 use crate::{clock::Instant, wire::MESSAGE_LEN_MAX};
 
-/// Credit of a peer that was just admitted (protocol §4).
-const CREDIT_FULL: u64 = 2 << 20;
+/// Credit of a peer that uses more than what every session begins with (protocol §4).
+pub const CREDIT_FULL: u64 = 2 << 20;
+/// Credit of a fast flow at most.
+pub const CREDIT_MAX: u64 = 8 << 20;
 const WORD_BITS: u64 = 64;
 /// Words that a lane without holes keeps room for.
 const WORDS_KEPT: usize = 16;
@@ -159,14 +161,15 @@ pub(super) struct Assembler {
     consumed: u64,
     /// How far the limit runs ahead of what is consumed.
     window: u64,
-    window_max: u64,
+    /// All of a full window was used within two round trips.
+    is_fast: bool,
     /// Where growth is measured from.
     measured: (u64, Instant),
     limit_due: bool,
 }
 
 impl Assembler {
-    pub(super) fn new(now: Instant, window_max: u64) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             control: Arrived::default(),
             message: Arrived::default(),
@@ -175,7 +178,7 @@ impl Assembler {
             limit: CREDIT_FIRST,
             consumed: 0,
             window: CREDIT_FIRST,
-            window_max,
+            is_fast: false,
             measured: (0, now),
             limit_due: false,
         }
@@ -249,11 +252,30 @@ impl Assembler {
         Ok(self.partials.remove(&n).map_or(Inserted::Duplicate, |partial| Inserted::Whole(partial.finish())))
     }
 
-    /// The peer is admitted.
-    pub(super) fn grant_full(&mut self) {
-        let full = CREDIT_FULL.min(self.window_max);
-        self.limit_due |= self.window < full;
-        self.window = self.window.max(full);
+    /// How far the limit runs ahead of what is consumed.
+    pub(super) const fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// The window that the peer would make use of, where this one limits it.
+    pub(super) fn wanted(&self) -> Option<u64> {
+        let is_short = self.limit.saturating_sub(self.used) < self.window / 2;
+        if self.window < CREDIT_FULL {
+            return is_short.then_some(CREDIT_FULL);
+        }
+        (self.is_fast && self.window < CREDIT_MAX).then(|| self.window.saturating_mul(2).min(CREDIT_MAX))
+    }
+
+    /// The peer may have more under way from now on; never less.
+    pub(super) fn grant(&mut self, window: u64) {
+        self.limit_due |= self.window < window;
+        self.window = self.window.max(window);
+        self.is_fast = false;
+    }
+
+    /// Nothing is received any more: what is not whole will never be.
+    pub(super) fn end(&mut self) {
+        self.partials = BTreeMap::new();
     }
 
     /// The owner is done with `len` bytes.
@@ -269,13 +291,10 @@ impl Assembler {
 
     /// The limit to tell the peer now.
     pub(super) fn next_limit(&mut self, now: Instant, rtt: Duration) -> u64 {
-        // A window that was used up within two round trips is what limits the peer: double it.
+        // A window that was used up within two round trips is what limits the peer.
         let (from, since) = self.measured;
         if self.consumed.saturating_sub(from) >= self.window {
-            let fast = now.since(since) < rtt.saturating_mul(2);
-            if fast && self.window >= CREDIT_FULL.min(self.window_max) {
-                self.window = self.window.saturating_mul(2).min(self.window_max);
-            }
+            self.is_fast = now.since(since) < rtt.saturating_mul(2);
             self.measured = (self.consumed, now);
         }
         self.limit_due = false;
@@ -296,8 +315,8 @@ mod tests {
     use super::*;
 
     fn assembler(window: u64) -> Assembler {
-        let mut assembler = Assembler::new(Instant::default(), window);
-        assembler.grant_full();
+        let mut assembler = Assembler::new(Instant::default());
+        assembler.grant(window);
         assembler.next_limit(Instant::default(), Duration::ZERO);
         assembler
     }
@@ -369,15 +388,20 @@ mod tests {
 
     #[test]
     fn credit_follows_what_is_consumed() {
-        let mut assembler = Assembler::new(Instant::default(), 8 << 20);
+        let mut assembler = Assembler::new(Instant::default());
         assert!(!assembler.is_limit_due(), "4 KiB need no frame");
-        assembler.grant_full();
+        assert_eq!(assembler.wanted(), None);
+        assembler.insert_message(5, &[0; 2_049]).unwrap();
+        assert_eq!(assembler.wanted(), Some(CREDIT_FULL), "what was not consumed is in the way");
+        assembler.on_consumed(2_049);
+        assembler.grant(CREDIT_FULL);
+        assert_eq!(assembler.wanted(), None);
         assert!(assembler.is_limit_due());
-        assert_eq!(assembler.next_limit(Instant::default(), Duration::ZERO), 2 << 20);
+        assert_eq!(assembler.next_limit(Instant::default(), Duration::ZERO), 2_049 + (2 << 20));
         assembler.insert_message(1, &[0; 1_000]).unwrap();
         assembler.on_consumed(1_000);
         assert!(!assembler.is_limit_due(), "a quarter of the window must be free first");
         assembler.on_consumed(usize::MAX);
-        assert_eq!(assembler.consumed, 1_000, "no more than came");
+        assert_eq!(assembler.consumed, 3_049, "no more than came");
     }
 }

@@ -16,20 +16,12 @@ pub struct PathAddr {
 }
 
 /// What a session may be told at its start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SessionConfig {
     /// The round trip that the handshake saw, where it was not retransmitted.
     pub rtt: Option<Duration>,
     /// First keepalive interval; see [`Session::set_keepalive`].
     pub keepalive: Option<Duration>,
-    /// Received and not yet consumed message bytes at most, once all is granted and the flow is fast.
-    pub credit_max: u64,
-}
-
-impl Default for SessionConfig {
-    fn default() -> Self {
-        Self { rtt: None, keepalive: None, credit_max: 8 << 20 }
-    }
 }
 
 /// Why a datagram changed nothing. Never a reason to answer.

@@ -35,6 +35,7 @@ use std::{collections::VecDeque, time::Duration};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
+pub use self::assembler::{CREDIT_FULL, CREDIT_MAX};
 pub use self::event::{CloseReason, Dropped, PathAddr, SessionConfig, SessionEvent, Stats};
 use self::{
     ack::Acks,
@@ -147,7 +148,7 @@ impl Session {
             pacer: Pacer::new(now),
             paths: Paths::new(path, now),
             outgoing: Outgoing::new(),
-            assembler: Assembler::new(now, config.credit_max),
+            assembler: Assembler::new(now),
             timers: Timers::default(),
             events: VecDeque::new(),
             rng: ChaCha20Rng::from_seed(rng_seed),
@@ -255,6 +256,17 @@ impl Session {
         QUEUED_LEN_MAX.saturating_sub(self.outgoing.queued())
     }
 
+    /// Message bytes that the peer may have under way, received and not yet consumed.
+    pub fn credit(&self) -> u64 {
+        self.assembler.window()
+    }
+
+    /// The credit that the peer would make use of, where what it has limits it: [`CREDIT_FULL`], then twice what it has,
+    /// to [`CREDIT_MAX`].
+    pub fn credit_wanted(&self) -> Option<u64> {
+        self.assembler.wanted()
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> Stats {
         self.stats
@@ -357,6 +369,7 @@ impl Session {
         if self.state == State::Active {
             self.state = state;
             self.timers.clear();
+            self.assembler.end();
             self.events.push_back(SessionEvent::Closed(reason));
         }
     }
@@ -386,9 +399,10 @@ impl Session {
         self.outgoing.push(Lane::Message, item)
     }
 
-    /// The peer is admitted: its credit goes from 4 KiB to 2 MiB, and grows with a fast flow.
-    pub fn grant_full(&mut self) {
-        self.assembler.grant_full();
+    /// The peer may have so many message bytes under way, received and not yet consumed; never fewer than before. Every
+    /// session begins with 4 KiB.
+    pub fn grant(&mut self, credit: u64) {
+        self.assembler.grant(credit);
     }
 
     /// The owner is done with `bytes` of what `Received` brought: the peer may send as much more.

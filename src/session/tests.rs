@@ -105,7 +105,7 @@ impl Pair {
     /// Both sides open and admitted, and quiet again.
     fn open(rng_seed: u64, link: LinkConfig) -> Self {
         let mut pair = Self::new(rng_seed, link);
-        pair.ends.iter_mut().for_each(|end| end.session.grant_full());
+        pair.ends.iter_mut().for_each(|end| end.session.grant(CREDIT_FULL));
         pair.run_until(60 * SECOND, |pair| pair.ends.iter().all(|end| end.session.is_open()));
         pair.run_for(SECOND);
         assert!(pair.ends.iter().all(|end| end.session.epoch() == Epoch(1)));
@@ -413,7 +413,7 @@ fn who_is_not_admitted_gets_four_kibibytes() {
     }
     pair.run_for(10 * SECOND);
     assert_eq!(pair.ends[B].received.len(), 40);
-    pair.ends[B].session.grant_full();
+    pair.ends[B].session.grant(CREDIT_FULL);
     pair.run_for(SECOND);
     assert_eq!(pair.ends[B].received.len(), 100);
 }
@@ -421,7 +421,13 @@ fn who_is_not_admitted_gets_four_kibibytes() {
 #[test]
 fn a_fast_flow_gets_eight_mebibytes_of_credit() {
     let mut pair = Pair::open(12, LinkConfig { delay: 25 * MS, ..CLEAN });
+    for credit in [4 << 20, CREDIT_MAX] {
+        pair.exchange(A, 320, 60 * SECOND, |_| 65_536);
+        assert_eq!(pair.ends[B].session.credit_wanted(), Some(credit));
+        pair.ends[B].session.grant(credit);
+    }
     pair.exchange(A, 320, 60 * SECOND, |_| 65_536);
+    assert_eq!(pair.ends[B].session.credit_wanted(), None, "no more than that");
     pair.ends[B].consumes = false;
     for _ in 0..160 {
         pair.send(A, vec![7; 65_536]);

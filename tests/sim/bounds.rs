@@ -86,6 +86,48 @@ fn what_nobody_reads_is_bounded_also_after_a_kill_and_goes_on_when_somebody_does
     world.finish();
 }
 
+/// What all sessions of a machine may have under way that have more than the 4 KiB of every one.
+fn granted(world: &World, machine: usize) -> u64 {
+    let Some(process) = &world.machines[machine].process else { return 0 };
+    let sessions = world.machines.iter().filter_map(|other| process.node.session(&other.person));
+    sessions.map(|session| session.credit()).filter(|credit| *credit > 4_096).sum()
+}
+
+#[test]
+fn the_credit_of_all_peers_has_a_sum_and_everybody_is_served() {
+    const PEERS: usize = 40;
+    let mut world = World::new(24);
+    for n in 0..=PEERS {
+        let machine = world.add_machine(&format!("peer{n}"), &[0], true, false);
+        world.start_at(Duration::ZERO, machine);
+    }
+    world.run_until(SECOND);
+    let texts: Vec<_> = (1..=PEERS).map(|n| (n, text_of(n, 600_000))).collect();
+    for (n, text) in &texts {
+        world.send(*n, 0, text);
+    }
+    let (mut most, mut came) = (0, Vec::new());
+    let done = world.run_while(60 * SECOND, |world| {
+        most = most.max(granted(world, 0));
+        shown(world, 0) == PEERS
+    });
+    for (at, _, event) in world.seen.iter().filter(|(_, on, _)| *on == 0) {
+        if let Event::Message { .. } = event {
+            came.push(*at);
+        }
+    }
+    println!("600 kB from each of {PEERS} strangers at once: {most} bytes granted at most, the last came at {:?}", came.last());
+    assert!(done, "{} came", came.len());
+    assert_eq!(most, 48 << 20, "all that strangers may have together");
+    assert!(came[23] < 3 * SECOND && came[PEERS - 1] < 4 * SECOND, "{came:?}");
+    // Who was let go to make room has what it was owed, and writes again.
+    for (n, _) in &texts {
+        world.send(*n, 0, "and a word");
+    }
+    world.finish();
+    assert_eq!(world.history(0).len(), 2 * PEERS);
+}
+
 /// A peer that asks nobody whether it may: whatever it is told, it goes on.
 #[test]
 fn a_flood_of_a_stranger_is_bounded_and_harms_no_contact() {

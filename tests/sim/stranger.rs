@@ -8,7 +8,7 @@ use p2pchat_udp::{
     clock::Instant,
     crypto::{handshake::Responder, identity::Identity},
     id::{BootId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
-    session::{PathAddr, Session, SessionConfig, SessionEvent},
+    session::{CREDIT_FULL, PathAddr, Session, SessionConfig, SessionEvent},
     wire::{
         KIND_CONFIRM, KIND_INITIATION, KIND_PACKET,
         announce::Announce,
@@ -189,7 +189,7 @@ impl Future {
 
 /// What opens a conversation, and items that this version does not know.
 fn greet(session: &mut Session) {
-    session.grant_full();
+    session.grant(CREDIT_FULL);
     session.send_control(with_more(Item::Admission(Admission::FULL)));
     session.send_control([&[201][..], b"what is this"].concat());
     let mine = Mine { incarnation: INCARNATION, base: Seq(1), next: Seq(1), previous: None };
