@@ -436,6 +436,16 @@ impl Conversation {
         self.row.yours.iter().find(|yours| yours.incarnation == incarnation)
     }
 
+    /// The last place of each of the peer's lives that is unfinished here; of `previous` no sooner than it says.
+    pub(crate) fn ends(&self, previous: Option<(Incarnation, Seq)>) -> Vec<(Incarnation, Seq)> {
+        let end = |yours: &YoursRow| {
+            let held = yours.held.last().map(|held| held.1);
+            let said = previous.filter(|previous| previous.0 == yours.incarnation).map(|previous| previous.1);
+            Some((yours.incarnation, held.max(said)?))
+        };
+        self.row.yours.iter().filter_map(end).collect()
+    }
+
     /// Our books about the peer's direction, for the peer: its current life where it is known.
     pub(crate) fn yours_for_peer(&self) -> Option<message::Yours> {
         let yours = match self.theirs {

@@ -293,15 +293,14 @@ impl Node {
         conversation.on_yours(theirs.yours.as_ref());
         let is_first = !std::mem::replace(&mut conversation.is_open, true);
         let is_known = conversation.yours(theirs.mine.incarnation).is_some();
-        let known_before = |previous: &(Incarnation, Seq)| !is_known && conversation.yours(previous.0).is_some();
-        let renewed = theirs.mine.previous.filter(known_before);
-        if let Some((incarnation, end)) = renewed {
-            // Nothing more comes in that life: what it left here is shown first.
-            let held = conversation.yours(incarnation).and_then(|yours| yours.held.last()).map_or(end, |held| held.1);
-            self.give_up_below(now, id, incarnation, end.max(held).next());
+        let previous = theirs.mine.previous.filter(|previous| !is_known && conversation.yours(previous.0).is_some());
+        // Nothing more comes in the lives before a new one: what they left here is shown first.
+        let ends = if is_known { Vec::new() } else { conversation.ends(previous) };
+        for (incarnation, end) in ends {
+            self.give_up_below(now, id, incarnation, end.next());
         }
         self.give_up_below(now, id, theirs.mine.incarnation, theirs.mine.base);
-        if renewed.is_some() {
+        if previous.is_some() {
             self.notice(NoticeCode::NewIncarnation, "this peer went on from an older copy of its profile", Some(id));
         }
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
