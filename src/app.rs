@@ -28,7 +28,7 @@ use crate::{
     cli::{self, Action, Cli, Parsed, Refused},
     commands::{
         self, End,
-        output::{Output, note},
+        output::{self, Output, note},
     },
     config::{Given, Origin, Settings},
     control::{
@@ -92,11 +92,7 @@ pub struct Program {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Parsed { cli, given } = match cli::parse(args) {
         Ok(parsed) => parsed,
-        Err(Refused::Help(text)) => {
-            // Who closed stdout did not want to read it.
-            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-            return ExitCode::SUCCESS;
-        }
+        Err(Refused::Help(text)) => return leave(false, output::write(&[text.as_bytes()])),
         Err(Refused::Wrong(error)) => return leave(false, Err(error.into())),
     };
     let json = cli.global.json;

@@ -1,14 +1,14 @@
 //! Where a command's lines go: stdout, as JSON or for people. Everything that a peer wrote passes
 //! through [`Shown`] before people see it.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use jiff::tz::TimeZone;
 
 use super::End;
 use crate::{
     clock::Unix,
-    control::proto::{HistoryLine, Kind, Line, MessageLine, PeerLine, Time},
+    control::proto::{ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, Time},
     node::command::{PathKind, Presence},
     store::row::{Direction, State, Trust},
     text::Shown,
@@ -23,22 +23,31 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints `text` and a newline, at once. Errors where nobody reads any more.
+    /// Prints `text` and a newline, at once. Errors where nobody reads any more, or it cannot be written.
     pub fn line(self, text: &str) -> Result<(), End> {
         self.bytes(text.as_bytes())
     }
 
     /// Prints these bytes as they are, and a newline.
     pub fn bytes(self, bytes: &[u8]) -> Result<(), End> {
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
-        written.map_err(|_| End::OutputClosed)
+        write(&[bytes, b"\n"])
     }
 
     /// Prints the line as JSON, or what `human` makes of it.
     pub fn say(self, line: &Line, human: impl FnOnce() -> String) -> Result<(), End> {
         if self.json { self.line(&line.to_json()) } else { self.line(&human()) }
     }
+}
+
+/// Writes all of it to stdout, at once. Who closed stdout did not want to read it; any other error took
+/// from somebody what he wants.
+pub fn write(parts: &[&[u8]]) -> Result<(), End> {
+    let mut stdout = std::io::stdout().lock();
+    let written = parts.iter().try_for_each(|part| stdout.write_all(part)).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => End::OutputClosed,
+        _ => ErrorLine::new("output", 1, format!("cannot write: {error}")).into(),
+    })
 }
 
 /// Says `text` on stderr; where nobody reads that, nobody misses it.

@@ -4,6 +4,7 @@ mod chat;
 mod corpus;
 mod log;
 mod manual;
+mod output;
 mod owner;
 mod pane;
 mod person;
