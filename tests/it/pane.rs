@@ -107,11 +107,6 @@ impl Pane {
         rows(&lock(&self.seen).screen)
     }
 
-    /// Where the cursor is: row and column.
-    pub(crate) fn cursor(&self) -> (u16, u16) {
-        lock(&self.seen).screen.screen().cursor_position()
-    }
-
     /// Everything that was ever written to the terminal.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         lock(&self.seen).bytes.clone()
@@ -125,11 +120,26 @@ impl Pane {
     /// Waits until the screen is as wanted; gives its rows.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
+        self.until_screen(what, |screen| fits(&rows(screen)))
+    }
+
+    /// Waits until the cursor stands in this row and column.
+    #[track_caller]
+    pub(crate) fn until_cursor(&self, row: usize, column: usize) {
+        let at = |screen: &vt100::Parser| {
+            let cursor = screen.screen().cursor_position();
+            (usize::from(cursor.0), usize::from(cursor.1)) == (row, column)
+        };
+        self.until_screen("the cursor", at);
+    }
+
+    #[track_caller]
+    fn until_screen(&self, what: &str, fits: impl Fn(&vt100::Parser) -> bool) -> Vec<String> {
         let until = Instant::now() + HANG;
         let mut seen = lock(&self.seen);
         loop {
             let now = rows(&seen.screen);
-            if fits(&now) {
+            if fits(&seen.screen) {
                 return now;
             }
             let left = until.saturating_duration_since(Instant::now());

@@ -97,8 +97,7 @@ fn an_incoming_line_leaves_what_is_typed_as_it_is() {
     let rows = alice.until("the line and the half sentence", |rows| {
         rows.len() > 1 && rows[rows.len() - 2].ends_with("<bob> coming in") && rows.last().unwrap() == "bob> half a sentence"
     });
-    assert_eq!(usize::from(alice.cursor().0), rows.len() - 1);
-    assert_eq!(usize::from(alice.cursor().1), "bob> half a sentence".len() - 2, "the cursor too");
+    alice.until_cursor(rows.len() - 1, "bob> half a sentence".len() - 2);
     // More than one row of the screen, and another line comes in.
     let long = "word ".repeat(30);
     alice.keys(&format!("\x05 {long}"));
@@ -106,7 +105,9 @@ fn an_incoming_line_leaves_what_is_typed_as_it_is() {
     bob.line("once more");
     alice.until("the line above all rows", |rows| {
         let at = rows.iter().position(|row| row.ends_with("<bob> once more"));
-        at.is_some_and(|at| rows[at + 1].starts_with("bob> half a sentence word") && rows.len() == at + 4)
+        at.is_some_and(|at| {
+            rows.get(at + 1).is_some_and(|row| row.starts_with("bob> half a sentence word")) && rows.len() == at + 4
+        })
     });
     alice.keys("\r");
     alice.until_row("word  ✓");
