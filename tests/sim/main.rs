@@ -6,6 +6,7 @@
 
 mod bounds;
 mod checkers;
+mod copies;
 mod dice;
 mod disk;
 mod faults;

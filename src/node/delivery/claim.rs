@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Now,
-    id::{BatchId, ConversationId, Incarnation, PeerId, Seq, SessionIndex},
+    id::{BatchId, BootId, ConversationId, Incarnation, PeerId, Seq, SessionIndex},
     node::{
         Node,
         batch::Health,
@@ -33,7 +33,7 @@ pub(crate) enum Claim {
     /// A held message was released: the commit brings it along.
     Released(ConversationId, Incarnation, Seq),
     /// A place of the peer's direction is on disk: it may be receipted.
-    Receipt { peer: PeerId, incarnation: Incarnation, seq: Seq, outcome: Outcome },
+    Receipt { to: Run, incarnation: Incarnation, seq: Seq, outcome: Outcome },
     /// Our books, which name committed rows only: the peer may hear of this incarnation.
     Conversation { peer: PeerId, session: SessionIndex, incarnation: Incarnation, bytes: Vec<u8> },
     /// Received bytes have found their place: the sender may send as many more.
@@ -46,6 +46,14 @@ pub(crate) enum Claim {
     Event(Event),
 }
 
+/// One run of a peer's program. Another one with the same key, a copy of its profile or its restored
+/// former self, may have other messages under the same seqs: a receipt must not reach that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Run {
+    pub(crate) peer: PeerId,
+    pub(crate) boot: BootId,
+}
+
 /// What a receipt says about a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -56,11 +64,11 @@ pub(crate) enum Outcome {
 
 /// Receipts that one commit has opened, gathered into few items.
 #[derive(Debug, Default)]
-pub(crate) struct Receipts(BTreeMap<(PeerId, Incarnation), [BTreeSet<Seq>; 3]>);
+pub(crate) struct Receipts(BTreeMap<(Run, Incarnation), [BTreeSet<Seq>; 3]>);
 
 impl Receipts {
-    fn add(&mut self, peer: PeerId, incarnation: Incarnation, seq: Seq, outcome: Outcome) {
-        let sets = self.0.entry((peer, incarnation)).or_default();
+    fn add(&mut self, to: Run, incarnation: Incarnation, seq: Seq, outcome: Outcome) {
+        let sets = self.0.entry((to, incarnation)).or_default();
         sets[outcome as usize].insert(seq);
     }
 }
@@ -88,7 +96,7 @@ impl Node {
                     self.show(row.clone(), None);
                 }
             }
-            Claim::Receipt { peer, incarnation, seq, outcome } => receipts.add(peer, incarnation, seq, outcome),
+            Claim::Receipt { to, incarnation, seq, outcome } => receipts.add(to, incarnation, seq, outcome),
             Claim::Conversation { peer: id, session, incarnation, bytes } => {
                 let Some(peer) = self.peers.get_mut(&id) else { return };
                 let Some(session) = peer.session_mut().filter(|one| one.local_index() == session) else { return };
@@ -131,10 +139,12 @@ impl Node {
         self.tell(Event::Message { row, name, stranger });
     }
 
-    /// Says what the last commit has proved: as few items as the limits allow.
+    /// Says what the last commit has proved: as few items as the limits allow. Where another run has taken the
+    /// link meanwhile, nothing: what it has itself, it offers itself.
     pub(super) fn send_receipts(&mut self, receipts: Receipts) {
-        for ((id, incarnation), [delivered, void, cloned]) in receipts.0 {
-            let Some(session) = self.peers.get_mut(&id).and_then(Peer::session_mut) else { continue };
+        for ((Run { peer: id, boot }, incarnation), [delivered, void, cloned]) in receipts.0 {
+            let session = self.peers.get_mut(&id).and_then(Peer::session_mut);
+            let Some(session) = session.filter(|session| session.boot() == boot) else { continue };
             let (delivered, void, cloned) = (ranges(&delivered), ranges(&void), ranges(&cloned));
             let items = delivered.len().max(void.len()).max(cloned.len()).div_ceil(SEQ_RANGES_MAX);
             let part = |ranges: &[(Seq, Seq)], item: usize| {

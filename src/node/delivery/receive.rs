@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     LOOK_AGAIN, PAGE_BYTES, PAGE_ROWS,
-    claim::{Claim, Outcome, Receipts},
+    claim::{Claim, Outcome, Receipts, Run},
 };
 use crate::{
     clock::{Now, Unix},
@@ -57,11 +57,13 @@ impl Node {
         if elsewhere {
             return self.consumed(id, session, len);
         }
+        let Some(boot) = self.session_mut(id, session).map(|session| session.boot()) else { return };
+        let from = Run { peer: id, boot };
         match item {
-            Item::Content(content) => return self.on_content(now, id, session, content, len),
+            Item::Content(content) => return self.on_content(now, from, session, content, len),
             Item::Void(void) => {
                 let place = HeldVoid { id: void.id };
-                if let Err(busy) = self.on_place(now, id, void.incarnation, void.seq, Place::Void(place)) {
+                if let Err(busy) = self.on_place(now, from, void.incarnation, void.seq, Place::Void(place)) {
                     self.say_busy(now, id, session, busy);
                 }
             }
@@ -86,7 +88,8 @@ impl Node {
         }
     }
 
-    fn on_content(&mut self, now: Now, id: PeerId, session: SessionIndex, content: Content, len: usize) {
+    fn on_content(&mut self, now: Now, from: Run, session: SessionIndex, content: Content, len: usize) {
+        let id = from.peer;
         let wall = self.steady(now);
         let row = HistoryRow {
             id: content.id,
@@ -104,7 +107,7 @@ impl Node {
             state: State::Delivered,
             reason: String::new(),
         };
-        if let Err(busy) = self.on_place(now, id, content.incarnation, content.seq, Place::Message(Box::new(row))) {
+        if let Err(busy) = self.on_place(now, from, content.incarnation, content.seq, Place::Message(Box::new(row))) {
             self.say_busy(now, id, session, busy);
             return self.consumed(id, session, len);
         }
@@ -134,7 +137,8 @@ impl Node {
     }
 
     /// A message or a hole at a place of the peer's direction. Where there is no room for it: what its sender is told.
-    fn on_place(&mut self, now: Now, id: PeerId, incarnation: Incarnation, seq: Seq, place: Place) -> Result<(), Busy> {
+    fn on_place(&mut self, now: Now, from: Run, incarnation: Incarnation, seq: Seq, place: Place) -> Result<(), Busy> {
+        let id = from.peer;
         if !self.can_store() {
             return Err(Busy::new(DISK_WAIT, BusyReason::DiskFull));
         }
@@ -165,7 +169,7 @@ impl Node {
         }
         match received {
             Received::Known if conversation.may_repeat(now.instant) => {
-                self.on_known_place(now, id, key, place);
+                self.on_known_place(now, from, key, place);
                 return Ok(());
             }
             Received::NotTaken | Received::Known => return Ok(()),
@@ -176,7 +180,7 @@ impl Node {
                     self.batches.push(Op::Receive((*row).clone()));
                     self.batches.gate(Claim::Shown(row));
                 }
-                self.batches.gate(Claim::Receipt { peer: id, incarnation, seq, outcome });
+                self.batches.gate(Claim::Receipt { to: from, incarnation, seq, outcome });
                 self.release(id, incarnation);
             }
             Received::Held => {
@@ -184,7 +188,7 @@ impl Node {
                 let outcome = place.outcome();
                 let row = place.into_row(id, incarnation, seq, key.0);
                 self.batches.push(Op::Hold(row));
-                self.batches.gate(Claim::Receipt { peer: id, incarnation, seq, outcome });
+                self.batches.gate(Claim::Receipt { to: from, incarnation, seq, outcome });
             }
         }
         self.write_counters(id);
@@ -194,7 +198,8 @@ impl Node {
     /// The same place again: a repeated offer is receipted as before. Another message under one place is
     /// the work of a copied profile, or of one that went back in time: its sender is told, and offers it
     /// again under a place of its own, so that both are kept and each in order.
-    fn on_known_place(&mut self, now: Now, id: PeerId, key: (ConversationId, Incarnation, Seq), place: Place) {
+    fn on_known_place(&mut self, now: Now, from: Run, key: (ConversationId, Incarnation, Seq), place: Place) {
+        let id = from.peer;
         let (conversation, incarnation, seq) = key;
         let kept = match self.uncommitted.get(&key) {
             Some((_, kept)) => *kept,
@@ -219,7 +224,7 @@ impl Node {
             (Some(_), _) => Outcome::Delivered,
             (None, _) => Outcome::Void,
         };
-        if let Some(open) = self.batches.gate_or_open(Claim::Receipt { peer: id, incarnation, seq, outcome }) {
+        if let Some(open) = self.batches.gate_or_open(Claim::Receipt { to: from, incarnation, seq, outcome }) {
             self.on_claim(now, open, None, &mut receipts);
         }
         self.send_receipts(receipts);
