@@ -1,7 +1,5 @@
 //! `listen`: prints messages as they arrive.
 
-use std::time::Duration;
-
 use super::{
     End,
     output::{self, Output},
@@ -48,7 +46,7 @@ pub struct Progress {
 impl Progress {
     /// Nothing printed yet.
     pub fn new(program: &Program, args: Args) -> Self {
-        let deadline = program.timeout.map(|span| tokio::time::Instant::now() + span.0.min(Duration::from_secs(86_400 * 365)));
+        let deadline = program.timeout.map(|span| tokio::time::Instant::now() + span.0);
         Self { args, from: None, last: None, count: 0, deadline }
     }
 }

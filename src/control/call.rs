@@ -273,14 +273,24 @@ pub struct MarkRead {
     pub id: Option<MessageId>,
 }
 
+/// The longest [`Span`], a hundred years: added to a moment of any clock it is still a moment.
+pub const SPAN_MAX: Duration = Duration::from_secs(36_525 * 86_400);
+
 /// A length of time as people write it: `500ms`, `30s`, `5m`, `2h`, `3d`; a bare number is seconds.
+/// At most [`SPAN_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 /// Why a text is no [`Span`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a length of time is needed, like 500ms, 30s, 5m, 2h or 3d")]
-pub struct SpanError;
+pub enum SpanError {
+    /// It is something else.
+    #[error("a length of time is needed, like 500ms, 30s, 5m, 2h or 3d")]
+    NotASpan,
+    /// It is longer than [`SPAN_MAX`].
+    #[error("a length of time is at most 100 years (36525d)")]
+    TooLong,
+}
 
 impl FromStr for Span {
     type Err = SpanError;
@@ -294,10 +304,14 @@ impl FromStr for Span {
             "m" | "min" => 60.0,
             "h" => 3_600.0,
             "d" => 86_400.0,
-            _ => return Err(SpanError),
+            _ => return Err(SpanError::NotASpan),
         };
-        let number: f64 = number.parse().map_err(|_| SpanError)?;
-        Duration::try_from_secs_f64(number * seconds_each).map(Self).map_err(|_| SpanError)
+        let number: f64 = number.parse().map_err(|_| SpanError::NotASpan)?;
+        let seconds = number * seconds_each;
+        if seconds > SPAN_MAX.as_secs_f64() {
+            return Err(SpanError::TooLong);
+        }
+        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| SpanError::NotASpan)
     }
 }
 
@@ -319,7 +333,7 @@ impl<'de> Deserialize<'de> for Span {
         match Value::deserialize(deserializer)? {
             Value::String(text) => text.parse().map_err(serde::de::Error::custom),
             Value::Number(seconds) => seconds.to_string().parse().map_err(serde::de::Error::custom),
-            _ => Err(serde::de::Error::custom(SpanError)),
+            _ => Err(serde::de::Error::custom(SpanError::NotASpan)),
         }
     }
 }

@@ -3,10 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -229,10 +232,12 @@ async fn read_requests<R: AsyncRead + Unpin, N: Node>(
                             continue;
                         }
                         let beginning = beginning.take();
-                        subscriptions.spawn(async move { answer::subscribe(&owner, subscribe, beginning, &out).await });
+                        subscriptions.spawn(async move {
+                            caught(&out, answer::subscribe(&owner, subscribe, beginning, &out)).await;
+                        });
                     }
                     call => {
-                        calls.spawn(async move { answer::run(&owner, call, &out).await });
+                        calls.spawn(async move { caught(&out, answer::run(&owner, call, &out)).await });
                     }
                 }
             }
@@ -248,6 +253,20 @@ async fn read_requests<R: AsyncRead + Unpin, N: Node>(
     // Who closed its side still gets the answers to what it asked; nobody waits for the end of a subscription.
     drop(subscriptions);
     while calls.join_next().await.is_some() {}
+}
+
+/// Answers; where a mistake in the program ends that early, nobody waits for the rest of the answer.
+async fn caught(out: &Out, answering: impl Future<Output = ()>) {
+    let mut answering = pin!(answering);
+    // Nothing of a call is used after it has panicked.
+    let ended = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    if ended.await.is_err() {
+        let text = "internal error: the owner failed at this call, and says on its stderr why";
+        let _ = out.say(Line::Error(ErrorLine::new("internal", 1, text))).await;
+    }
 }
 
 /// The wall clock.

@@ -277,3 +277,24 @@ fn stop_ends_one_owner_and_a_client_may_be_the_next() {
     assert_eq!(listen.end(), 143);
     alice.run(["status"]).expect(11);
 }
+
+#[test]
+fn a_timeout_beyond_every_clock_is_refused_and_the_longest_one_is_not() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    for timeout in ["10000000000000000000s", "36526d"] {
+        let ended = alice.run(["send", &id, "hi", "--timeout", timeout]).expect(2);
+        assert!(ended.err.contains("at most 100 years"), "{}", ended.err);
+    }
+    let (_alice, _bob) = (alice.daemon(), bob.daemon());
+    alice.run(["send", &id, "hi", "--timeout", "36525d"]).expect(0);
+    alice.run(["peers", "--wait", "1", "--timeout", "36525d"]).expect(0);
+    let mut owner = UnixStream::connect(alice.profile().join("control.sock")).unwrap();
+    owner.set_read_timeout(Some(crate::person::HANG)).unwrap();
+    let request =
+        format!("{{\"call\":\"send\",\"peer\":\"{id}\",\"text\":\"hi\",\"timeout\":\"10000000000000000000s\",\"tag\":7}}\n");
+    owner.write_all(request.as_bytes()).unwrap();
+    let answer = BufReader::new(owner).lines().map(Result::unwrap).find(|line| line.contains("\"tag\":7")).unwrap();
+    assert!(answer.contains("\"exit\":2") && answer.contains("at most 100 years"), "{answer}");
+}

@@ -89,6 +89,8 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["send"],
         &["--allow", "everybody", "peers"],
         &["--timeout", "soon", "peers"],
+        &["--timeout", "10000000000000000000s", "peers"],
+        &["send", "bob", "hi", "--expire", "36526d"],
         &["--listen", "nowhere", "peers"],
         &["--group", "192.0.2.1:1", "peers"],
         &["--name", "#room", "peers"],

@@ -1,6 +1,7 @@
 //! Every line of the protocol against the manual.
 
 use super::*;
+use crate::control::call::{SPAN_MAX, SpanError};
 
 /// Lines exactly as the manual prints them: the names and their order are the interface.
 const LINES: &[&str] = &[
@@ -110,7 +111,23 @@ fn spans_are_read_as_people_write_them() {
     assert_eq!(ms("1.5s"), Ok(1_500));
     assert_eq!(ms("2h"), Ok(7_200_000));
     assert_eq!(ms("3d"), Ok(259_200_000));
-    for bad in ["", "s", "-1s", "5 s", "1w", "inf", "nan", "99999999999999999999999d"] {
-        assert_eq!(ms(bad), Err(super::super::call::SpanError), "{bad}");
+    for bad in ["", "s", "-1s", "5 s", "1w", "inf", "nan"] {
+        assert_eq!(ms(bad), Err(SpanError::NotASpan), "{bad}");
+    }
+}
+
+#[test]
+fn a_span_longer_than_any_clock_is_refused() {
+    let longest: Span = "36525d".parse().unwrap();
+    assert_eq!(longest, Span(SPAN_MAX));
+    let _ = (tokio::time::Instant::now() + longest.0, std::time::Instant::now() + longest.0);
+    for long in ["36526d", "10000000000000000000s", "99999999999999999999999d", &"9".repeat(400)] {
+        assert_eq!(long.parse::<Span>(), Err(SpanError::TooLong), "{long}");
+    }
+    for timeout in [r#""10000000000000000000s""#, "10000000000000000000"] {
+        let line = format!(r#"{{"call":"send","peer":"bob","text":"hi","timeout":{timeout},"tag":7}}"#);
+        let (tag, error) = Request::parse(line.as_bytes()).unwrap_err();
+        assert_eq!((tag, error.exit), (Some(7.into()), 2));
+        assert!(error.text.contains("100 years"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     clock::Unix,
     control::{
-        call::{Peers, Send, Span, Subscribe, WaitFor},
+        call::{Nick, Peers, Send, Span, Subscribe, WaitFor},
         client::{CallError, Client},
     },
     id::{BootId, ConversationId, Incarnation, MessageId, Seq},
@@ -25,6 +25,9 @@ use crate::{
         row::{Direction, HistoryRow, State},
     },
 };
+
+/// Whoever is called so makes the node panic.
+const MISTAKE: &str = "a mistake";
 
 /// A node that answers as a test says.
 struct Fake {
@@ -51,7 +54,9 @@ impl Node for Fake {
         vec!["192.0.2.7:17118".parse().unwrap()]
     }
 
-    fn renamed(&self, _: &str) {}
+    fn renamed(&self, name: &str) {
+        assert_ne!(name, MISTAKE);
+    }
 }
 
 fn id(scalar: u8) -> PeerId {
@@ -180,6 +185,18 @@ async fn time_is_up_with_exit_5_and_the_name_of_who_goes_on() {
 }
 
 #[tokio::test]
+async fn a_call_that_panics_is_an_error_for_its_client_and_for_nobody_else() {
+    let (owner, front) = owner();
+    run_node(front, |_| vec![reply(Reply::Done)]);
+    let client = Client::connect(connect(&owner)).await.unwrap();
+    let Err(CallError::Refused(error)) = client.call(Call::Nick(Nick { name: MISTAKE.to_owned() })).all().await else {
+        panic!("it did not fail")
+    };
+    assert_eq!((error.code.as_str(), error.exit), ("internal", 1));
+    client.call(Call::WHOAMI).all().await.unwrap();
+}
+
+#[tokio::test]
 async fn one_unknown_receiver_of_several_and_nothing_is_queued() {
     let (owner, front) = owner();
     run_node(front, |command| match command {
@@ -204,10 +221,7 @@ async fn a_bad_text_never_reaches_the_node() {
         let Err(CallError::Refused(error)) = client.call(Call::Send(Send::new("bob", text))).all().await else { panic!("taken") };
         assert_eq!(error.exit, 2);
     }
-    let Err(CallError::Refused(error)) = client.call(Call::Nick(crate::control::call::Nick { name: "#x".into() })).all().await
-    else {
-        panic!("taken")
-    };
+    let Err(CallError::Refused(error)) = client.call(Call::Nick(Nick { name: "#x".into() })).all().await else { panic!("taken") };
     assert_eq!(error.exit, 2);
 }
 
