@@ -1,7 +1,10 @@
 //! What a node tells the front doors. Nothing here is told before its evidence: events that claim
 //! something wait for the commit of what they claim.
 
-use super::command::{CommandId, PeerView, Reason, Reply};
+use super::{
+    Node,
+    command::{CommandError, CommandId, PeerView, Reason, Reply},
+};
 use crate::{
     clock::Unix,
     id::{MessageId, PeerId},
@@ -74,4 +77,31 @@ pub enum NoticeCode {
     NoNetwork,
     /// There is a network again.
     NetworkBack,
+}
+
+impl Node {
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn reply(&mut self, command: CommandId, reply: Reply) {
+        self.tell(Event::Reply(command, reply));
+    }
+
+    pub(crate) fn fail(&mut self, command: CommandId, error: CommandError) {
+        self.reply(command, Reply::Failed(error));
+    }
+
+    /// Tells something once per run and peer. Of a peer that never wrote and was never written to nothing is told:
+    /// ids cost nothing, and each would fill the screen with lines of its own.
+    pub(crate) fn notice(&mut self, code: NoticeCode, text: &str, peer: Option<PeerId>) {
+        let is_known = peer.is_none_or(|id| self.peers.get(&id).is_some_and(|peer| peer.stored));
+        if is_known && self.noticed.insert((code, peer)) {
+            self.tell(Event::Notice { code, text: text.to_owned(), peer });
+        }
+    }
+
+    pub(crate) fn notice_again(&mut self, code: NoticeCode, text: &str) {
+        self.tell(Event::Notice { code, text: text.to_owned(), peer: None });
+    }
 }

@@ -39,7 +39,7 @@ pub use self::values::{Datagram, NodeConfig, SocketKind, Target};
 use self::{
     admission::HalfOpens,
     batch::{Batches, Health},
-    command::{Command, CommandError, CommandId, Reply},
+    command::{Command, CommandId, Reply},
     conversation::Conversation,
     credit::Credit,
     delivery::Claim,
@@ -125,6 +125,7 @@ pub struct Node {
     deadlines: BTreeSet<(Instant, PeerId)>,
     transmits: VecDeque<(Target, Vec<u8>)>,
     events: VecDeque<Event>,
+    /// What was told once already. Of peers only such as are stored, who stay: nobody makes it grow from outside.
     noticed: BTreeSet<(NoticeCode, Option<PeerId>)>,
     leaving: Option<Leaving>,
     dropped: u64,
@@ -473,28 +474,5 @@ impl Node {
 
     fn drop_datagram(&mut self) {
         self.dropped += 1;
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.events.push_back(event);
-    }
-
-    fn reply(&mut self, command: CommandId, reply: Reply) {
-        self.tell(Event::Reply(command, reply));
-    }
-
-    fn fail(&mut self, command: CommandId, error: CommandError) {
-        self.reply(command, Reply::Failed(error));
-    }
-
-    /// Tells something once per run and peer.
-    fn notice(&mut self, code: NoticeCode, text: &str, peer: Option<PeerId>) {
-        if self.noticed.insert((code, peer)) {
-            self.tell(Event::Notice { code, text: text.to_owned(), peer });
-        }
-    }
-
-    fn notice_again(&mut self, code: NoticeCode, text: &str) {
-        self.tell(Event::Notice { code, text: text.to_owned(), peer: None });
     }
 }

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use redb::backends::InMemoryBackend;
 
-use super::{command::Reason, *};
+use super::{
+    command::{CommandError, Reason},
+    *,
+};
 use crate::{
     id::Seq,
     store::{

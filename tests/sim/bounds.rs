@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use p2pchat_udp::{
     clock::Instant,
-    id::MessageId,
+    id::{Incarnation, MessageId, Seq},
     node::{
         command::Command,
         event::{Event, NoticeCode},
     },
     store::row::Direction,
-    wire::{TEXT_LEN_MAX, message::Item},
+    wire::{
+        TEXT_LEN_MAX,
+        message::{Conversation, Item, Mine, Yours},
+    },
 };
 
 use crate::{faults::Strike, scenarios::office, stranger::Future, workload::text_of, world::World};
@@ -176,4 +179,59 @@ fn a_flood_of_a_stranger_is_bounded_and_harms_no_contact() {
     assert_eq!((world.delivered(alice), world.delivered(bob)), (60, 60));
     let late = world.history(alice).iter().filter(|row| row.received_at.since(row.sent_at) > SECOND / 10).count();
     assert_eq!(late, 0, "nobody else waits for it");
+}
+
+/// A peer that keeps its session busy with books of lives that it never had, under an id that it may make anew.
+#[test]
+fn a_stranger_that_never_wrote_fills_no_screen_and_no_disk() {
+    let mut world = office(25, 2);
+    let host = world.network.add_host(&[0], true, true);
+    let mut flood = Future::new(44);
+    let (alice, them) = (0, flood.id());
+    let mut said = 0u64;
+    for tick in 0u32..30_000 {
+        world.run_until(Future::TICK * tick);
+        let now = Instant::from_start(world.now);
+        for mut parcel in world.strangers.remove(&host).unwrap_or_default() {
+            flood.handle(now, &mut parcel);
+        }
+        match tick {
+            10 => flood.announce(2),
+            100 => {
+                world.command(alice, Command::Watch(Some(them)));
+            }
+            _ => {}
+        }
+        if flood.is_open() && tick % 100 == 50 {
+            said += 1;
+            let gave_up = Seq(said * 1_000_000);
+            let former = Incarnation(1_000 * said);
+            let mine = [
+                Mine { incarnation: Incarnation(77), base: gave_up, next: gave_up, previous: None },
+                Mine { incarnation: former, base: Seq(1), next: Seq(1), previous: None },
+                Mine {
+                    incarnation: Incarnation(former.0 + 1),
+                    base: Seq(1),
+                    next: Seq(1),
+                    previous: Some((former, Seq(1 << 40))),
+                },
+            ];
+            let of_alice = flood.heard.iter().rev().find_map(|item| match item {
+                Item::Conversation(books) => Some(books.mine.incarnation),
+                _ => None,
+            });
+            let yours = of_alice.map(|incarnation| Yours { incarnation, high_water: Seq(1 << 40), held: Vec::new() });
+            for mine in mine {
+                flood.control(&Item::Conversation(Conversation { conversation: None, mine, yours: yours.clone() }));
+            }
+        }
+        flood.turn(now);
+        for (to, bytes) in flood.leaving() {
+            world.carry(host, to, &bytes);
+        }
+    }
+    assert!(said > 250, "{said}");
+    assert_eq!(world.machines[alice].notices, [], "nothing is said of it");
+    let books = flood.heard.iter().filter(|item| matches!(item, Item::Conversation(_))).count();
+    assert!(books <= 2, "alice began anew for it {books} times");
 }

@@ -178,6 +178,11 @@ impl Future {
         session.send_message(Item::Content(content).encode());
     }
 
+    /// Says this, whatever a sound program would.
+    pub(crate) fn control(&mut self, item: &Item) {
+        self.session.as_mut().expect("open").send_control(item.encode());
+    }
+
     /// What leaves now.
     pub(crate) fn leaving(&mut self) -> Vec<(To, Vec<u8>)> {
         std::mem::take(&mut self.out)

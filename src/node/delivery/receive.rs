@@ -295,7 +295,10 @@ impl Node {
         let Some(conversation) = &mut peer.conversation else { return };
         let said = conversation.yours_for_peer().map(|yours| yours.incarnation);
         conversation.theirs = Some(theirs.mine.incarnation);
-        conversation.on_yours(theirs.yours.as_ref());
+        // Who never wrote and was never written to has nothing of ours, whatever it says.
+        if peer.stored {
+            conversation.on_yours(theirs.yours.as_ref());
+        }
         let is_first = !std::mem::replace(&mut conversation.is_open, true);
         let is_known = conversation.yours(theirs.mine.incarnation).is_some();
         let previous = theirs.mine.previous.filter(|previous| !is_known && conversation.yours(previous.0).is_some());
@@ -339,7 +342,8 @@ impl Node {
         if missing > 0 || is_new {
             self.write_counters(id);
         }
-        if !is_new && let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
+        let peer = self.peers.get_mut(&id).filter(|peer| peer.stored && !is_new);
+        if let Some(conversation) = peer.and_then(|peer| peer.conversation.as_mut()) {
             conversation.missing = conversation.missing.saturating_add(missing);
             self.tell_missing(now, id);
         }
