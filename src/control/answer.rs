@@ -132,6 +132,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::Blocked => ("blocked", 6),
         CommandError::Myself => ("myself", 2),
         CommandError::BadText(_) => ("bad-text", 2),
+        CommandError::TakenId => ("bad-request", 2),
         CommandError::NoSuchMessage => ("no-such-message", 2),
         CommandError::DiskFull => ("disk-full", 1),
         CommandError::Store => ("store", 1),

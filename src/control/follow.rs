@@ -1,7 +1,10 @@
 //! `send`: every receiver looked up, then queued, then followed until the asked state is reached, it
 //! never will be, or time is up.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::time::timeout_at;
 
@@ -49,6 +52,9 @@ pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> An
     check_text(&call.text).map_err(|why| ErrorLine::new("bad-text", 2, format!("bad text: {why}")))?;
     if call.peer.is_empty() || !(call.id.is_empty() || call.id.len() == call.peer.len()) {
         return Err(ErrorLine::new("bad-request", 2, "send: a peer is needed, and as many ids as peers, or none").into());
+    }
+    if call.id.iter().collect::<BTreeSet<_>>().len() < call.id.len() {
+        return Err(ErrorLine::new("bad-request", 2, "send: each message needs an id of its own").into());
     }
     // All of them before anything is queued: a list with one mistake sends nothing.
     let mut receivers = BTreeMap::new();

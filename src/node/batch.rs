@@ -173,6 +173,11 @@ impl<C> Batches<C> {
         }
     }
 
+    /// The operations on their way to the disk, oldest first.
+    pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.in_flight.iter().flat_map(|batch| batch.ops.iter()).chain(&self.ops)
+    }
+
     /// Takes the operations for which `is_unwanted` holds out of the failed batch and the growing one.
     pub(crate) fn withdraw(&mut self, is_unwanted: impl Fn(&Op) -> bool) -> Vec<Op> {
         let mut withdrawn = Vec::new();

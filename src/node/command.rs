@@ -15,8 +15,8 @@ pub struct CommandId(pub u64);
 /// What a node can be asked.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Queue a message. Reply [`Reply::Queued`] once it is on disk. The same `id` again is answered
-    /// the same and queued once.
+    /// Queue a message. Reply [`Reply::Queued`] once it is on disk. The same message with the same `id` again is
+    /// answered the same and queued once; another one with that `id` is refused.
     Send {
         /// To whom; known by id, whether or not ever seen.
         peer: PeerId,
@@ -144,6 +144,9 @@ pub enum CommandError {
     /// The text is empty, too long or holds NUL (exit 2).
     #[error("{0}")]
     BadText(&'static str),
+    /// Another message of ours has this id: to somebody else, or with another text (exit 2).
+    #[error("another message has this id: to somebody else, or with another text")]
+    TakenId,
     /// No message of ours in the outbox has this id (exit 2).
     #[error("no such message in the outbox")]
     NoSuchMessage,

@@ -298,6 +298,32 @@ fn the_same_send_twice_is_one_message() {
 }
 
 #[test]
+fn an_id_is_not_answered_with_the_state_of_another_message() {
+    let mut pair = Pair::new();
+    pair.run_for(Duration::from_millis(20));
+    let (peer, id) = (pair.id(1), MessageId::new(1, &[7; 10]));
+    let somebody = Identity::generate(&mut ChaCha20Rng::from_seed([9; 32])).id();
+    let ask = |peer, kind, text: &str| Command::Send { peer, id, kind, text: text.to_owned(), expire: None };
+    let others = [ask(somebody, 0, "once"), ask(peer, 0, "twice"), ask(peer, 1, "once")];
+    pair.sides[0].commit_takes = Duration::from_millis(50);
+    // While it grows, while it is on its way to the disk, when it is there, and when it is delivered.
+    let first = pair.command(0, ask(peer, 0, "once"));
+    let mut refused = Vec::new();
+    for wait in [0, 20, 40, 1_000] {
+        refused.extend(others.clone().map(|other| pair.command(0, other)));
+        pair.run_for(Duration::from_millis(wait));
+    }
+    refused.extend(others.map(|other| pair.command(0, other)));
+    pair.run_for(Duration::ZERO);
+    assert_eq!(pair.replies(0, first), [Reply::Queued(id)]);
+    for command in refused {
+        assert_eq!(pair.replies(0, command), [Reply::Failed(CommandError::TakenId)]);
+    }
+    assert_eq!(pair.texts(1), ["once"]);
+    assert_eq!(pair.states(0, id).last(), Some(&State::Delivered));
+}
+
+#[test]
 fn a_full_disk_refuses_what_is_asked_and_loses_no_place() {
     let mut pair = Pair::new();
     pair.run_for(Duration::from_millis(20));

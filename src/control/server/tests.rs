@@ -213,6 +213,26 @@ async fn one_unknown_receiver_of_several_and_nothing_is_queued() {
 }
 
 #[tokio::test]
+async fn one_id_for_two_messages_is_refused_before_anything_is_queued() {
+    let (owner, front) = owner();
+    run_node(front, |command| match command {
+        Command::Resolve { peer, .. } => vec![reply(Reply::Resolved(id(if peer == "bob" { 2 } else { 3 })))],
+        Command::Send { text, .. } if text == "hi" => vec![reply(Reply::Failed(CommandError::TakenId))],
+        other => panic!("{other:?}"),
+    });
+    let client = Client::connect(connect(&owner)).await.unwrap();
+    let (one, two) = (MessageId::new(1, &[0; 10]), MessageId::new(2, &[0; 10]));
+    for (text, ids, why) in [("bye", [one, one], "an id of its own"), ("hi", [one, two], "another message has this id")] {
+        let mut send = Send::new("bob", text);
+        send.peer.push("eve".to_owned());
+        send.id = ids.to_vec();
+        let Err(CallError::Refused(error)) = client.call(Call::Send(send)).all().await else { panic!("it was sent") };
+        assert_eq!((error.exit, error.code.as_str()), (2, "bad-request"));
+        assert!(error.text.contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_text_never_reaches_the_node() {
     let (owner, front) = owner();
     run_node(front, |command| panic!("{command:?}"));
