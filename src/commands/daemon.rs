@@ -41,7 +41,7 @@ async fn log_notices(front: &Front) -> std::convert::Infallible {
         let mut events = front.client().subscribe(Subscribe { notices: true, ..Subscribe::default() });
         while let Some(Ok(line)) = events.next().await {
             if let Line::Notice(notice) = line {
-                tracing::warn!(code = ?notice.code, "{}", Shown::line(&notice.text));
+                tracing::warn!(code = ?notice.code, "{}", notice.words());
             }
         }
         // Dropped as too slow, or the end has begun, which is not for us to say.

@@ -32,6 +32,7 @@ pub async fn run(program: &Program, _: Args) -> Result<(), End> {
                     ("outbox", owner.outbox.to_string()),
                     ("store", format!("{} kB", owner.store_bytes / 1_000)),
                     ("commit error", error.to_owned()),
+                    ("dropped", format!("{} datagrams that made no sense", owner.dropped)),
                 ];
                 rows.map(|(key, value)| format!("{key:<13} {value}")).join("\n")
             }

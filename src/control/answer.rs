@@ -199,6 +199,15 @@ impl Labels {
     pub(super) fn of(&self, id: &PeerId) -> String {
         self.0.get(id).cloned().unwrap_or_else(|| id.short())
     }
+
+    /// The same, with the short id where another one is called so too.
+    fn told_apart(&self, id: &PeerId) -> String {
+        let label = self.of(id);
+        let key = |id: &PeerId, label: &str| Name::or_short_id(label, id).key();
+        let own = key(id, &label);
+        let is_shared = self.0.iter().any(|(other, name)| other != id && key(other, name) == own);
+        if is_shared { format!("{label}·{}", id.short()) } else { label }
+    }
 }
 
 async fn list_peers<N: Node>(owner: &Owner<N>, call: &Peers, out: &Out) -> Answer {
@@ -377,7 +386,7 @@ async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Option<Be
                 if is_replayed || (call.notices && !matches!(*event, Event::Notice { .. })) {
                     continue;
                 }
-                if let Some(line) = event_line(&event) {
+                if let Some(line) = event_line(owner, &event).await {
                     out.say(line).await?;
                 }
                 if let Event::Message { row, stranger: true, .. } = &*event {
@@ -396,7 +405,7 @@ async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Option<Be
 }
 
 /// An event as a line; replies belong to the calls that asked.
-fn event_line(event: &Event) -> Option<Line> {
+async fn event_line<N: Node>(owner: &Owner<N>, event: &Event) -> Option<Line> {
     Some(match event {
         Event::Reply(..) => return None,
         Event::Message { row, name, .. } => Line::Message(MessageLine::new(row.clone(), name.clone())),
@@ -404,6 +413,12 @@ fn event_line(event: &Event) -> Option<Line> {
             Line::Status(StatusLine { id: *id, to: *to, state: *state, at: Time(*at), reason: reason.map(reason_word) })
         }
         Event::Peer(peer) => Line::Peer(peer.clone().into()),
-        Event::Notice { code, text, peer } => Line::Notice(NoticeLine { code: *code, text: text.clone(), peer: *peer }),
+        Event::Notice { code, text, peer } => {
+            let name = match peer {
+                Some(id) => Some(Labels::read(owner).await.map_or_else(|_| id.short(), |labels| labels.told_apart(id))),
+                None => None,
+            };
+            Line::Notice(NoticeLine { code: *code, text: text.clone(), peer: *peer, name })
+        }
     })
 }

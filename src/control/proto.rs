@@ -411,6 +411,20 @@ pub struct NoticeLine {
     pub text: String,
     /// About whom.
     pub peer: Option<PeerId>,
+    /// What that peer is called here, with its short id where another one is called so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl NoticeLine {
+    /// The words for people, who it is about in front.
+    pub fn words(&self) -> String {
+        let text = Shown::line(&self.text);
+        match &self.name {
+            Some(name) => format!("{}: {text}", Shown::line(name)),
+            None => text.to_string(),
+        }
+    }
 }
 
 /// `error`: what and why, in one line, with the exit code of a command that ends by it.

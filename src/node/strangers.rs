@@ -8,7 +8,6 @@ use super::{Node, event::NoticeCode, peer::Peer};
 use crate::{
     clock::{Instant, Now},
     id::PeerId,
-    text::Shown,
     wire::message::{Busy, BusyReason, Item},
 };
 
@@ -104,9 +103,8 @@ impl Node {
             }
             Err(Full::Minute(wait)) => Err(Busy::new(wait, BusyReason::Other)),
             Err(Full::Unread) => {
-                let who = Shown::line(&format!("{}·{}", peer.name(), id.short())).to_string();
-                let text = format!("{who} has 16 MiB unread here: the rest waits there until somebody reads");
-                self.notice(NoticeCode::StrangerUnread, &text, Some(id));
+                let text = "this stranger has 16 MiB unread here, the rest waits there until somebody reads";
+                self.notice(NoticeCode::StrangerUnread, text, Some(id));
                 Err(Busy::new(WAIT_FOR_A_PERSON, BusyReason::Other))
             }
             Err(Full::Strangers) => {

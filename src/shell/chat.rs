@@ -239,7 +239,7 @@ impl Chat {
             Input::Msg { peer, text } => return self.send(now, peer, text, CONTENT_TEXT),
             Input::Reply(text) => match self.last_from {
                 Some(id) => return self.send(now, id.to_string(), text, CONTENT_TEXT),
-                None => self.wrong("nobody has written yet", None),
+                None => self.wrong("nobody has written in this window yet", None),
             },
             Input::To(peer) => self.call(Call::Whois(Whois { peer, timeout: None }), Asked::To(None)),
             Input::Close => self.set_target(None),
@@ -279,7 +279,7 @@ impl Chat {
                 self.print_owns(now);
             }
             Line::Peer(peer) => self.on_peer(now, peer),
-            Line::Notice(notice) => self.print(self.look.note(&notice.text)),
+            Line::Notice(notice) => self.print(self.look.note(&notice.words())),
             _ => {}
         }
     }

@@ -34,6 +34,10 @@ fn a_daemon_is_ready_answers_and_says_goodbye() {
     for key in ["version", "uptime_s", "sessions", "neighbours", "outbox", "store_bytes", "commit_error", "dropped"] {
         assert!(status.get(key).is_some(), "{key}");
     }
+    let rows = alice.run(["status"]).expect(0).out;
+    for row in ["pid", "uptime", "sessions", "neighbours", "outbox", "store", "commit error", "dropped"] {
+        assert!(rows.lines().any(|line| line.starts_with(row)), "{row}: {rows}");
+    }
     let me = alice.run(["whoami", "--json"]).expect(0).lines().remove(0);
     assert_eq!(me["owner_pid"], daemon.child.id());
     assert_eq!(me["id"], ready["id"]);

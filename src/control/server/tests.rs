@@ -17,7 +17,7 @@ use crate::{
         handle::{self, Front, Handle, Subscription},
     },
     node::{
-        command::{CommandError, Presence, Reason},
+        command::{CommandError, PathKind, PeerView, Presence, Reason},
         event::NoticeCode,
     },
     store::{
@@ -131,6 +131,22 @@ fn message(number: u64, text: &str) -> Event {
         reason: String::new(),
     };
     Event::Message { row, name: "bob".to_owned(), stranger: false }
+}
+
+fn view(presence: Presence) -> PeerView {
+    PeerView {
+        id: id(2),
+        name: "bob".to_owned(),
+        petname: None,
+        presence,
+        away_text: String::new(),
+        path: PathKind::Lan,
+        addr: None,
+        last_heard: None,
+        trust: crate::store::row::Trust::Seen,
+        contact: false,
+        rtt: None,
+    }
 }
 
 async fn lines(stream: DuplexStream) -> VecDeque<Value> {
@@ -380,19 +396,6 @@ async fn peers_waits_until_enough_are_online() {
     let (owner, front) = owner();
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut online = false;
-    let view = move |presence| crate::node::command::PeerView {
-        id: id(2),
-        name: "bob".to_owned(),
-        petname: None,
-        presence,
-        away_text: String::new(),
-        path: crate::node::command::PathKind::Lan,
-        addr: None,
-        last_heard: None,
-        trust: crate::store::row::Trust::Seen,
-        contact: false,
-        rtt: None,
-    };
     run_node(front, move |command| match command {
         Command::Peers { .. } => {
             let presence = if online { Presence::Online } else { Presence::Offline };
@@ -412,6 +415,30 @@ async fn peers_waits_until_enough_are_online() {
         panic!("there is only one")
     };
     assert_eq!(error.exit, 5);
+}
+
+#[tokio::test]
+async fn a_notice_names_its_peer_and_tells_two_of_one_name_apart() {
+    let (owner, mut front) = owner();
+    let client = Client::connect(connect(&owner)).await.unwrap();
+    let mut notices = client.subscribe(Subscribe { notices: true, ..Subscribe::default() });
+    assert!(matches!(notices.next().await, Some(Ok(Line::Ready(_)))));
+    let named = |n: u8, name: &str| PeerView { id: id(n), name: name.to_owned(), ..view(Presence::Online) };
+    for (peer, words) in [
+        (Some(2), "carol: runs twice".to_owned()),
+        (Some(3), format!("Bob·{}: runs twice", id(3).short())),
+        (Some(5), format!("{}: runs twice", id(5).short())),
+        (None, "runs twice".to_owned()),
+    ] {
+        front.tell(Event::Notice { code: NoticeCode::PeerClonedProfile, text: "runs twice".to_owned(), peer: peer.map(id) });
+        if peer.is_some() {
+            let (asked, Command::Peers { .. }) = front.command().await.unwrap() else { panic!("another command") };
+            let peers = vec![named(2, "carol"), named(3, "Bob"), named(4, "bob")];
+            front.tell(Event::Reply(asked, Reply::Peers(peers)));
+        }
+        let Some(Ok(Line::Notice(notice))) = notices.next().await else { panic!("no notice") };
+        assert_eq!(notice.words(), words);
+    }
 }
 
 #[tokio::test]

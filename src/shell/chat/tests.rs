@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     control::{
         call::WaitFor,
-        proto::{PathKind, StatusLine, Time, Trust},
+        proto::{NoticeCode, NoticeLine, PathKind, StatusLine, Time, Trust},
     },
     shell::render::Glyphs,
 };
@@ -339,11 +339,24 @@ fn a_stranger_is_introduced_once_and_two_of_a_name_show_ids() {
 fn a_reply_goes_to_whoever_wrote_last() {
     let mut desk = Desk::started(Mode::Edited, vec![]);
     desk.line("/reply hi");
-    assert_eq!(desk.failed[0].text, "nobody has written yet");
+    assert_eq!(desk.failed[0].text, "nobody has written in this window yet");
     desk.event(desk.message(3, "carol", "hello", 0));
     desk.line("/reply hi");
     let Some((_, Call::Send(send))) = desk.calls.front() else { panic!("nothing was sent") };
     assert_eq!(send.peer, [peer_id(3).to_string()]);
+}
+
+#[test]
+fn a_notice_says_who_it_is_about() {
+    let mut desk = Desk::started(Mode::Edited, vec![]);
+    let notice = |name: Option<&str>| {
+        let (text, peer) = ("runs twice".to_owned(), name.map(|_| peer_id(2)));
+        Line::Notice(NoticeLine { code: NoticeCode::PeerClonedProfile, text, peer, name: name.map(str::to_owned) })
+    };
+    desk.event(notice(Some("bo\u{1b}b")));
+    desk.event(notice(None));
+    assert_eq!(desk.printed, [format!("-- {}: runs twice", Shown::line("bo\u{1b}b")), "-- runs twice".to_owned()]);
+    assert!(!desk.printed[0].contains('\u{1b}'));
 }
 
 #[test]
