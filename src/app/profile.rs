@@ -80,11 +80,16 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), ErrorLine> {
 
 /// Opens the profile, and makes it first where there is none. Errors (exit 8) have changed nothing.
 pub(super) fn take(settings: &Settings) -> Result<Taken, ErrorLine> {
+    let was_there = settings.dir.exists();
     make_dir(&settings.dir)?;
     let opened = match Store::open(&settings.dir) {
         Err(StoreError::Missing) => create(settings)?,
         opened => opened,
     };
+    if opened.is_err() && !was_there {
+        // Only where it is empty: another process may have been quicker.
+        let _ = fs::remove_dir(&settings.dir);
+    }
     match opened {
         Ok(store) => Ok(Taken::Store(Box::new(store))),
         // `Exists`: another process was quicker in making it.
