@@ -22,9 +22,12 @@ use super::lab::{Host, Lab, Wire};
 
 /// Set where this program runs as an agent on a host: what it calls itself.
 const AGENT: &str = "P2PCHAT_TEST_AGENT";
+/// What an agent says first, once its sockets are bound.
+const UP: &str = "up";
 /// An agent that runs longer has been forgotten.
-const AGENT_TIME_MAX: Duration = Duration::from_secs(20);
-const HANG: Duration = Duration::from_secs(6);
+const AGENT_TIME_MAX: Duration = Duration::from_secs(60);
+/// Counted from when all are up.
+const HANG: Duration = Duration::from_secs(18);
 
 /// Not a test: what a host does, started below by [`Agent::start`]. Announces itself on every link each
 /// 50 ms and prints what it hears, each line once.
@@ -34,6 +37,8 @@ fn agent() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut sockets = Sockets::bind(&SocketConfig::default(), Counters::default()).unwrap();
+        // On a line of its own, whatever the test harness has written.
+        println!("\n{UP}");
         let mut interfaces = Vec::new();
         let mut heard = BTreeSet::new();
         let mut tick = tokio::time::interval(Duration::from_millis(50));
@@ -82,7 +87,6 @@ fn answer(sockets: &mut Sockets, to: SocketAddr, name: &str) {
 struct Agent {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    started: Instant,
     heard: BTreeSet<String>,
 }
 
@@ -91,19 +95,21 @@ impl Agent {
         let mut command = host.command(std::env::current_exe().unwrap());
         command.args(["--exact", "sockets::agent", "--nocapture"]).env(AGENT, name).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines, started: Instant::now(), heard: BTreeSet::new() }
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.by_ref().any(|line| line.unwrap() == UP), "the agent did not start");
+        Self { child, lines, heard: BTreeSet::new() }
     }
 
     /// Reads until all of these lines came; returns every line heard so far.
     fn hears(&mut self, wanted: &[&str]) -> &BTreeSet<String> {
+        let started = Instant::now();
         let heard = &mut self.heard;
         while !wanted.iter().all(|line| heard.contains(*line)) {
-            assert!(self.started.elapsed() < HANG, "wanted {wanted:?}, heard {heard:?}");
+            assert!(started.elapsed() < HANG, "wanted {wanted:?}, heard {heard:?}");
             let line = self.lines.next().expect("the agent runs").unwrap();
             heard.insert(line.trim().to_owned());
         }
-        println!("{:?} after {:?}", wanted, self.started.elapsed());
+        println!("{:?} after {:?}", wanted, started.elapsed());
         &self.heard
     }
 }
