@@ -23,6 +23,9 @@ pub(crate) const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 const REOFFER_MIN: Duration = Duration::from_secs(5);
 const REOFFER_MAX: Duration = Duration::from_secs(60);
 
+/// Our direction starts anew at most this often for each peer: it is the peer that says so, and each time all that
+/// waits for it is read and written.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// That messages are missing is told at most this often for each peer, as a sum.
 const MISSING_PAUSE: Duration = Duration::from_secs(1);
 /// Places that a peer repeats are looked up and receipted again so often a second at most; it offers the
@@ -61,7 +64,7 @@ pub(crate) enum Stage {
 pub(crate) enum Renewal {
     /// None is needed.
     No,
-    /// It begins as soon as the disk is idle.
+    /// It begins as soon as the disk is idle, and no sooner than a minute after the one before.
     Wanted,
     /// The new seqs are on their way to the disk; the rows there still have the old ones.
     Writing,
@@ -109,6 +112,8 @@ pub(crate) struct Conversation {
     repeats: (Instant, u32),
     /// Whether our direction starts anew; nothing is offered until it did.
     pub(crate) renewal: Renewal,
+    /// It does not start anew again before then.
+    renewal_pause: Option<Instant>,
     /// Cancels that came while the seqs on disk were about to change.
     pub(crate) cancel_later: Vec<(CommandId, MessageId)>,
 }
@@ -144,6 +149,7 @@ impl Conversation {
             missing_told: Instant::default(),
             repeats: (Instant::default(), 0),
             renewal: Renewal::No,
+            renewal_pause: None,
             cancel_later: Vec::new(),
         }
     }
@@ -265,6 +271,7 @@ impl Conversation {
         if self.look_again.is_some_and(|at| at <= now) {
             self.look_again = None;
         }
+        self.renewal_pause.take_if(|until| *until <= now);
         while let Some((at, seq)) = self.reoffer.first().copied().filter(|(at, _)| *at <= now) {
             self.reoffer.remove(&(at, seq));
             if let Some(offer) = self.offers.get_mut(&seq) {
@@ -295,7 +302,7 @@ impl Conversation {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let reoffer = self.reoffer.first().map(|(at, _)| *at);
-        [reoffer, self.busy.map(|(until, _)| until), self.look_again].into_iter().flatten().min()
+        [reoffer, self.busy.map(|(until, _)| until), self.look_again, self.renewal_pause].into_iter().flatten().min()
     }
 
     /// A receipt, or the peer's own books, settled this place.
@@ -356,7 +363,7 @@ impl Conversation {
     }
 
     /// Everything about our direction starts anew: what is in the outbox comes back under new seqs.
-    pub(crate) fn restart_mine(&mut self, incarnation: Incarnation, next: Seq) {
+    pub(crate) fn restart_mine(&mut self, now: Instant, incarnation: Incarnation, next: Seq) {
         let end = Seq(self.row.mine.next.0.saturating_sub(1));
         self.row.mine = MineRow { incarnation, next, previous: Some((self.row.mine.incarnation, end)) };
         self.offers.clear();
@@ -369,6 +376,7 @@ impl Conversation {
         self.gap = None;
         self.there.clear();
         self.renewal = Renewal::Writing;
+        self.renewal_pause = Some(now + RENEWAL_PAUSE);
     }
 
     /// What the peer says it has of ours. More than we ever sent shows that we went back in time. It
@@ -393,7 +401,8 @@ impl Conversation {
 
     /// The renewal is due, and the disk is not to be left alone.
     pub(crate) fn wants_renewal(&self, now: Instant) -> bool {
-        self.renewal == Renewal::Wanted && self.look_again.is_none_or(|at| at <= now)
+        let is_over = |at: Option<Instant>| at.is_none_or(|at| at <= now);
+        self.renewal == Renewal::Wanted && is_over(self.look_again) && is_over(self.renewal_pause)
     }
 
     // --- the receiving direction

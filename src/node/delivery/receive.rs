@@ -386,7 +386,7 @@ impl Node {
                 self.batches.push(Op::Outbox(OutboxRow { seq: next, ..row }));
                 next = next.next();
             }
-            conversation.restart_mine(incarnation, next);
+            conversation.restart_mine(now.instant, incarnation, next);
             self.batches.push_counters(&conversation.row);
             self.batches.gate(Claim::Renumbered(id));
             self.notice(

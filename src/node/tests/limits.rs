@@ -1,7 +1,7 @@
 //! What a peer without manners, or a slow disk, may cost at most: queues, events, writes.
 
 use super::*;
-use crate::wire::message::{self, Mine, Void};
+use crate::wire::message::{self, Mine, Void, Yours};
 
 impl Pair {
     /// Two who have met: their sessions are up, and all is quiet.
@@ -171,6 +171,30 @@ fn a_peer_that_gives_places_up_all_the_time_is_a_notice_once_a_second() {
     let told: Vec<_> = pair.sides[1].events.iter().filter_map(missing).collect();
     assert!((4..=5).contains(&told.len()), "{told:?}");
     assert_eq!(told.iter().sum::<u64>(), 700, "none is forgotten: {told:?}");
+}
+
+#[test]
+fn a_peer_that_claims_more_than_was_sent_all_the_time_has_it_numbered_anew_once_a_minute() {
+    let mut pair = Pair::met();
+    let books = |incarnation| Mine { incarnation, base: Seq(2), next: Seq(2), previous: None };
+    let mut lives = vec![pair.incarnation(0)];
+    let begin = pair.now.instant;
+    for round in 0..1_790 {
+        let yours = Some(Yours { incarnation: pair.incarnation(0), high_water: Seq(1 << 40), held: Vec::new() });
+        let mine = books(pair.incarnation(1));
+        pair.hear(0, &Item::Conversation(message::Conversation { conversation: None, mine, yours }));
+        pair.run_for(Duration::from_millis(100));
+        if pair.incarnation(0) != lives[lives.len() - 1] {
+            lives.push(pair.incarnation(0));
+        }
+        assert!(round > 0 || lives.len() == 2, "the first time at once");
+    }
+    assert_eq!(pair.now.instant.since(begin), Duration::from_secs(179));
+    assert_eq!(lives.len(), 1 + 3, "at once, after a minute, and after two");
+    let message = pair.send(0, "and yet it comes");
+    pair.run_for(Duration::from_secs(61));
+    assert_eq!(pair.texts(1), ["and yet it comes"]);
+    assert_eq!(pair.states(0, message).last(), Some(&State::Delivered));
 }
 
 #[test]
