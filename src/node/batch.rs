@@ -85,6 +85,16 @@ impl<C> Batches<C> {
         self.in_flight.is_none() && self.ops.is_empty() && self.counters.is_empty()
     }
 
+    /// True where the outbox of this conversation is on disk as it is: nothing of it is on its way.
+    pub(crate) fn is_outbox_idle(&self, conversation: ConversationId) -> bool {
+        let touches = |op: &Op| match op {
+            Op::Queue(row, _) | Op::Outbox(row) => row.conversation == conversation,
+            Op::Settle { conversation: one, .. } | Op::Unqueue(one, _) => *one == conversation,
+            _ => false,
+        };
+        self.in_flight.is_none() && !self.ops.iter().any(touches)
+    }
+
     /// True where no more may be asked of the disk for now.
     pub(crate) fn is_full(&self) -> bool {
         self.ops.len() >= BATCH_OPS_MAX || self.bytes >= BATCH_BYTES_MAX
@@ -195,12 +205,15 @@ impl<C> Batches<C> {
         withdrawn
     }
 
-    /// Replaces a conversation's counters in the failed batch, which were written for what was withdrawn.
+    /// Replaces the counters of our direction in the failed batch, which were written for what was withdrawn.
+    /// Those of the peer's direction may count by now what only the next batch brings.
     pub(crate) fn correct_counters(&mut self, row: &ConversationRow) {
         if let Some(batch) = &mut self.in_flight {
             for op in Arc::make_mut(&mut batch.ops) {
-                if matches!(op, Op::Conversation(old) if old.id == row.id) {
-                    *op = Op::Conversation(row.clone());
+                if let Op::Conversation(old) = op
+                    && old.id == row.id
+                {
+                    old.mine = row.mine.clone();
                 }
             }
         }

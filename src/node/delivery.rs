@@ -271,13 +271,18 @@ impl Node {
     /// Puts a durable hole where the message stands; how it ends, the receiver decides.
     pub(crate) fn cancel(&mut self, command: CommandId, message: MessageId) {
         match self.reader.outbox_by_id(message) {
-            Ok(Some(row)) if self.is_settled(&row) => self.reply(command, Reply::Cancelled(Some(State::Delivered))),
+            Ok(Some(row)) if self.is_settled(&row) => {
+                self.reply(command, Reply::Cancelled(row.void.is_none().then_some(State::Delivered)));
+            }
             Ok(Some(row)) => {
                 if let Some(conversation) = self.renumbering(&row.peer) {
                     return conversation.cancel_later.push((command, message));
                 }
                 self.make_void(row, VoidReason::Cancelled);
-                self.batches.gate(Claim::Reply(command, Reply::Cancelled(None)));
+                // A hole that is on disk already writes nothing, and nothing would open the claim.
+                if self.batches.gate_or_open(Claim::Reply(command, Reply::Cancelled(None))).is_some() {
+                    self.reply(command, Reply::Cancelled(None));
+                }
             }
             Ok(None) => self.fail(command, CommandError::NoSuchMessage),
             Err(_) => self.fail(command, CommandError::Store),

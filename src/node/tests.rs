@@ -21,6 +21,7 @@ use crate::{
 mod limits;
 mod order;
 mod reading;
+mod withdrawing;
 
 const DELAY: Duration = Duration::from_micros(300);
 

@@ -50,3 +50,32 @@ fn a_receipt_for_the_former_self_does_not_settle_a_new_message() {
         assert!(world.run_while(world.now + 60 * SECOND, |world| world.shown_at(1, new).is_some()), "lost");
     }
 }
+
+/// The node's disk was never idle, so a conversation that had to begin anew waited for as long as somebody
+/// else was written to.
+#[test]
+fn a_busy_disk_does_not_keep_a_new_life_waiting() {
+    let mut world = office(4, 3);
+    world.run_until(SECOND);
+    for _ in 0..5 {
+        world.send(0, 1, "one");
+    }
+    world.send(2, 0, "hello");
+    until_delivered(&mut world, 3 * SECOND, 0, 5);
+    let begin = world.now;
+    world.strike_at(begin, Strike::Restore { node: 0, after: 5 * SECOND });
+    world.run_until(begin + SECOND);
+    for _ in 0..5 {
+        world.send(0, 1, "two");
+    }
+    until_delivered(&mut world, 3 * SECOND, 0, 10);
+    world.leave(1, 12 * SECOND);
+    world.run_until(begin + 8 * SECOND);
+    world.commit_time = (60 * MS, 60 * MS);
+    let new = world.send(0, 1, "new");
+    for number in 0..1_000 {
+        world.run_until(begin + 8 * SECOND + 20 * MS * number);
+        world.send(0, 2, "chatter");
+    }
+    assert!(world.shown_at(1, new).is_some(), "waits for as long as somebody else writes");
+}

@@ -361,17 +361,11 @@ impl Node {
     }
 
     /// Our profile is older than what the peer has of us: everything that waits goes on under new seqs in
-    /// a new incarnation. Only while nothing is in flight, so that the outbox on disk is the outbox.
+    /// a new incarnation. Only while nothing of it is in flight, so that the outbox on disk is the outbox.
     pub(crate) fn start_new_incarnation(&mut self, now: Now) {
-        if !self.batches.is_idle() {
-            return;
-        }
-        let wanting: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.conversation.as_ref().is_some_and(|conversation| conversation.wants_renewal(now.instant)))
-            .map(|(id, _)| *id)
-            .collect();
+        let wants = |one: &Conversation| one.wants_renewal(now.instant) && self.batches.is_outbox_idle(one.row.id);
+        let wanting: Vec<_> =
+            self.peers.iter().filter(|(_, peer)| peer.conversation.as_ref().is_some_and(wants)).map(|(id, _)| *id).collect();
         for id in wanting {
             let incarnation = self.random_incarnation();
             let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { continue };
