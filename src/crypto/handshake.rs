@@ -401,7 +401,8 @@ fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, Handshake
     Ok(payload)
 }
 
-fn remote_static(noise: &HandshakeState) -> Result<PeerId, HandshakeError> {
+/// Who is at the other end, once the Noise messages have proved it.
+pub(super) fn remote_static(noise: &HandshakeState) -> Result<PeerId, HandshakeError> {
     let public = noise.get_remote_static().and_then(|key| key.try_into().ok()).ok_or(HandshakeError::Key)?;
     peer_id_from_noise(public).map_err(|_| HandshakeError::Key)
 }
@@ -419,7 +420,7 @@ fn split(mut noise: HandshakeState) -> SplitKeys {
 }
 
 /// snow's own primitives, but the randomness that we give: the same seed, the same handshake.
-struct Resolver(Zeroizing<[u8; 32]>);
+pub(super) struct Resolver(pub(super) Zeroizing<[u8; 32]>);
 
 struct Seeded(ChaCha20Rng);
 

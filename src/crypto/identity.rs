@@ -10,7 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     id::PeerId,
-    wire::announce::{Announce, Signed},
+    wire::{
+        SIGNATURE_LEN,
+        announce::{Announce, Signed},
+    },
 };
 
 /// Bytes of the tag that keeps networks of different names apart.
@@ -71,9 +74,14 @@ impl Identity {
     /// front, so it can be mistaken for nothing else that this key signs.
     pub fn sign_announce(&self, announce: &Announce) -> Vec<u8> {
         let mut datagram = announce.encode_unsigned();
-        let signature = self.key.sign(&datagram);
-        datagram.extend_from_slice(&signature.to_bytes());
+        let signature = self.sign(&datagram);
+        datagram.extend_from_slice(&signature);
         datagram
+    }
+
+    /// A signature over bytes that say themselves what they are.
+    pub(super) fn sign(&self, bytes: &[u8]) -> [u8; SIGNATURE_LEN] {
+        self.key.sign(bytes).to_bytes()
     }
 }
 

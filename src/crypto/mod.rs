@@ -5,7 +5,10 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+pub mod cookie;
 pub mod handshake;
 pub mod identity;
 pub mod keys;
+pub mod knock;
+pub mod record;
 pub mod replay;

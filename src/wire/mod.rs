@@ -9,11 +9,15 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+pub mod addr;
 pub mod announce;
 pub mod frame;
 mod map;
 pub mod message;
 pub mod packet;
+pub mod phonebook;
+pub mod probe;
+pub mod record;
 
 pub use map::MAP_DEPTH_MAX;
 
@@ -34,6 +38,12 @@ pub const KIND_CONFIRM: u8 = 4;
 pub const KIND_COOKIE: u8 = 5;
 /// First byte of a LAN announce.
 pub const KIND_ANNOUNCE: u8 = 6;
+/// First byte of a query to a seed.
+pub const KIND_QUERY: u8 = 7;
+/// First byte of a seed's answer.
+pub const KIND_ANSWER: u8 = 8;
+/// First byte of a probe between two peers that a seed has introduced.
+pub const KIND_PROBE: u8 = 9;
 
 /// The largest datagram before a path has proved more: what every IPv6 path carries, with room for
 /// tunnels (RFC 9000 §14).
@@ -130,7 +140,7 @@ fn encoded_len<T: bincode::Encode>(value: &T) -> usize {
 /// What a datagram is, by its first byte. Errors where the byte is none of ours or nothing is there.
 pub fn kind(datagram: &[u8]) -> Result<u8, WireError> {
     match datagram.first() {
-        Some(&kind @ KIND_PACKET..=KIND_ANNOUNCE) => Ok(kind),
+        Some(&kind @ KIND_PACKET..=KIND_PROBE) => Ok(kind),
         Some(&kind) => Err(WireError::UnknownKind(kind)),
         None => Err(WireError::Malformed),
     }

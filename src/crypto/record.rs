@@ -1,0 +1,123 @@
+//! Signing and checking records of the phonebook, and the token by which a seed knows a record again that
+//! it has checked before (protocol §7). What a record says stands in `wire::record`.
+
+use blake2::{
+    Blake2s256, Blake2sMac, Digest,
+    digest::{Mac, consts::U16},
+};
+use ed25519_dalek::{Signature, VerifyingKey};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::identity::Identity;
+use crate::wire::{
+    SIGNATURE_LEN, WireError,
+    phonebook::{RawId, TOKEN_LEN},
+    record::Record,
+};
+
+/// Stands before a record where it is signed: a record's signature is one of nothing else.
+const CONTEXT: &[u8] = b"p2pchat-udp record 1";
+/// Seconds for which one key makes tokens; a token is good for that time and the next.
+const TOKEN_KEY_SECONDS: u64 = 86_400;
+
+/// The record's bytes and its owner's signature over them.
+pub fn sign_record(identity: &Identity, record: &Record) -> (Vec<u8>, [u8; SIGNATURE_LEN]) {
+    let bytes = record.encode();
+    let signature = identity.sign(&[CONTEXT, &bytes].concat());
+    (bytes, signature)
+}
+
+/// Reads a record and checks that the id it names signed these very bytes, strictly (as announces are).
+pub fn verify_record(bytes: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<Record, WireError> {
+    let record = Record::decode(bytes)?;
+    let key = VerifyingKey::from_bytes(record.id.as_bytes()).map_err(|_| WireError::Malformed)?;
+    let signed = [CONTEXT, bytes].concat();
+    key.verify_strict(&signed, &Signature::from_bytes(signature)).map_err(|_| WireError::Malformed)?;
+    Ok(record)
+}
+
+/// Makes and checks a seed's tokens. Its secret is all that a seed keeps over a restart.
+pub struct TokenKey(Zeroizing<[u8; 32]>);
+
+impl TokenKey {
+    /// From the seed's secret.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*secret))
+    }
+
+    /// The token of a record whose signature was checked; `unix`: the seed's clock in seconds.
+    pub fn token(&self, unix: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) -> [u8; TOKEN_LEN] {
+        self.mac(unix / TOKEN_KEY_SECONDS, id, record, signature)
+    }
+
+    /// True where this seed made the token for this very record, today or yesterday.
+    pub fn verify(&self, unix: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN], token: &[u8; TOKEN_LEN]) -> bool {
+        let today = unix / TOKEN_KEY_SECONDS;
+        [today, today.saturating_sub(1)].into_iter().any(|day| self.mac(day, id, record, signature).ct_eq(token).into())
+    }
+
+    fn mac(&self, day: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) -> [u8; TOKEN_LEN] {
+        let key =
+            Blake2s256::new().chain_update(b"token").chain_update(self.0.as_slice()).chain_update(day.to_le_bytes()).finalize();
+        let mac = <Blake2sMac<U16> as Mac>::new_from_slice(&key).expect("BLAKE2s takes keys of up to 32 bytes");
+        mac.chain_update(id).chain_update(signature).chain_update(record).finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::wire::record::Visibility;
+
+    fn identity(rng_seed: u64) -> Identity {
+        Identity::generate(&mut ChaCha20Rng::seed_from_u64(rng_seed))
+    }
+
+    fn record(identity: &Identity) -> Record {
+        Record {
+            id: identity.id(),
+            seq: 1,
+            issued: 1_760_000_000,
+            lifetime: 3_600,
+            network: [0; 8],
+            name: "alice".to_owned(),
+            visibility: Visibility::Findable,
+            seeds: Vec::new(),
+            addrs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_record_counts_only_with_its_owners_signature() {
+        let (alice, bob) = (identity(1), identity(2));
+        let (bytes, signature) = sign_record(&alice, &record(&alice));
+        assert_eq!(verify_record(&bytes, &signature), Ok(record(&alice)));
+        let (stolen, by_bob) = sign_record(&bob, &record(&alice));
+        assert_eq!(verify_record(&stolen, &by_bob), Err(WireError::Malformed), "bob signs as alice");
+        for place in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 1;
+            assert!(verify_record(&flipped, &signature).is_err(), "byte {place} changed and nobody noticed");
+        }
+        assert!(verify_record(&bytes, &alice.sign(&bytes)).is_err(), "signed without saying what it is");
+    }
+
+    #[test]
+    fn a_token_is_of_one_record_and_of_two_days() {
+        let alice = identity(1);
+        let key = TokenKey::new(&[7; 32]);
+        let (bytes, signature) = sign_record(&alice, &record(&alice));
+        let id = alice.id();
+        let token = key.token(TOKEN_KEY_SECONDS, id.as_bytes(), &bytes, &signature);
+        let good = |unix: u64| key.verify(unix, id.as_bytes(), &bytes, &signature, &token);
+        assert!(good(TOKEN_KEY_SECONDS) && good(3 * TOKEN_KEY_SECONDS - 1));
+        assert!(!good(TOKEN_KEY_SECONDS - 1) && !good(3 * TOKEN_KEY_SECONDS));
+        assert!(!key.verify(TOKEN_KEY_SECONDS, id.as_bytes(), &bytes[1..], &signature, &token));
+        assert!(!key.verify(TOKEN_KEY_SECONDS, identity(2).id().as_bytes(), &bytes, &signature, &token));
+        assert!(!TokenKey::new(&[8; 32]).verify(TOKEN_KEY_SECONDS, id.as_bytes(), &bytes, &signature, &token));
+    }
+}
