@@ -1,6 +1,6 @@
 //! Throw-away networks: switches and hosts are network namespaces of their own, joined by virtual cables.
-//! Nothing is ever added to the machine's own namespace, and no route leads out. What runs on a host does
-//! not live here.
+//! Nothing is ever added to the machine's own namespace, and no route leads out. Routers, and what runs on a
+//! host, do not live here.
 
 use std::{
     collections::BTreeMap,
@@ -23,11 +23,27 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Lab {
     prefix: String,
     switches: Vec<String>,
-    hosts: BTreeMap<String, u32>,
+    /// With its interfaces: `eth0` is the first.
+    hosts: BTreeMap<String, Vec<Port>>,
+    routes: Vec<Route>,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// What a host gets on its first cable.
+/// The other end of a host's interface.
+struct Port {
+    switch: String,
+    v4: bool,
+}
+
+/// What hosts with an IPv4 address on a switch, all but the router itself, reach by that router.
+pub(super) struct Route {
+    pub(super) switch: String,
+    pub(super) router: String,
+    pub(super) to: String,
+    pub(super) via: String,
+}
+
+/// What a host gets on a cable.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wire<'a> {
     /// Which switch; the first where empty.
@@ -40,6 +56,17 @@ pub(crate) struct Wire<'a> {
     pub(crate) dad: bool,
 }
 
+impl<'a> Wire<'a> {
+    /// IPv4 alone: the address with prefix length.
+    pub(crate) fn v4(switch: &'a str, address: &'a str) -> Self {
+        Self { switch, v4: Some(address), ..Self::default() }
+    }
+
+    pub(super) fn switch_name(&self) -> &'a str {
+        if self.switch.is_empty() { "sw" } else { self.switch }
+    }
+}
+
 impl Lab {
     /// An empty network with one switch `sw`. `None`, with a printed reason, where this machine does not
     /// allow it.
@@ -50,7 +77,7 @@ impl Lab {
         }
         remove_leftovers();
         let prefix = format!("{PREFIX}{}x{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let mut lab = Self { prefix, switches: Vec::new(), hosts: BTreeMap::new(), _turn: turn };
+        let mut lab = Self { prefix, switches: Vec::new(), hosts: BTreeMap::new(), routes: Vec::new(), _turn: turn };
         match lab.try_switch("sw") {
             Ok(()) => Some(lab),
             Err(why) => skip(&why),
@@ -83,7 +110,7 @@ impl Lab {
     pub(crate) fn bare(&mut self, name: &str) -> Host {
         let ns = self.ns(name);
         ip(&["netns", "add", &ns]);
-        self.hosts.insert(name.to_owned(), 0);
+        self.hosts.insert(name.to_owned(), Vec::new());
         run(&ns, "link set lo up");
         Host { ns }
     }
@@ -92,7 +119,7 @@ impl Lab {
     /// addresses: the tests are about programs, not about how quickly a kernel brings a cable up.
     pub(crate) fn settle(&self) {
         let begun = std::time::Instant::now();
-        let wired = self.hosts.iter().filter(|(_, cables)| **cables > 0);
+        let wired = self.hosts.iter().filter(|(_, ports)| !ports.is_empty());
         for (name, _) in wired {
             while !self.is_up(&self.ns(name)) {
                 assert!(begun.elapsed().as_secs() < 10, "{name} has no carrier");
@@ -122,11 +149,12 @@ impl Lab {
 
     /// One more interface of a host: `eth0`, `eth1`, and so on.
     pub(crate) fn cable(&mut self, host: &str, wire: Wire<'_>) {
-        let switch = self.ns(if wire.switch.is_empty() { "sw" } else { wire.switch });
-        let ns = self.ns(host);
-        let count = self.hosts.get_mut(host).expect("the host was made before");
-        let (eth, port) = (format!("eth{count}"), format!("{host}{count}"));
-        *count += 1;
+        let name = wire.switch_name();
+        let (switch, ns) = (self.ns(name), self.ns(host));
+        let ports = self.hosts.get_mut(host).expect("the host was made before");
+        let at = ports.len();
+        let (eth, port) = (format!("eth{at}"), format!("{host}{at}"));
+        ports.push(Port { switch: name.to_owned(), v4: wire.v4.is_some() });
         ip(&["link", "add", &port, "netns", &switch, "type", "veth", "peer", "name", &eth, "netns", &ns]);
         run(&switch, &format!("link set {port} master br0 up"));
         sysctl(&ns, &format!("net.ipv6.conf.{eth}.disable_ipv6={}", u8::from(!wire.v6)));
@@ -136,11 +164,31 @@ impl Lab {
             run(&ns, &format!("addr add {v4} brd + dev {eth}"));
         }
         run(&ns, &format!("link set {eth} up"));
+        for route in &self.routes {
+            self.lead(host, at, route);
+        }
+    }
+
+    /// From now on this is the way, for hosts that are here and for those that come.
+    pub(super) fn route(&mut self, route: Route) {
+        for (host, ports) in &self.hosts {
+            (0..ports.len()).for_each(|at| self.lead(host, at, &route));
+        }
+        self.routes.push(route);
+    }
+
+    /// Tells a host, where the route is for this interface of it. The first interface goes before later ones.
+    fn lead(&self, host: &str, at: usize, route: &Route) {
+        let port = &self.hosts[host][at];
+        if port.v4 && port.switch == route.switch && host != route.router {
+            let words = format!("route append {} via {} dev eth{at} metric {at}", route.to, route.via);
+            run(&self.ns(host), &words);
+        }
     }
 
     /// Loses this share of the frames to and from a host's `eth0`, at random, without its knowing.
     pub(crate) fn loss(&self, host: &str, percent: u32) {
-        let (switch, port) = (self.ns("sw"), format!("{host}0"));
+        let (switch, port) = (self.switch_of(host), format!("{host}0"));
         let _ = tc(&switch, &format!("qdisc del dev {port} clsact"));
         if percent == 0 {
             return;
@@ -157,12 +205,17 @@ impl Lab {
 
     /// Pulls the cable of a host's `eth0`: the carrier is lost on both ends.
     pub(crate) fn unplug(&self, host: &str) {
-        run(&self.ns("sw"), &format!("link set {host}0 down"));
+        run(&self.switch_of(host), &format!("link set {host}0 down"));
     }
 
     /// Puts it back.
     pub(crate) fn plug(&self, host: &str) {
-        run(&self.ns("sw"), &format!("link set {host}0 up"));
+        run(&self.switch_of(host), &format!("link set {host}0 up"));
+    }
+
+    /// Where a host's `eth0` is plugged in.
+    fn switch_of(&self, host: &str) -> String {
+        self.ns(&self.hosts[host][0].switch)
     }
 
     fn ns(&self, name: &str) -> String {
@@ -196,6 +249,16 @@ impl Host {
         run(&self.ns, words);
     }
 
+    /// Rules of the packet filter of this host.
+    pub(super) fn nft(&self, rules: &str) -> Result<(), String> {
+        tool("ip", &["netns", "exec", &self.ns, "nft", rules])
+    }
+
+    /// A setting of this host's kernel.
+    pub(super) fn sysctl(&self, setting: &str) {
+        sysctl(&self.ns, setting);
+    }
+
     /// An interface as docker leaves it on every machine, all with one address: with a carrier, with
     /// multicast, with nobody behind it.
     pub(crate) fn decoy(&self) {
@@ -212,7 +275,7 @@ impl Host {
     }
 }
 
-fn skip<T>(why: &str) -> Option<T> {
+pub(super) fn skip<T>(why: &str) -> Option<T> {
     assert!(std::env::var_os("P2PCHAT_SKIP_NOTHING").is_none(), "must run here and cannot: {why}");
     println!("skipped: {why}");
     None

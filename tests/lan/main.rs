@@ -6,4 +6,5 @@ mod faults;
 mod lab;
 mod meeting;
 mod person;
+mod router;
 mod sockets;
