@@ -14,11 +14,11 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 /// A node, its disk (in memory here), and its address.
 fn start(name: &str, last_byte: u8, now: Now) -> (Node, Store, SocketAddr, PeerId) {
-    let (name, network, ip) = (name.to_owned(), String::new(), [10, 0, 0, last_byte].into());
+    let (name, ip) = (name.to_owned(), [10, 0, 0, last_byte].into());
     let me = Identity::generate(&mut ChaCha20Rng::from_seed([last_byte; 32])); // randomness is an argument
     let fresh = Fresh { secret: *me.secret(), name: name.clone(), boot: BootId(1) };
     let store = Store::create_backend(redb::backends::InMemoryBackend::new(), &fresh).expect("memory does not fail");
-    let config = NodeConfig { name, network, port: 17118, lan: true, interfaces: Vec::new() };
+    let config = NodeConfig { name, port: 17118, lan: true, ..NodeConfig::default() };
     let (id, reader, addrs) = (me.id(), store.reader(), vec![(ip, 24)]);
     let mut node = Node::new(config, me, reader.load().expect("just made"), reader, [last_byte; 32], now);
     let (index, name, multicast, loopback, point_to_point) = (1, "eth0".to_owned(), true, false, false);

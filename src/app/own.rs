@@ -140,6 +140,7 @@ impl Own {
                 port: 0,
                 lan: !settings.no_lan,
                 interfaces: settings.interfaces.clone(),
+                ..NodeConfig::default()
             },
         };
         let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {

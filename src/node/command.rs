@@ -57,12 +57,42 @@ pub enum Command {
     MarkRead(PeerId, MessageId),
     /// Somebody was shown what these peers wrote: of strangers only so much may lie here that nobody has seen.
     Shown(Vec<PeerId>),
-    /// A contact by id: `added`, with what I call it.
+    /// A contact by id: `added`, with what I call it. Reply [`Reply::Done`] once it is on disk.
     AddContact {
         /// Who.
         peer: PeerId,
         /// What I call it.
         petname: Option<String>,
+        /// What it calls itself, as a link says: taken where nothing better is known.
+        name: Option<String>,
+        /// Seeds that may know where it is, as `HOST:PORT`.
+        seeds: Vec<String>,
+    },
+    /// How the seeds are, asked now. Reply [`Reply::Seeds`] once each has answered, or after `timeout`.
+    Seeds {
+        /// This one, `HOST:PORT`, whether or not it is in use; `None`: all in use.
+        only: Option<String>,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// What the seeds have. Reply [`Reply::Claims`] once each has answered, or after `timeout`.
+    Ask {
+        /// What to ask.
+        question: Question,
+        /// This seed, `HOST:PORT`, whether or not it is in use; `None`: all in use, and whom they name.
+        only: Option<String>,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// Have my record at the seeds from now on, or take it away. Reply [`Reply::Seeds`] once each has answered, or
+    /// after `timeout`.
+    Register {
+        /// False: take it away, until the next start.
+        on: bool,
+        /// This seed; `None`: all in use.
+        only: Option<String>,
+        /// How long to wait.
+        timeout: Duration,
     },
     /// Why a message is still on its way. Reply [`Reply::Waiting`].
     Waiting(PeerId),
@@ -70,6 +100,17 @@ pub enum Command {
     Status,
     /// Say goodbye to everybody. Reply [`Reply::Left`] once the last word is out; then the loop ends.
     Leave,
+}
+
+/// What seeds are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// The record of this id.
+    Id(PeerId),
+    /// Everybody with exactly this name.
+    Name(String),
+    /// Everybody listed whose name begins so; empty: all that are listed.
+    Prefix(String),
 }
 
 /// The answer to a command.
@@ -92,6 +133,10 @@ pub enum Reply {
     },
     /// How the node is.
     Status(NodeStatus),
+    /// The seeds, in the order in which they were given.
+    Seeds(Vec<SeedView>),
+    /// What the seeds have.
+    Claims(Claims),
     /// Taken.
     Done,
     /// Goodbye is said.
@@ -104,12 +149,12 @@ pub enum Reply {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CommandError {
     /// Nobody has this name or id, and everybody asked has answered (exit 3).
-    #[error("no such peer: {peer} (asked the LAN, {neighbours} there)")]
+    #[error("no such peer: {peer} ({asked})")]
     NoSuchPeer {
         /// What was written, sanitized.
         peer: String,
-        /// How many are on the LAN.
-        neighbours: usize,
+        /// Who was asked: the LAN and how many are there, the seeds and how many they are.
+        asked: String,
     },
     /// Nobody answered to this name, but not everybody could be asked (exit 9).
     #[error("not found: {peer} ({asked})")]
@@ -250,6 +295,75 @@ impl PeerView {
     pub const fn is_here(&self) -> bool {
         matches!(self.presence, Presence::Online | Presence::Away)
     }
+}
+
+/// Who claims what at the seeds. Every claim is signed by the id that it names; a name is nobody's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// By name, then by id.
+    pub claims: Vec<Claim>,
+    /// Seeds that were asked.
+    pub asked: usize,
+    /// Of them, so many answered.
+    pub answered: usize,
+}
+
+/// What somebody says about himself at a seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Who.
+    pub id: PeerId,
+    /// What it calls itself; its short id where it does not say. Valid as a name, not yet sanitized.
+    pub name: String,
+    /// Where the seed saw it.
+    pub addr: std::net::SocketAddr,
+    /// Time since the seed heard it.
+    pub age: Duration,
+    /// It stands in lists.
+    pub listed: bool,
+}
+
+/// How a seed is, as far as we know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedView {
+    /// `HOST:PORT` as it was given.
+    pub seed: String,
+    /// Where it is, once its name was resolved.
+    pub addr: Option<std::net::SocketAddr>,
+    /// Can it be used?
+    pub state: SeedState,
+    /// Why not, in words.
+    pub reason: Option<String>,
+    /// What its operator calls it; valid as a name, not yet sanitized.
+    pub name: String,
+    /// Its program and version, not yet sanitized.
+    pub software: String,
+    /// Since it started.
+    pub uptime: Duration,
+    /// Records that it holds.
+    pub records: u64,
+    /// How busy it is: thousandths of what it takes.
+    pub load: u16,
+    /// Fellow seeds that it knows.
+    pub fellows: Vec<std::net::SocketAddr>,
+    /// Our record is there.
+    pub registered: bool,
+}
+
+/// Can a seed be used?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeedState {
+    /// It answers.
+    Ok,
+    /// Its name does not resolve, or it does not answer.
+    Unreachable,
+    /// It handed on a record that its owner did not sign.
+    BadSignature,
+    /// It speaks another version of the protocol.
+    OldVersion,
+    /// Its clock and ours differ so much that records do not hold.
+    WrongClock,
 }
 
 /// How the node is (cli: `status`).

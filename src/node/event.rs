@@ -77,6 +77,16 @@ pub enum NoticeCode {
     NoNetwork,
     /// There is a network again.
     NetworkBack,
+    /// A seed's name does not resolve, or it does not answer.
+    SeedUnreachable,
+    /// It answers again.
+    SeedBack,
+    /// A seed handed on a record that its owner did not sign.
+    SeedBadSignature,
+    /// A seed speaks another version of the protocol.
+    SeedOldVersion,
+    /// A seed's clock and ours differ so much that records do not hold.
+    SeedWrongClock,
 }
 
 impl Node {

@@ -39,7 +39,7 @@ pub use self::values::{Datagram, NodeConfig, SocketKind, Target};
 use self::{
     admission::HalfOpens,
     batch::{Batches, Health},
-    command::{Command, CommandId, Reply},
+    command::{Claims, Command, CommandId, Reply},
     conversation::Conversation,
     credit::Credit,
     delivery::Claim,
@@ -268,7 +268,9 @@ impl Node {
                 self.on_shown(&peers);
                 self.reply(id, Reply::Done);
             }
-            Command::AddContact { peer, petname } => self.add_contact(now, id, peer, petname),
+            Command::AddContact { peer, petname, .. } => self.add_contact(now, id, peer, petname),
+            Command::Seeds { .. } | Command::Register { .. } => self.reply(id, Reply::Seeds(Vec::new())),
+            Command::Ask { .. } => self.reply(id, Reply::Claims(Claims::default())),
             Command::Waiting(peer) => {
                 let reason = self.waiting_reason(&peer);
                 let next_try = self.next_try(&peer);

@@ -134,7 +134,7 @@ impl Node {
     fn nobody(&self, word: &str, settled: bool) -> CommandError {
         let peer = Shown::line(word).to_string();
         if settled && self.first_announce.is_some() {
-            CommandError::NoSuchPeer { peer, neighbours: self.discovery.neighbours().count() }
+            CommandError::NoSuchPeer { peer, asked: format!("asked the LAN, {} there", self.discovery.neighbours().count()) }
         } else if self.first_announce.is_some() {
             CommandError::NotFound { peer, asked: "the LAN had too little time to answer".to_owned() }
         } else {

@@ -59,7 +59,7 @@ fn side(number: u8, now: Now) -> Side {
 fn start(store: &Store, number: u8, now: Now) -> Node {
     let loaded = store.reader().load().unwrap();
     let identity = Identity::from_secret(&loaded.secret).unwrap();
-    let config = NodeConfig { name: loaded.name.clone(), network: String::new(), port: 17118, lan: true, interfaces: Vec::new() };
+    let config = NodeConfig { name: loaded.name.clone(), port: 17118, lan: true, ..NodeConfig::default() };
     let mut node = Node::new(config, identity, loaded, store.reader(), [number; 32], now);
     let addr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, number));
     let interface = Interface {
@@ -368,7 +368,7 @@ fn a_name_is_looked_for_and_found_or_honestly_refused() {
     let nobody = pair.command(0, Command::Resolve { peer: "carol".to_owned(), timeout });
     pair.run_for(Duration::from_secs(3));
     assert_eq!(pair.replies(0, found), [Reply::Resolved(pair.id(1))]);
-    let error = CommandError::NoSuchPeer { peer: "carol".to_owned(), neighbours: 1 };
+    let error = CommandError::NoSuchPeer { peer: "carol".to_owned(), asked: "asked the LAN, 1 there".to_owned() };
     assert_eq!(pair.replies(0, nobody), [Reply::Failed(error)]);
 }
 

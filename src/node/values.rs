@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use super::discovery::Group;
+use crate::wire::record::Visibility;
 
 /// What a node is told once.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NodeConfig {
     /// What we call ourselves: a valid name.
     pub name: String,
@@ -17,6 +18,10 @@ pub struct NodeConfig {
     pub lan: bool,
     /// Names of the interfaces to use; empty: all.
     pub interfaces: Vec<String>,
+    /// Seeds to use, each as `HOST:PORT`.
+    pub seeds: Vec<String>,
+    /// Who may find our record at the seeds; `None`: there is none.
+    pub visibility: Option<Visibility>,
 }
 
 /// Which socket a datagram came in on.

@@ -551,8 +551,7 @@ impl World {
         me.processes += 1;
         let number = me.processes;
         let identity = Identity::from_secret(&loaded.secret).expect("the store keeps the key");
-        let (name, network) = (loaded.name.clone(), String::new());
-        let config = NodeConfig { name, network, port: SESSION_PORT, lan: true, interfaces: Vec::new() };
+        let config = NodeConfig { name: loaded.name.clone(), port: SESSION_PORT, lan: true, ..NodeConfig::default() };
         let rng_seed = Dice::seed_of(self.rng_seed, &format!("node {machine} {number}"));
         let node = Node::new(config, identity, loaded, reader.clone(), rng_seed, now);
         me.process = Some(Process { node, store, reader, number, in_flight: None, deadline: None, turns: (self.now, 0) });

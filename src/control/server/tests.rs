@@ -217,7 +217,9 @@ async fn one_unknown_receiver_of_several_and_nothing_is_queued() {
     let (owner, front) = owner();
     run_node(front, |command| match command {
         Command::Resolve { peer, .. } if peer == "bob" => vec![reply(Reply::Resolved(id(2)))],
-        Command::Resolve { peer, .. } => vec![reply(Reply::Failed(CommandError::NoSuchPeer { peer, neighbours: 4 }))],
+        Command::Resolve { peer, .. } => {
+            vec![reply(Reply::Failed(CommandError::NoSuchPeer { peer, asked: "asked the LAN, 4 there".to_owned() }))]
+        }
         other => panic!("{other:?}"),
     });
     let client = Client::connect(connect(&owner)).await.unwrap();

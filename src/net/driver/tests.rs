@@ -39,7 +39,7 @@ fn start(dir: &Path, name: &str, port: u16) -> Running {
     groups.v6.set_port(port);
     let listen = Some(":0".parse().unwrap());
     let sockets = SocketConfig { listen, groups, no_lan: false, interfaces: vec!["lo".to_owned()] };
-    let node = NodeConfig { name: name.to_owned(), network: String::new(), port: 0, lan: false, interfaces: Vec::new() };
+    let node = NodeConfig { name: name.to_owned(), ..NodeConfig::default() };
     let (driver, handle) = Driver::start(DriverConfig { sockets, node }, store.unwrap()).unwrap();
     let events = handle.subscribe();
     Running { handle, events, task: tokio::task::spawn_local(driver.run()) }

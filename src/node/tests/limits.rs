@@ -146,7 +146,7 @@ fn the_sixty_fifth_stranger_waits_until_it_is_written_to() {
 fn an_added_contact_is_bounded_by_nothing() {
     let mut pair = crowded();
     let peer = pair.id(0);
-    pair.command(1, Command::AddContact { peer, petname: None });
+    pair.command(1, Command::AddContact { peer, petname: None, name: None, seeds: Vec::new() });
     for number in 0..500 {
         pair.send(0, &number.to_string());
     }
