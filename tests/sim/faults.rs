@@ -37,9 +37,13 @@ pub(crate) enum Fault {
     Suspend,
     LeaveAndReturn,
     Garbage,
+    InternetDown,
+    RouterReboot,
+    RouterRenumbered,
+    StationRestart,
 }
 
-/// All of them.
+/// Those of machines on segments.
 pub(crate) const ALL: [Fault; 28] = [
     Fault::Loss,
     Fault::BurstLoss,
@@ -70,6 +74,9 @@ pub(crate) const ALL: [Fault; 28] = [
     Fault::LeaveAndReturn,
     Fault::Garbage,
 ];
+
+/// Those that only a world with an internet knows.
+pub(crate) const ACROSS: [Fault; 4] = [Fault::InternetDown, Fault::RouterReboot, Fault::RouterRenumbered, Fault::StationRestart];
 
 /// How often each fault really struck (a lost datagram, a torn write), not how often it was planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,6 +141,14 @@ pub(crate) enum Strike {
     Leave { node: usize, back: Duration },
     /// Datagrams of noise to every port of the node.
     Garbage { node: usize, datagrams: u64 },
+    /// Nothing passes between public addresses, for the time; segments go on.
+    InternetDown { heal: Duration },
+    /// A router starts anew and knows no mapping.
+    RouterReboot { router: usize },
+    /// A router gets another public address.
+    RouterRenumbered { router: usize },
+    /// A station's service is killed, and starts with nothing after the time.
+    StationRestart { host: usize, back: Duration },
 }
 
 /// What strikes when: seeded, sorted by time. Each world draws few kinds, so that faults meet in ever
@@ -204,11 +219,12 @@ mod tests {
 
     #[test]
     fn every_kind_is_listed_once() {
-        let mut sorted = ALL.to_vec();
+        let mut sorted = [&ALL[..], &ACROSS].concat();
+        let listed = sorted.len();
         sorted.sort_unstable();
         sorted.dedup();
-        assert_eq!(sorted.len(), ALL.len());
-        assert_eq!(Fault::Garbage as usize + 1, ALL.len(), "a new fault belongs into ALL");
+        assert_eq!(sorted.len(), listed);
+        assert_eq!(Fault::StationRestart as usize + 1, listed, "a new fault belongs into ALL or ACROSS");
     }
 
     #[test]

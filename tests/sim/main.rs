@@ -4,17 +4,21 @@
 //! A failure prints the command that replays it: `SIM_SEED=7 cargo test --test sim -- seeds`. With
 //! `SIM_LOG=1` beside it every event is printed; `SIM_SEEDS=20000` runs more of them.
 
+mod across;
 mod bounds;
 mod checkers;
 mod copies;
 mod dice;
 mod disk;
 mod faults;
+mod heard;
+mod nat;
 mod network;
 mod reads;
 mod rivals;
 mod scenarios;
 mod seeds;
+mod service;
 mod stranger;
 mod workload;
 mod world;

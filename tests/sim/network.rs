@@ -1,5 +1,8 @@
 //! The network of a world: hosts with interfaces on segments, and what happens to datagrams between
-//! them. Sans-IO and seeded: datagram in, arrivals with their times out. Nodes do not live here.
+//! them. Sans-IO and seeded: datagram in, arrivals with their times out. Nodes do not live here; what joins
+//! segments to each other lives in `internet`.
+
+mod internet;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,21 +10,27 @@ use std::{
     time::Duration,
 };
 
-use p2pchat_udp::node::interface::Interface;
+use p2pchat_udp::{
+    net::socket::{GROUP_V4, GROUP_V6},
+    node::interface::Interface,
+};
 
+use self::internet::Internet;
 use crate::{
     dice::Dice,
     faults::{Fault, Fired},
 };
 
-/// UDP port of every host's session socket.
+/// UDP port of every machine's session socket.
 pub(crate) const SESSION_PORT: u16 = 17118;
-/// UDP port of every host's discovery sockets.
+/// UDP port of every machine's discovery sockets.
 pub(crate) const DISCOVERY_PORT: u16 = 17117;
 /// A datagram of so many bytes is a large one.
 const LARGE: usize = 1_100;
 const HOP_LIMIT: u8 = 255;
 const V4_PREFIX: u8 = 16;
+/// A host on the internet has nobody on its link.
+const PUBLIC_PREFIX: u8 = 32;
 const V6_PREFIX: u8 = 64;
 
 /// What the air is like. Probabilities in permille.
@@ -85,13 +94,33 @@ impl Weather {
         let mtu = if dice.chance(200) { dice.range(1_280..=1_500) as usize } else { 1_500 };
         Self { loss, burst, duplicate, reorder, replay, corrupt, truncate, delay, jitter, mtu, multicast: !dice.chance(60) }
     }
+
+    /// A datagram of so many bytes is not too large.
+    fn lets_through(&self, len: usize, v6: bool, fired: &mut Fired) -> bool {
+        // Nothing that a node sends today is too large for the smallest MTU; that a large datagram met one
+        // is what counts.
+        if len >= LARGE && self.mtu < 1_500 {
+            fired.strike(Fault::SmallMtu);
+        }
+        len + if v6 { 48 } else { 28 } <= self.mtu
+    }
+}
+
+/// What an interface is plugged into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Segment(usize),
+    /// The host's own line to the internet.
+    Public,
 }
 
 /// One interface of a host.
 #[derive(Debug, Clone)]
 struct Card {
     index: u32,
-    segment: usize,
+    wire: Wire,
+    /// UDP port of the socket that sends.
+    port: u16,
     v4: Option<Ipv4Addr>,
     /// Link-local and unique local.
     v6: Option<(Ipv6Addr, Ipv6Addr)>,
@@ -112,17 +141,32 @@ pub(crate) enum To {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parcel {
     pub(crate) from: SocketAddr,
+    /// Where the receiver is hit: its own address, or the group.
+    pub(crate) to: SocketAddr,
     pub(crate) interface: u32,
     pub(crate) discovery: bool,
     pub(crate) hop_limit: u8,
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Where a datagram gets to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Host(usize),
+    /// A router's side towards its segment.
+    Inside(usize),
+    /// A router's side towards the internet.
+    Outside(usize),
+}
+
 /// A datagram that will arrive.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     pub(crate) after: Duration,
-    pub(crate) host: usize,
+    /// The host that sent it.
+    pub(crate) origin: usize,
+    /// At a router it does not end: [`Network::route`].
+    pub(crate) at: Place,
     pub(crate) parcel: Parcel,
 }
 
@@ -130,10 +174,12 @@ pub(crate) struct Arrival {
 pub(crate) struct Network {
     dice: Dice,
     hosts: Vec<Vec<Card>>,
+    /// On every segment.
     pub(crate) weather: Weather,
+    pub(crate) internet: Internet,
     /// Directed, counted: two partitions may overlap.
     blocked: BTreeMap<(usize, usize), (u32, bool)>,
-    in_burst: BTreeSet<(usize, usize)>,
+    in_burst: BTreeSet<(Place, Place)>,
     /// Datagrams that were handed in, and their bytes.
     pub(crate) sent: (u64, u64),
 }
@@ -145,6 +191,7 @@ impl Network {
             dice: Dice::new(rng_seed, "network"),
             hosts: Vec::new(),
             weather: Weather::CLEAN,
+            internet: Internet::new(rng_seed),
             blocked: BTreeMap::new(),
             in_burst: BTreeSet::new(),
             sent: (0, 0),
@@ -155,13 +202,15 @@ impl Network {
     pub(crate) fn add_host(&mut self, segments: &[usize], v4: bool, v6: bool) -> usize {
         let host = self.hosts.len();
         let card = |(n, segment): (usize, &usize)| {
-            let mut card = Card { index: 2 + n as u32, segment: *segment, v4: None, v6: None, plugged: true, generation: 0 };
-            if v4 {
-                card.v4 = Some(Ipv4Addr::UNSPECIFIED);
-            }
-            if v6 {
-                card.v6 = Some((Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED));
-            }
+            let mut card = Card {
+                index: 2 + n as u32,
+                wire: Wire::Segment(*segment),
+                port: SESSION_PORT,
+                v4: v4.then_some(Ipv4Addr::UNSPECIFIED),
+                v6: v6.then_some((Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)),
+                plugged: true,
+                generation: 0,
+            };
             card.number(host);
             card
         };
@@ -210,6 +259,7 @@ impl Network {
     /// Fine weather, no partition, all cables in.
     pub(crate) fn heal(&mut self) {
         self.weather = Weather::CLEAN;
+        self.internet.heal();
         self.blocked.clear();
         self.in_burst.clear();
         self.hosts.iter_mut().flatten().for_each(|card| card.plugged = true);
@@ -219,8 +269,8 @@ impl Network {
     pub(crate) fn address(&self, host: usize) -> SocketAddr {
         let card = &self.hosts[host][0];
         match (card.v4, card.v6) {
-            (Some(v4), _) => SocketAddr::from((v4, SESSION_PORT)),
-            (None, Some((_, v6))) => SocketAddr::from((v6, SESSION_PORT)),
+            (Some(v4), _) => SocketAddr::from((v4, card.port)),
+            (None, Some((_, v6))) => SocketAddr::from((v6, card.port)),
             (None, None) => unreachable!("a host has one family at least"),
         }
     }
@@ -228,77 +278,75 @@ impl Network {
     /// A datagram leaves a host's session socket; where and when it arrives. Nothing says that it does.
     pub(crate) fn send(&mut self, host: usize, to: To, bytes: &[u8], fired: &mut Fired) -> Vec<Arrival> {
         self.sent = (self.sent.0 + 1, self.sent.1 + bytes.len() as u64);
-        let Some((segment, v6)) = self.way_out(host, to) else { return Vec::new() };
+        let Some((wire, v6)) = self.way_out(host, to) else { return self.send_routed(host, to, bytes, fired) };
         let multicast = !matches!(to, To::Unicast(_));
         if multicast && !self.weather.multicast {
             fired.strike(Fault::MulticastOff);
             return Vec::new();
         }
-        // Nothing that a node sends today is too large for the smallest MTU; that a large datagram met one
-        // is what counts.
-        if bytes.len() >= LARGE && self.weather.mtu < 1_500 {
-            fired.strike(Fault::SmallMtu);
-        }
-        if bytes.len() + if v6 { 48 } else { 28 } > self.weather.mtu {
+        if !self.weather.lets_through(bytes.len(), v6, fired) {
             return Vec::new();
         }
         let mut arrivals = Vec::new();
-        for (receiver, parcel) in self.receivers(host, segment, to, bytes) {
-            self.carry(host, receiver, parcel, fired, &mut arrivals);
+        for (receiver, parcel) in self.receivers(host, wire, to, bytes) {
+            let arrival = Arrival { after: Duration::ZERO, origin: host, at: Place::Host(receiver), parcel };
+            self.carry(self.weather.clone(), Place::Host(host), arrival, fired, &mut arrivals);
         }
         arrivals
     }
 
-    /// By which segment and family it leaves, if at all.
-    fn way_out(&self, host: usize, to: To) -> Option<(usize, bool)> {
+    /// By which wire and family it reaches its end without a router, if at all.
+    fn way_out(&self, host: usize, to: To) -> Option<(Wire, bool)> {
         let cards = || self.hosts[host].iter().filter(|card| card.plugged);
         match to {
             To::Multicast { interface, v6 } => {
-                let card = cards().find(|card| card.index == interface)?;
+                let card = cards().find(|card| card.index == interface && card.wire != Wire::Public)?;
                 let has = if v6 { card.v6.is_some() } else { card.v4.is_some() };
-                has.then_some((card.segment, v6))
+                has.then_some((card.wire, v6))
             }
-            To::Unicast(SocketAddr::V4(to)) => cards().find(|card| card.reaches_v4(*to.ip())).map(|card| (card.segment, false)),
-            To::Unicast(SocketAddr::V6(to)) => cards().find(|card| card.reaches_v6(&to)).map(|card| (card.segment, true)),
+            To::Unicast(SocketAddr::V4(to)) => cards().find(|card| card.reaches_v4(*to.ip())).map(|card| (card.wire, false)),
+            To::Unicast(SocketAddr::V6(to)) => cards().find(|card| card.reaches_v6(&to)).map(|card| (card.wire, true)),
         }
     }
 
     /// Who hears it, and how it looks there.
-    fn receivers(&self, host: usize, segment: usize, to: To, bytes: &[u8]) -> Vec<(usize, Parcel)> {
-        let out = self.hosts[host].iter().find(|card| card.plugged && card.segment == segment).expect("way_out found it");
+    fn receivers(&self, host: usize, wire: Wire, to: To, bytes: &[u8]) -> Vec<(usize, Parcel)> {
+        let out = self.hosts[host].iter().find(|card| card.plugged && card.wire == wire).expect("way_out found it");
         let mut receivers = Vec::new();
         for (receiver, cards) in self.hosts.iter().enumerate() {
-            for card in cards.iter().filter(|card| card.plugged && card.segment == segment) {
-                let (from, hit, port) = match to {
-                    To::Unicast(SocketAddr::V4(to)) => (out.v4.map(v4_source), card.v4 == Some(*to.ip()), to.port()),
-                    To::Unicast(SocketAddr::V6(to)) => {
-                        let link_local = to.ip().is_unicast_link_local();
-                        let hit = card.v6.is_some_and(|(link, unique)| *to.ip() == link || *to.ip() == unique);
-                        (out.v6_source(link_local, card.index), hit, to.port())
+            for card in cards.iter().filter(|card| card.plugged && card.wire == wire) {
+                let (from, hit, to) = match to {
+                    To::Unicast(to @ SocketAddr::V4(v4)) => (out.v4_source(), card.v4 == Some(*v4.ip()), to),
+                    To::Unicast(to @ SocketAddr::V6(v6)) => {
+                        let link_local = v6.ip().is_unicast_link_local();
+                        let hit = card.v6.is_some_and(|(link, unique)| *v6.ip() == link || *v6.ip() == unique);
+                        (out.v6_source(link_local, card.index), hit, to)
                     }
-                    To::Multicast { v6: true, .. } => (out.v6_source(true, card.index), card.v6.is_some(), DISCOVERY_PORT),
-                    To::Multicast { .. } => (out.v4.map(v4_source), card.v4.is_some(), DISCOVERY_PORT),
+                    To::Multicast { v6: true, .. } => {
+                        (out.v6_source(true, card.index), card.v6.is_some(), (GROUP_V6, DISCOVERY_PORT).into())
+                    }
+                    To::Multicast { .. } => (out.v4_source(), card.v4.is_some(), (GROUP_V4, DISCOVERY_PORT).into()),
                 };
-                let (Some(from), true, SESSION_PORT | DISCOVERY_PORT) = (from, hit, port) else { continue };
-                let discovery = port == DISCOVERY_PORT;
-                let bytes = bytes.to_vec();
-                receivers.push((receiver, Parcel { from, interface: card.index, discovery, hop_limit: HOP_LIMIT, bytes }));
+                let (Some(from), true, true) = (from, hit, card.hears(to.port())) else { continue };
+                receivers.push((receiver, card.parcel(from, to, HOP_LIMIT, bytes.to_vec())));
             }
         }
         receivers
     }
 
-    /// One copy through the weather.
-    fn carry(&mut self, from: usize, to: usize, mut parcel: Parcel, fired: &mut Fired, arrivals: &mut Vec<Arrival>) {
+    /// One copy through the weather, from one place to the next.
+    fn carry(&mut self, weather: Weather, from: Place, mut arrival: Arrival, fired: &mut Fired, arrivals: &mut Vec<Arrival>) {
+        let to = arrival.at;
         if from == to {
-            arrivals.push(Arrival { after: Duration::ZERO, host: to, parcel });
+            arrivals.push(arrival);
             return;
         }
-        if let Some((_, both)) = self.blocked.get(&(from, to)) {
+        if let Place::Host(host) = to
+            && let Some((_, both)) = self.blocked.get(&(arrival.origin, host))
+        {
             fired.strike(if *both { Fault::TwoWayPartition } else { Fault::OneWayPartition });
             return;
         }
-        let weather = self.weather.clone();
         if let Some((enter, leave, lost)) = weather.burst {
             let inside = self.in_burst.contains(&(from, to));
             if self.dice.chance(if inside { leave } else { enter }) {
@@ -317,49 +365,52 @@ impl Network {
             fired.strike(Fault::Loss);
             return;
         }
-        let mut after = weather.delay + self.dice.between(Duration::ZERO, weather.jitter);
+        arrival.after = weather.delay + self.dice.between(Duration::ZERO, weather.jitter);
         if self.dice.chance(weather.reorder) {
             fired.strike(Fault::Reorder);
-            after += self.dice.between(weather.delay, weather.delay * 8);
+            arrival.after += self.dice.between(weather.delay, weather.delay * 8);
         }
         if self.dice.chance(weather.replay) {
             fired.strike(Fault::Replay);
-            let mut again = parcel.clone();
+            let mut again = arrival.clone();
             if self.dice.chance(300) {
-                again.from.set_port(self.dice.range(20_000..=60_000) as u16);
+                again.parcel.from.set_port(self.dice.range(20_000..=60_000) as u16);
             }
-            let after = after + self.dice.between(Duration::ZERO, Duration::from_secs(30));
-            arrivals.push(Arrival { after, host: to, parcel: again });
+            again.after += self.dice.between(Duration::ZERO, Duration::from_secs(30));
+            arrivals.push(again);
         }
         if self.dice.chance(weather.duplicate) {
             fired.strike(Fault::Duplicate);
-            let after = after + self.dice.between(Duration::ZERO, weather.delay);
-            arrivals.push(Arrival { after, host: to, parcel: parcel.clone() });
+            let mut twice = arrival.clone();
+            twice.after += self.dice.between(Duration::ZERO, weather.delay);
+            arrivals.push(twice);
         }
-        if self.dice.chance(weather.corrupt) && !parcel.bytes.is_empty() {
+        let bytes = &mut arrival.parcel.bytes;
+        if self.dice.chance(weather.corrupt) && !bytes.is_empty() {
             fired.strike(Fault::Corrupt);
             for _ in 0..self.dice.range(1..=4) {
-                let at = self.dice.index(parcel.bytes.len());
-                parcel.bytes[at] ^= 1 << self.dice.below(8);
+                let at = self.dice.index(bytes.len());
+                bytes[at] ^= 1 << self.dice.below(8);
             }
         }
-        if self.dice.chance(weather.truncate) && !parcel.bytes.is_empty() {
+        if self.dice.chance(weather.truncate) && !bytes.is_empty() {
             fired.strike(Fault::Truncate);
-            let len = self.dice.index(parcel.bytes.len());
-            parcel.bytes.truncate(len);
+            let len = self.dice.index(bytes.len());
+            bytes.truncate(len);
         }
-        arrivals.push(Arrival { after, host: to, parcel });
+        arrivals.push(arrival);
     }
-}
-
-fn v4_source(ip: Ipv4Addr) -> SocketAddr {
-    SocketAddr::V4(SocketAddrV4::new(ip, SESSION_PORT))
 }
 
 impl Card {
     /// Gives the addresses that belong to host, segment and generation to the families it has.
     fn number(&mut self, host: usize) {
-        let (segment, host, generation) = (self.segment as u16, host as u16 + 1, u16::from(self.generation));
+        let (host, generation) = (host as u16 + 1, u16::from(self.generation));
+        let Wire::Segment(segment) = self.wire else {
+            self.v4 = Some(Ipv4Addr::new(203, 0, 113 + generation as u8, host as u8));
+            return;
+        };
+        let segment = segment as u16;
         self.v4 = self.v4.map(|_| Ipv4Addr::new(10, segment as u8, generation as u8, host as u8));
         self.v6 = self.v6.map(|_| {
             let link = Ipv6Addr::new(0xfe80, 0, 0, 0, segment, generation, self.index as u16, host);
@@ -368,7 +419,7 @@ impl Card {
     }
 
     fn interface(&self) -> Interface {
-        let v4 = self.v4.map(|ip| (IpAddr::V4(ip), V4_PREFIX));
+        let v4 = self.v4.map(|ip| (IpAddr::V4(ip), if self.wire == Wire::Public { PUBLIC_PREFIX } else { V4_PREFIX }));
         let v6 = self.v6.iter().flat_map(|(link, unique)| [(IpAddr::V6(*link), V6_PREFIX), (IpAddr::V6(*unique), V6_PREFIX)]);
         Interface {
             index: self.index,
@@ -381,7 +432,10 @@ impl Card {
     }
 
     fn reaches_v4(&self, to: Ipv4Addr) -> bool {
-        self.v4.is_some_and(|v4| v4.octets()[..2] == to.octets()[..2])
+        match self.wire {
+            Wire::Segment(_) => self.v4.is_some_and(|v4| v4.octets()[..2] == to.octets()[..2]),
+            Wire::Public => self.v4 == Some(to),
+        }
     }
 
     fn reaches_v6(&self, to: &SocketAddrV6) -> bool {
@@ -392,109 +446,26 @@ impl Card {
         unique.segments()[..4] == to.ip().segments()[..4]
     }
 
+    fn v4_source(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::V4(SocketAddrV4::new(self.v4?, self.port)))
+    }
+
     fn v6_source(&self, link_local: bool, receiving: u32) -> Option<SocketAddr> {
         let (link, unique) = self.v6?;
         let (ip, scope) = if link_local { (link, receiving) } else { (unique, 0) };
-        Some(SocketAddr::V6(SocketAddrV6::new(ip, SESSION_PORT, 0, scope)))
+        Some(SocketAddr::V6(SocketAddrV6::new(ip, self.port, 0, scope)))
+    }
+
+    /// A datagram to this port is handed over. At a public address all are: who is no machine counts them.
+    fn hears(&self, port: u16) -> bool {
+        self.wire == Wire::Public || port == self.port || port == DISCOVERY_PORT
+    }
+
+    /// A datagram as it is handed over here.
+    fn parcel(&self, from: SocketAddr, to: SocketAddr, hop_limit: u8, bytes: Vec<u8>) -> Parcel {
+        Parcel { from, to, interface: self.index, discovery: to.port() == DISCOVERY_PORT, hop_limit, bytes }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pair() -> Network {
-        let mut network = Network::new(1);
-        network.add_host(&[0], true, true);
-        network.add_host(&[0, 1], true, true);
-        network.add_host(&[1], true, false);
-        network
-    }
-
-    fn heard(network: &mut Network, host: usize, to: To) -> Vec<usize> {
-        network.send(host, to, b"hello", &mut Fired::default()).iter().map(|arrival| arrival.host).collect()
-    }
-
-    #[test]
-    fn a_segment_hears_its_own_multicast_and_nobody_else_does() {
-        let mut network = pair();
-        assert_eq!(heard(&mut network, 0, To::Multicast { interface: 2, v6: false }), [0, 1]);
-        assert_eq!(heard(&mut network, 1, To::Multicast { interface: 3, v6: false }), [1, 2]);
-        assert_eq!(heard(&mut network, 1, To::Multicast { interface: 3, v6: true }), [1], "host 2 has no IPv6");
-        assert_eq!(heard(&mut network, 0, To::Multicast { interface: 9, v6: false }), [0; 0]);
-    }
-
-    #[test]
-    fn link_local_addresses_mean_something_only_with_their_interface() {
-        let mut network = pair();
-        let arrivals = network.send(0, To::Multicast { interface: 2, v6: true }, b"x", &mut Fired::default());
-        let SocketAddr::V6(from) = arrivals[1].parcel.from else { panic!("an IPv6 source") };
-        assert_eq!(from.scope_id(), 2, "the receiver's number for the interface");
-        assert!(from.ip().is_unicast_link_local());
-        assert_eq!(heard(&mut network, 1, To::Unicast(SocketAddr::V6(from))), [0]);
-        let elsewhere = SocketAddrV6::new(*from.ip(), from.port(), 0, 3);
-        assert_eq!(heard(&mut network, 1, To::Unicast(SocketAddr::V6(elsewhere))), [0; 0]);
-    }
-
-    #[test]
-    fn who_moved_is_not_reached_at_the_old_address() {
-        let mut network = pair();
-        let old = To::Unicast(network.address(1));
-        assert_eq!(heard(&mut network, 0, old), [1]);
-        network.change_address(1);
-        assert_eq!(heard(&mut network, 0, old), [0; 0]);
-        let new = To::Unicast(network.address(1));
-        assert_eq!(heard(&mut network, 0, new), [1]);
-        network.plug(1, false);
-        assert_eq!(heard(&mut network, 0, new), [0; 0]);
-        assert_eq!(network.interfaces(1).len(), 1);
-    }
-
-    #[test]
-    fn partitions_have_a_direction_and_overlap() {
-        let mut network = pair();
-        let (to_0, to_1) = (To::Unicast(network.address(0)), To::Unicast(network.address(1)));
-        network.block(0, 1, false);
-        network.block(0, 1, true);
-        assert_eq!((heard(&mut network, 0, to_1), heard(&mut network, 1, to_0)), (Vec::new(), Vec::new()));
-        network.unblock(0, 1, true);
-        assert_eq!((heard(&mut network, 0, to_1), heard(&mut network, 1, to_0)), (vec![], vec![0]));
-        network.unblock(0, 1, false);
-        assert_eq!(heard(&mut network, 0, to_1), [1]);
-    }
-
-    #[test]
-    fn weather_strikes_about_as_often_as_it_says() {
-        let mut network = pair();
-        network.weather = Weather { corrupt: 100, truncate: 100, duplicate: 100, ..Weather::lossy(200) };
-        let to = To::Unicast(network.address(1));
-        let mut fired = Fired::default();
-        let arrived: usize = (0..10_000).map(|_| network.send(0, to, &[7; 100], &mut fired).len()).sum();
-        assert!((1_800..2_200).contains(&fired.count(Fault::Loss)), "{fired:?}");
-        assert_eq!(arrived as u64, 10_000 - fired.count(Fault::Loss) + fired.count(Fault::Duplicate));
-        assert!(fired.count(Fault::Corrupt) > 600 && fired.count(Fault::Truncate) > 600);
-    }
-
-    #[test]
-    fn bursts_lose_rows() {
-        let mut network = pair();
-        network.weather.burst = Some((10, 100, 1_000));
-        let to = To::Unicast(network.address(1));
-        let lost: Vec<bool> = (0..20_000).map(|_| heard(&mut network, 0, to).is_empty()).collect();
-        let total = lost.iter().filter(|lost| **lost).count();
-        let rows = lost.windows(2).filter(|pair| pair[1] && !pair[0]).count();
-        assert!((1_000..3_000).contains(&total), "{total}");
-        assert!(total > 5 * rows, "{total} lost in {rows} rows");
-    }
-
-    #[test]
-    fn small_links_swallow_large_datagrams() {
-        let mut network = pair();
-        network.weather.mtu = 1_280;
-        let to = To::Unicast(network.address(1));
-        let mut fired = Fired::default();
-        assert_eq!(network.send(0, to, &[0; 1_252], &mut fired).len(), 1);
-        assert_eq!(network.send(0, to, &[0; 1_253], &mut fired).len(), 0);
-        assert_eq!(fired.count(Fault::SmallMtu), 2, "both met it");
-    }
-}
+mod tests;

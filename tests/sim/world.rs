@@ -1,6 +1,9 @@
 //! A world: machines with their disks and clocks, the network between them, people who ask, faults that
-//! strike, and one queue of events in virtual time. Each machine runs the real node over the real store.
-//! What must hold lives in `checkers`; which worlds are run lives in `main` and `scenarios`.
+//! strike, and one queue of events in virtual time. Each machine runs the real node over the real store; what
+//! runs on hosts that are no machines lives in `stations`. What must hold lives in `checkers`; which worlds are
+//! run lives in `main` and `scenarios`.
+
+mod stations;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
@@ -23,12 +26,14 @@ use p2pchat_udp::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use self::stations::Station;
 use crate::{
     checkers::{Books, Broken, Ledger},
     dice::{Dice, Trace},
     disk::Disk,
     faults::{Fault, Fired, Strike},
-    network::{Network, Parcel, SESSION_PORT, To},
+    heard::Heard,
+    network::{Arrival, DISCOVERY_PORT, Network, Parcel, Place, SESSION_PORT, To},
     workload::Ask,
 };
 
@@ -42,10 +47,7 @@ const DURABLE_LOOKS: u32 = 20;
 
 /// Something that happens at a time.
 enum What {
-    Arrive {
-        host: usize,
-        parcel: Parcel,
-    },
+    Arrive(Arrival),
     /// The disk is done with a batch; the process that gave it is named by its number.
     Write {
         machine: usize,
@@ -89,6 +91,22 @@ enum What {
     HealReads {
         machine: usize,
     },
+    PlugInternet,
+    /// A station starts.
+    Open {
+        host: usize,
+    },
+    /// A station is killed.
+    Close {
+        host: usize,
+    },
+}
+
+/// Who may have a deadline, in the order in which they are called at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sleeper {
+    Machine(usize),
+    Station(usize),
 }
 
 /// A computer with one profile.
@@ -139,6 +157,8 @@ pub(crate) struct World {
     tickets: u64,
     pub(crate) network: Network,
     pub(crate) machines: Vec<Machine>,
+    /// By host.
+    stations: BTreeMap<usize, Station>,
     pub(crate) ledger: Ledger,
     pub(crate) fired: Fired,
     pub(crate) trace: Trace,
@@ -151,8 +171,10 @@ pub(crate) struct World {
     /// Ids of the messages of the workload, by their number.
     pub(crate) messages: BTreeMap<usize, MessageId>,
     commanded: BTreeMap<MessageId, (usize, Command)>,
-    /// What came for hosts that are no machines.
+    /// What came for hosts that are neither machines nor stations.
     pub(crate) strangers: BTreeMap<usize, Vec<Parcel>>,
+    /// How much came, from the beginning, for hosts that are no machines.
+    pub(crate) heard: BTreeMap<usize, Heard>,
     /// Every event of every machine, for scenarios.
     pub(crate) seen: Vec<(Duration, usize, Event)>,
     log: bool,
@@ -168,6 +190,7 @@ impl World {
             tickets: 0,
             network: Network::new(rng_seed),
             machines: Vec::new(),
+            stations: BTreeMap::new(),
             ledger: Ledger::default(),
             fired: Fired::default(),
             trace: Trace::default(),
@@ -178,6 +201,7 @@ impl World {
             messages: BTreeMap::new(),
             commanded: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            heard: BTreeMap::new(),
             seen: Vec::new(),
             log: std::env::var_os("SIM_LOG").is_some(),
         }
@@ -185,6 +209,17 @@ impl World {
 
     /// A machine with a fresh profile, switched off.
     pub(crate) fn add_machine(&mut self, name: &str, segments: &[usize], v4: bool, v6: bool) -> usize {
+        let host = self.network.add_host(segments, v4, v6);
+        self.furnish(name, host)
+    }
+
+    /// A machine with a public address.
+    pub(crate) fn add_public_machine(&mut self, name: &str) -> usize {
+        let host = self.network.add_public_host(SESSION_PORT);
+        self.furnish(name, host)
+    }
+
+    fn furnish(&mut self, name: &str, host: usize) -> usize {
         let number = self.machines.len();
         let mut rng = ChaCha20Rng::from_seed(Dice::seed_of(self.rng_seed, &format!("identity {number}")));
         let identity = Identity::generate(&mut rng);
@@ -194,7 +229,6 @@ impl World {
         let fresh = Fresh { secret: *identity.secret(), name: name.to_owned(), boot };
         drop(Store::create_backend(disk.backend(), &fresh).expect("an empty disk without faults"));
         disk.settle();
-        let host = self.network.add_host(segments, v4, v6);
         self.machines.push(Machine {
             name: name.to_owned(),
             person: identity.id(),
@@ -288,13 +322,7 @@ impl World {
 
     /// The next event, unless it lies after `end`.
     fn step(&mut self, end: Duration) -> bool {
-        let deadline = self
-            .machines
-            .iter()
-            .enumerate()
-            .filter(|(_, machine)| machine.asleep_until.is_none())
-            .filter_map(|(n, machine)| Some((machine.process.as_ref()?.deadline?, n)))
-            .min();
+        let deadline = self.next_deadline();
         let queued = self.queue.first_key_value().map(|(key, _)| key.0);
         match (queued, deadline) {
             (Some(queued), deadline) if queued <= end && deadline.is_none_or(|(at, _)| queued <= at) => {
@@ -303,19 +331,31 @@ impl World {
                 self.happen(what);
                 true
             }
-            (_, Some((at, machine))) if at <= end => {
+            (_, Some((at, sleeper))) if at <= end => {
                 self.now = self.now.max(at);
-                let now = self.clocks(machine);
-                self.with(machine, |node| node.handle_timeout(now));
+                match sleeper {
+                    Sleeper::Machine(machine) => {
+                        let now = self.clocks(machine);
+                        self.with(machine, |node| node.handle_timeout(now));
+                    }
+                    Sleeper::Station(host) => self.station_timeout(host),
+                }
                 true
             }
             _ => false,
         }
     }
 
+    fn next_deadline(&self) -> Option<(Duration, Sleeper)> {
+        let awake = self.machines.iter().enumerate().filter(|(_, machine)| machine.asleep_until.is_none());
+        let machines = awake.filter_map(|(n, machine)| Some((machine.process.as_ref()?.deadline?, Sleeper::Machine(n))));
+        let stations = self.stations.iter().filter_map(|(host, station)| Some((station.deadline()?, Sleeper::Station(*host))));
+        machines.chain(stations).min()
+    }
+
     fn happen(&mut self, what: What) {
         match what {
-            What::Arrive { host, parcel } => self.arrive(host, parcel),
+            What::Arrive(arrival) => self.arrive(arrival),
             What::Write { machine, process } => self.write(machine, process),
             What::Written { machine, process, batch, result } => self.written(machine, process, batch, result),
             What::Interfaces { machine } => {
@@ -333,6 +373,9 @@ impl World {
             }
             What::Restore { machine, image, back } => self.restore(machine, *image, back),
             What::StopCopy { machine } => self.stop_copy(machine),
+            What::Open { host } => self.open(host),
+            What::Close { host } => self.close(host),
+            What::PlugInternet => self.network.internet.plugged = true,
             What::HealReads { machine } => drop(self.machines[machine].disk.fail_reads(None)),
         }
     }
@@ -395,15 +438,32 @@ impl World {
 
     /// A datagram leaves a host.
     pub(crate) fn carry(&mut self, host: usize, to: To, bytes: &[u8]) {
-        for arrival in self.network.send(host, to, bytes, &mut self.fired) {
-            self.at(self.now + arrival.after, What::Arrive { host: arrival.host, parcel: arrival.parcel });
+        let arrivals = self.network.send(host, to, bytes, &mut self.fired);
+        self.expect(arrivals);
+    }
+
+    fn expect(&mut self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            self.at(self.now + arrival.after, What::Arrive(arrival));
         }
     }
 
-    fn arrive(&mut self, host: usize, mut parcel: Parcel) {
+    fn arrive(&mut self, arrival: Arrival) {
+        let Place::Host(host) = arrival.at else {
+            let onward = self.network.route(self.now, arrival, &mut self.fired);
+            return self.expect(onward);
+        };
+        let mut parcel = arrival.parcel;
         let Some(machine) = self.machines.iter().position(|machine| machine.host == host) else {
+            self.heard.entry(host).or_default().count(&parcel);
+            if self.stations.contains_key(&host) {
+                return self.station_hears(host, parcel);
+            }
             return self.strangers.entry(host).or_default().push(parcel);
         };
+        if ![SESSION_PORT, DISCOVERY_PORT].contains(&parcel.to.port()) {
+            return;
+        }
         let now = self.clocks(machine);
         self.with(machine, |node| {
             let socket = if parcel.discovery { SocketKind::Discovery } else { SocketKind::Session };
@@ -650,6 +710,19 @@ impl World {
             }
             Strike::Leave { node, back } => self.leave(node, back),
             Strike::Garbage { node, datagrams } => self.garbage(node, datagrams),
+            Strike::InternetDown { heal } => {
+                self.network.internet.plugged = false;
+                self.at(self.now + heal, What::PlugInternet);
+            }
+            Strike::StationRestart { host, back } => self.restart(host, back),
+            Strike::RouterReboot { router } => {
+                self.fired.strike(Fault::RouterReboot);
+                self.network.reboot_router(router);
+            }
+            Strike::RouterRenumbered { router } => {
+                self.fired.strike(Fault::RouterRenumbered);
+                self.network.renumber_router(router);
+            }
         }
     }
 
@@ -748,8 +821,11 @@ impl World {
                 *kind = self.dice.below(9) as u8;
             }
             let from = SocketAddr::from(([10, 0, 0, 200], self.dice.range(1_024..=65_535) as u16));
-            let parcel = Parcel { from, interface: 2, discovery: self.dice.chance(300), hop_limit: 255, bytes };
-            self.at(self.now, What::Arrive { host: self.machines[machine].host, parcel });
+            let (discovery, host) = (self.dice.chance(300), self.machines[machine].host);
+            let mut to = self.network.address(host);
+            to.set_port(if discovery { DISCOVERY_PORT } else { SESSION_PORT });
+            let parcel = Parcel { from, to, interface: 2, discovery, hop_limit: 255, bytes };
+            self.at(self.now, What::Arrive(Arrival { after: Duration::ZERO, origin: host, at: Place::Host(host), parcel }));
         }
     }
 }
