@@ -244,6 +244,19 @@ fn a_victim_counts_what_it_gets_and_from_whom() {
     assert_eq!(world.strangers[&victim].len(), 14);
 }
 
+#[test]
+fn a_victim_hears_whom_somebody_asked_in_its_name() {
+    let mut world = World::new(6);
+    let echo = echo(&mut world);
+    let [victim, attacker] = [SESSION_PORT; 2].map(|port| world.network.add_public_host(port));
+    world.run_until(MS);
+    let (name, seed) = (world.network.address(victim), world.network.address(echo));
+    world.spoof(attacker, name, seed, b"who am i?");
+    world.run_until(SECOND);
+    assert_eq!(world.heard[&victim].by_source.keys().collect::<Vec<_>>(), [&seed]);
+    assert!(!world.heard.contains_key(&attacker));
+}
+
 /// The first word of a handshake with this machine, and what answered it.
 fn call(world: &mut World, caller: usize, machine: usize, to: SocketAddr) -> Vec<(SocketAddr, Option<u8>)> {
     let mut rng = ChaCha20Rng::from_seed([7; 32]);

@@ -442,6 +442,12 @@ impl World {
         self.expect(arrivals);
     }
 
+    /// A datagram leaves a public host under somebody else's address.
+    pub(crate) fn spoof(&mut self, host: usize, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let arrivals = self.network.spoof(host, from, to, bytes, &mut self.fired);
+        self.expect(arrivals);
+    }
+
     fn expect(&mut self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
             self.at(self.now + arrival.after, What::Arrive(arrival));

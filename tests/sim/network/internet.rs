@@ -107,6 +107,22 @@ impl Network {
         arrivals
     }
 
+    /// A datagram leaves a public host under a source that it chose: nobody on its way asks whose it is.
+    pub(crate) fn spoof(
+        &mut self,
+        host: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+        fired: &mut Fired,
+    ) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        let Some((card, at @ Place::Host(_))) = self.gateway(host) else { return arrivals };
+        let parcel = card.parcel(from, to, HOP_LIMIT, bytes.to_vec());
+        self.across(at, Arrival { after: Duration::ZERO, origin: host, at, parcel }, fired, &mut arrivals);
+        arrivals
+    }
+
     /// By which of its interfaces a host reaches the internet, and what is at the end of that wire: a router,
     /// or, where the line is its own, nothing but itself.
     fn gateway(&self, host: usize) -> Option<(&Card, Place)> {
