@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     lab::{Lab, Wire},
     person::{Person, SOON, message},
+    router::Nat,
 };
 
 const ONE: Wire<'_> = Wire { switch: "", v4: Some("10.77.0.1/24"), v6: true, dad: false };
@@ -162,4 +163,26 @@ fn appears(what: &str, wire: Wire<'_>) {
     println!("{what} appeared: seen {:?} after the address was usable", at.saturating_duration_since(begun));
     at_bob.sees("alice", "online", SOON);
     println!("and a message: {:?}", at_bob.deliver("alice", "hi", SOON));
+}
+
+#[test]
+fn behind_a_router_that_is_cut_off_a_lan_meets_and_two_lans_do_not() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.switch("lan2");
+    lab.switch("public");
+    let mut router = |name: &str, inner, outer| lab.router(name, inner, Wire::v4("public", outer), Nat::Cone);
+    let Some(here) = router("rt1", Wire::v4("", "10.77.0.254/24"), "203.0.113.1/24") else { return };
+    let Some(_there) = router("rt2", Wire::v4("lan2", "10.78.0.254/24"), "203.0.113.2/24") else { return };
+    let (a, b) = (lab.host("a", ONE), lab.host("b", TWO));
+    let c = lab.host("c", Wire { switch: "lan2", v4: Some("10.78.0.3/24"), v6: true, dad: false });
+    lab.settle();
+    here.cut();
+    let (mut alice, mut bob, mut carol) = (Person::new(&a, "alice"), Person::new(&b, "bob"), Person::new(&c, "carol"));
+    let (mut at_alice, mut at_bob, mut at_carol) = (alice.start(), bob.start(), carol.start());
+    at_alice.subscribe();
+    at_alice.sees("bob", "online", SOON);
+    at_alice.deliver("bob", "without the internet", SOON);
+    assert_eq!(at_bob.texts("in"), ["without the internet"]);
+    let known = at_carol.call(json!({"call": "peers"}));
+    assert!(known.iter().all(|line| line["name"].is_null()), "{known:?}");
 }
