@@ -84,12 +84,24 @@ pub struct Global {
     /// UDP address to listen on, like 0.0.0.0:17118, [::]:0 or :17118
     #[arg(short, long, global = true, value_name = "ADDR", env = "P2PCHAT_LISTEN", hide_env_values = true)]
     listen: Option<String>,
+    /// A seed that I use to be found and to find others on other networks; repeat for several
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "P2PCHAT_VIA", hide_env_values = true, value_delimiter = ',')]
+    via: Vec<String>,
     /// Peers of another network name neither see nor reach each other
     #[arg(long, global = true, value_name = "NAME", env = "P2PCHAT_NETWORK", hide_env_values = true)]
     network: Option<String>,
     /// Who may write to me: who is really on my LAN
     #[arg(long, global = true, value_parser = ["lan"], env = "P2PCHAT_ALLOW", hide_env_values = true)]
     allow: Option<String>,
+    /// At seeds: in lists, by exact name or id only (the default), or not at all
+    #[arg(
+        long,
+        global = true,
+        value_parser = ["listed", "findable", "hidden"],
+        env = "P2PCHAT_VISIBILITY",
+        hide_env_values = true
+    )]
+    visibility: Option<String>,
     /// No multicast: neither announce nor look on the LAN
     #[arg(long, global = true, env = "P2PCHAT_NO_LAN", hide_env_values = true, value_parser = FalseyValueParser::new())]
     no_lan: bool,
@@ -275,7 +287,7 @@ mod tests {
             ("p2pchat-udp --allow everybody", "everybody"),
             ("p2pchat-udp --timeout soon", "soon"),
             ("p2pchat-udp send bob hi --wait forever", "forever"),
-            ("p2pchat-udp --via seed.example:17118", "--via"),
+            ("p2pchat-udp --visibility seen", "seen"),
         ] {
             let error = wrong(line);
             assert_eq!(error.exit, 2);
@@ -293,6 +305,11 @@ mod tests {
         let parsed = parse_words("p2pchat-udp --no-lan -i eth0 -i eth1 --interface a,b").unwrap();
         assert_eq!(parsed.given["no_lan"].0, ["true"]);
         assert_eq!(parsed.given["interface"].0, ["eth0", "eth1", "a", "b"]);
+        let parsed = parse_words("p2pchat-udp --via a:1 --via b:2,c:3 --visibility hidden").unwrap();
+        assert_eq!(
+            (&parsed.given["via"].0, &parsed.given["visibility"].0),
+            (&vec!["a:1".to_owned(), "b:2".into(), "c:3".into()], &vec!["hidden".to_owned()])
+        );
         assert!(!parsed.given.contains_key("plain"), "what nobody said is not given");
     }
 }

@@ -11,13 +11,18 @@ use serde_json::Value;
 use toml_edit::{Document, DocumentMut, Item};
 
 use crate::{
+    contact_link::check_seed,
     control::proto::{ConfigLine, ErrorLine},
     net::socket::{Groups, Listen},
     text::Name,
+    wire::record::Visibility,
 };
 
 /// Name of the settings' file in a profile.
 pub const FILE_NAME: &str = "config.toml";
+
+/// Seeds to use at most: each is asked for everybody who is looked for.
+pub const SEEDS_MAX: usize = 8;
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +58,13 @@ enum Shape {
 }
 
 /// Every key that a file may hold.
-const KEYS: [(&str, Shape); 11] = [
+const KEYS: [(&str, Shape); 13] = [
     ("name", Shape::Text),
     ("listen", Shape::Text),
+    ("via", Shape::List),
     ("network", Shape::Text),
     ("allow", Shape::Text),
+    ("visibility", Shape::Text),
     ("no_lan", Shape::Switch),
     ("interface", Shape::List),
     ("group", Shape::List),
@@ -73,7 +80,7 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// Keys that count from the start of an owner on: a client's have no effect.
-const KEYS_OF_THE_START: [&str; 5] = ["listen", "network", "no_lan", "interface", "group"];
+const KEYS_OF_THE_START: [&str; 7] = ["listen", "via", "network", "visibility", "no_lan", "interface", "group"];
 
 /// Values of options and environment variables, by key, as clap found them.
 pub type Given = BTreeMap<&'static str, (Vec<String>, Origin)>;
@@ -87,8 +94,12 @@ pub struct Settings {
     pub name: Option<Name>,
     /// Where to listen; `None`: the first free port of the usual ones.
     pub listen: Option<Listen>,
+    /// Seeds to use, each a `HOST:PORT`.
+    pub via: Vec<String>,
     /// Peers of another network name neither see nor reach me.
     pub network: String,
+    /// Who may find me at the seeds; `None`: nobody.
+    pub visibility: Option<Visibility>,
     /// No multicast at all.
     pub no_lan: bool,
     /// Only these interfaces; empty: all.
@@ -116,7 +127,9 @@ impl Settings {
             dir,
             name: None,
             listen: None,
+            via: Vec::new(),
             network: String::new(),
+            visibility: Some(Visibility::default()),
             no_lan: false,
             interfaces: Vec::new(),
             groups: Groups::default(),
@@ -150,6 +163,7 @@ impl Settings {
     /// Forgets what the file said about a list.
     fn reset(&mut self, key: &str) {
         match key {
+            "via" => self.via.clear(),
             "interface" => self.interfaces.clear(),
             "group" => self.groups = Groups::default(),
             _ => {}
@@ -161,9 +175,11 @@ impl Settings {
         match key {
             "name" => self.name = Some(Name::parse(text).map_err(|e| e.to_string())?),
             "listen" => self.listen = Some(text.parse::<Listen>().map_err(|e| e.to_string())?),
+            "via" => self.via = checked_seeds(value)?,
             "network" => self.network = checked_network(text)?,
             "allow" if text == "lan" => {}
             "allow" => return Err("this version knows `lan` only".to_owned()),
+            "visibility" => self.visibility = visibility(text)?,
             "no_lan" => self.no_lan = switch(text)?,
             "interface" => self.interfaces = value.to_vec(),
             "group" => {
@@ -250,6 +266,7 @@ impl Settings {
 fn default_of(key: &str, shape: Shape) -> Vec<String> {
     match (key, shape) {
         ("allow", _) => vec!["lan".to_owned()],
+        ("visibility", _) => vec!["findable".to_owned()],
         ("network", _) => vec![String::new()],
         ("joins" | "bell", _) => vec!["true".to_owned()],
         (_, Shape::Switch) => vec!["false".to_owned()],
@@ -270,6 +287,25 @@ fn checked_network(text: &str) -> Result<String, String> {
         return Ok(String::new());
     }
     Name::parse(text).map(|name| name.as_str().to_owned()).map_err(|_| "1 to 64 bytes without control characters".to_owned())
+}
+
+fn visibility(text: &str) -> Result<Option<Visibility>, String> {
+    match text {
+        "listed" => Ok(Some(Visibility::Listed)),
+        "findable" => Ok(Some(Visibility::Findable)),
+        "hidden" => Ok(None),
+        _ => Err("listed, findable or hidden is needed".to_owned()),
+    }
+}
+
+fn checked_seeds(seeds: &[String]) -> Result<Vec<String>, String> {
+    if seeds.len() > SEEDS_MAX {
+        return Err(format!("more than {SEEDS_MAX} seeds"));
+    }
+    for seed in seeds {
+        check_seed(seed).map_err(|why| format!("{seed:?}: {why}"))?;
+    }
+    Ok(seeds.to_vec())
 }
 
 fn bad(place: &str, key: &str, value: &[String], why: &str) -> ErrorLine {
@@ -383,6 +419,8 @@ mod tests {
             ("\n\nname = \n", 3),
             ("interface = [1]", 1),
             ("allow = 'requests'", 1),
+            ("via = ['seed.example:1',\n'seed.example']", 1),
+            ("\nvisibility = 'seen'", 2),
             ("[name]\nx = 1", 1),
         ] {
             let error = load(text, &[]).unwrap_err();
@@ -398,6 +436,19 @@ mod tests {
         assert!(bad.text.starts_with("--listen nowhere: "), "{bad}");
         let bad = load("", &[("name", "#room", Origin::Environment)]).unwrap_err();
         assert!(bad.text.contains("P2PCHAT_NAME"), "{bad}");
+    }
+
+    #[test]
+    fn seeds_are_checked_one_by_one_and_counted() {
+        let settings = load("via = ['seed.example:1', '[::1]:2']\nvisibility = 'hidden'", &[]).unwrap();
+        assert_eq!((settings.via.len(), settings.visibility), (2, None));
+        assert_eq!(load("", &[]).unwrap().visibility, Some(Visibility::Findable));
+        let wrong = load("via = ['seed.example:1', 'b']", &[]).unwrap_err();
+        assert!(wrong.text.contains("\"b\": a HOST:PORT is needed"), "{wrong}");
+        let many = format!("via = [{}]", ["'a:1'"; SEEDS_MAX + 1].join(","));
+        assert!(load(&many, &[]).unwrap_err().text.ends_with("more than 8 seeds"));
+        let one = load("via = 'a:1'", &[("via", "b:2", Origin::Flag)]).unwrap();
+        assert_eq!(one.via, ["b:2"], "a flag takes the place of the whole list");
     }
 
     #[test]

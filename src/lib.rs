@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod contact_link;
 pub mod control;
 pub mod crypto;
 pub mod id;

@@ -21,21 +21,41 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
     ("text", &["id"]),
+    ("contact_link", &["id", "text"]),
     ("wire", &["id", "clock", "text"]),
     ("crypto", &["id", "clock", "text", "wire"]),
     ("session", &["id", "clock", "text", "wire", "crypto"]),
     ("store", &["id", "clock", "text", "wire"]),
-    ("node", &["id", "clock", "text", "wire", "crypto", "session", "store"]),
+    ("node", &["id", "clock", "text", "contact_link", "wire", "crypto", "session", "store"]),
     ("net", &["id", "clock", "text", "wire", "crypto", "store", "node"]),
-    ("control", &["id", "clock", "text", "wire::message", "store", "node::command", "node::event", "net::handle"]),
+    (
+        "control",
+        &["id", "clock", "text", "contact_link", "wire::message", "store", "node::command", "node::event", "net::handle"],
+    ),
     ("shell", &["id", "clock", "text", "wire::message", "control"]),
-    ("config", &["id", "clock", "text", "control::proto", "net::socket"]),
-    ("commands", &["id", "clock", "text", "wire::message", "store", "node::command", "control", "shell", "config", "cli", "app"]),
+    ("config", &["id", "clock", "text", "contact_link", "wire::record", "control::proto", "net::socket"]),
+    (
+        "commands",
+        &[
+            "id",
+            "clock",
+            "text",
+            "contact_link",
+            "wire::message",
+            "store",
+            "node::command",
+            "control",
+            "shell",
+            "config",
+            "cli",
+            "app",
+        ],
+    ),
     ("cli", &["id", "clock", "text", "config", "control", "commands", "shell"]),
 ];
 
 /// Everything that is handed its time, its chance and its input.
-const BELOW_NET: &[&str] = &["id", "clock", "text", "wire", "crypto", "session", "store", "node"];
+const BELOW_NET: &[&str] = &["id", "clock", "text", "contact_link", "wire", "crypto", "session", "store", "node"];
 
 /// What no core does, and what to do instead.
 const NOT_BELOW_NET: &[(&str, &str)] = &[

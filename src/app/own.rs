@@ -140,7 +140,9 @@ impl Own {
                 port: 0,
                 lan: !settings.no_lan,
                 interfaces: settings.interfaces.clone(),
-                ..NodeConfig::default()
+                seeds: settings.via.clone(),
+                // Before anybody could write to it, a node that lives for one command is gone.
+                visibility: settings.visibility.filter(|_| mode != Mode::Command),
             },
         };
         let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {
@@ -189,7 +191,7 @@ impl Own {
                     self.owner.node.handle.call(Command::SetName(name.as_str().to_owned())).await;
                     self.owner.set_name(name.as_str());
                 }
-                tracing::info!("settings read again; listen, network, interface and group count from the next start");
+                tracing::info!("settings read again; all but the name count from the next start");
             }
             Err(error) => tracing::warn!(%error, "settings not read again"),
         }

@@ -16,6 +16,7 @@ use super::{
     stored,
 };
 use crate::{
+    contact_link::{ContactLink, SCHEME},
     id::PeerId,
     node::{
         command::{Command, CommandError, PathKind, PeerView, Presence, Reason, Reply},
@@ -163,6 +164,9 @@ fn listed(candidates: &[PeerView]) -> String {
 
 /// Who is meant by `peer`. Where several may be, they are said before the error.
 pub(super) async fn resolve<N: Node>(owner: &Owner<N>, peer: String, timeout: Option<Span>, out: &Out) -> Result<PeerId, Stop> {
+    if peer.get(..SCHEME.len()).is_some_and(|head| head.eq_ignore_ascii_case(SCHEME)) {
+        link(&peer)?;
+    }
     let timeout = timeout.map_or(LOOK, |span| span.0);
     match owner.node.call(Command::Resolve { peer, timeout }).await {
         Reply::Resolved(id) => Ok(id),
@@ -176,6 +180,11 @@ pub(super) async fn resolve<N: Node>(owner: &Owner<N>, peer: String, timeout: Op
         }
         reply => Err(unexpected(&reply)),
     }
+}
+
+/// A link, or an id alone.
+pub(super) fn link(text: &str) -> Result<ContactLink, ErrorLine> {
+    text.parse().map_err(|why| ErrorLine::new("bad-link", 2, format!("bad link: {why}")))
 }
 
 /// Everybody known.
@@ -309,27 +318,21 @@ pub(super) const fn state_word(state: State) -> &'static str {
 
 async fn whoami<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
     let ReadyLine { id, name, port, addrs, version, .. } = owner.ready();
+    let seeds = owner.seeds();
+    // Who is not at the seeds is not found there.
+    let via = if owner.is_hidden() { &[][..] } else { &seeds };
     let line = WhoamiLine {
         id,
-        link: format!("p2pchat:{id}?name={}", percent_encoded(&name)),
+        link: ContactLink::new(id, Name::parse(&name).ok(), via).to_string(),
         name,
         addrs,
         port,
-        seeds: Vec::new(),
+        seeds,
         encrypted: false,
         version,
         owner_pid: (owner.mode != MODE_COMMAND).then(std::process::id),
     };
     Ok(out.say(Line::Whoami(line)).await?)
-}
-
-/// RFC 3986 §2.1: everything but unreserved characters as `%` and two hex digits.
-fn percent_encoded(text: &str) -> String {
-    let each = text.bytes().map(|byte| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    each.collect()
 }
 
 async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {

@@ -108,6 +108,17 @@ impl<N: Node> Owner<N> {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Seeds in use.
+    pub fn seeds(&self) -> Vec<String> {
+        let via = self.settings.get("via").and_then(Value::as_array);
+        via.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// The seeds never hear of us.
+    pub fn is_hidden(&self) -> bool {
+        self.settings.get("visibility").and_then(Value::as_str) == Some("hidden")
+    }
+
     /// We have another name from now on; the node knows it already.
     pub fn set_name(&self, name: &str) {
         name.clone_into(&mut self.name.lock().unwrap_or_else(PoisonError::into_inner));

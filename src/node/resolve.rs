@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     clock::{Instant, Now},
+    contact_link::ContactLink,
     id::{PEER_ID_SHORT_LEN, PeerId},
     text::{Shown, name_key},
 };
@@ -145,7 +146,7 @@ impl Node {
     /// Steps 1 and 4 of cli.md: petname, then a contact's own name, then a neighbour's name, then an id's
     /// beginning; the first step with a match decides.
     fn find(&self, word: &str) -> Found {
-        if let Some(id) = whole_id(word) {
+        if let Ok(ContactLink { id, .. }) = word.parse() {
             return if id == self.id() { Found::Error(CommandError::Myself) } else { Found::One(id) };
         }
         let views = self.peer_views();
@@ -173,10 +174,4 @@ impl Node {
             }
         }
     }
-}
-
-/// A full id, alone or in a `p2pchat:` link.
-fn whole_id(word: &str) -> Option<PeerId> {
-    let link = word.strip_prefix("p2pchat:").unwrap_or(word);
-    link.split(['?', '/']).next()?.parse().ok()
 }

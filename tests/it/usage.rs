@@ -8,12 +8,14 @@ use crate::person::{Net, program, run};
 const COMMANDS: [&str; 12] =
     ["demo", "daemon", "status", "stop", "send", "listen", "peers", "whois", "history", "outbox", "whoami", "config"];
 /// Every option of the contract that every command takes and that is built.
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 14] = [
     "--name",
     "--data-dir",
     "--listen",
+    "--via",
     "--network",
     "--allow",
+    "--visibility",
     "--no-lan",
     "--interface",
     "--group",
@@ -63,7 +65,7 @@ fn every_row_of_the_contract_that_is_built_is_in_the_help() {
 #[test]
 fn what_is_not_built_is_not_offered() {
     let all = help(&[]);
-    for absent in ["--via", "--visibility", "--password-cmd", "--seed"] {
+    for absent in ["--password-cmd", "--seed"] {
         assert!(!all.contains(absent), "{absent}");
     }
     for absent in
@@ -93,6 +95,9 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["send", "bob", "hi", "--expire", "36526d"],
         &["--listen", "nowhere", "peers"],
         &["--group", "192.0.2.1:1", "peers"],
+        &["--via", "seed.example", "peers"],
+        &["--via", "2001:db8::1:17118", "peers"],
+        &["--visibility", "seen", "peers"],
         &["--name", "#room", "peers"],
         &["--name", "p2pchat:x", "peers"],
         &["--name", "a\nb", "peers"],
@@ -147,11 +152,13 @@ fn stdin_is_mended_with_a_notice_and_loses_one_newline() {
 }
 
 /// Key, value by file, environment and flag.
-const KEYS: [(&str, &str, &str, &str); 9] = [
+const KEYS: [(&str, &str, &str, &str); 11] = [
     ("name", "file", "environment", "flag"),
     ("listen", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
+    ("via", "a.example:1", "b.example:2", "c.example:3"),
     ("network", "file", "environment", "flag"),
     ("allow", "lan", "lan", "lan"),
+    ("visibility", "listed", "findable", "hidden"),
     ("no_lan", "true", "false", "true"),
     ("interface", "eth8", "eth9", "eth7"),
     ("group", "224.0.0.1:1", "224.0.0.1:2", "224.0.0.1:3"),
@@ -166,7 +173,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default_for_each_key() 
         let shown = |with_file: bool, with_environment: bool, with_flag: bool| {
             let text = match key {
                 "no_lan" | "plain" | "joins" => format!("{key} = {file}\n"),
-                "interface" | "group" => format!("{key} = [\"{file}\"]\n"),
+                "via" | "interface" | "group" => format!("{key} = [\"{file}\"]\n"),
                 _ => format!("{key} = \"{file}\"\n"),
             };
             std::fs::write(dir.path().join("config.toml"), if with_file { &text } else { "" }).unwrap();
