@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use blake2::{Blake2s256, Digest};
-use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use data_encoding::{Encoding, Specification};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -38,14 +38,13 @@ pub enum IdError {
 impl PeerId {
     /// Parses 32 bytes. Errors with [`IdError::Key`] where they are no canonical key with sign bit 0.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, IdError> {
-        if bytes[31] & 0x80 != 0 {
-            return Err(IdError::Key);
-        }
         let point = CompressedEdwardsY(bytes).decompress().ok_or(IdError::Key)?;
-        if point.is_small_order() || point.compress().0 != bytes {
-            return Err(IdError::Key);
-        }
-        Ok(Self(bytes))
+        Self::from_point(bytes, &point)
+    }
+
+    /// As [`from_bytes`](Self::from_bytes), where `bytes` were decompressed to `point` already: that is the dear part.
+    pub(crate) fn from_point(bytes: [u8; 32], point: &EdwardsPoint) -> Result<Self, IdError> {
+        if is_canonical(&bytes) && !point.is_small_order() { Ok(Self(bytes)) } else { Err(IdError::Key) }
     }
 
     /// The bytes of the public key.
@@ -59,6 +58,12 @@ impl PeerId {
         text.truncate(PEER_ID_SHORT_LEN);
         text
     }
+}
+
+/// Sign bit 0, and y below the prime 2^255 - 19.
+fn is_canonical(bytes: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = bytes;
+    *last < 0x7f || *last == 0x7f && (*first < 0xed || middle.iter().any(|byte| *byte != 0xff))
 }
 
 impl fmt::Display for PeerId {
@@ -289,6 +294,19 @@ mod tests {
         not_canonical[31] = 0x7f;
         assert_eq!(PeerId::from_bytes(not_canonical), Err(IdError::Key));
         assert_eq!("ABC".parse::<PeerId>(), Err(IdError::Text));
+    }
+
+    #[test]
+    fn an_id_is_what_its_point_compresses_to() {
+        for first in 0..=255 {
+            for (middle, last) in [(0xff, 0x7f), (0xff, 0xff), (0xff, 0x7e), (0x66, 0x66), (0x00, 0x00), (0x00, 0x80)] {
+                let mut bytes = [middle; 32];
+                (bytes[0], bytes[31]) = (first, last);
+                let point = CompressedEdwardsY(bytes).decompress();
+                let is_id = point.is_some_and(|point| point.compress().0 == bytes && !point.is_small_order() && last < 0x80);
+                assert_eq!(PeerId::from_bytes(bytes).is_ok(), is_id, "{bytes:x?}");
+            }
+        }
     }
 
     #[test]

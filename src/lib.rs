@@ -13,6 +13,7 @@ pub mod crypto;
 pub mod id;
 pub mod net;
 pub mod node;
+pub mod seed;
 pub mod session;
 pub mod shell;
 pub mod store;

@@ -10,10 +10,13 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
-use crate::wire::{
-    SIGNATURE_LEN, WireError,
-    phonebook::{RawId, TOKEN_LEN},
-    record::Record,
+use crate::{
+    id::PeerId,
+    wire::{
+        SIGNATURE_LEN, WireError,
+        phonebook::{RawId, TOKEN_LEN},
+        record::{Claim, Record},
+    },
 };
 
 /// Stands before a record where it is signed: a record's signature is one of nothing else.
@@ -30,11 +33,17 @@ pub fn sign_record(identity: &Identity, record: &Record) -> (Vec<u8>, [u8; SIGNA
 
 /// Reads a record and checks that the id it names signed these very bytes, strictly (as announces are).
 pub fn verify_record(bytes: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<Record, WireError> {
-    let record = Record::decode(bytes)?;
-    let key = VerifyingKey::from_bytes(record.id.as_bytes()).map_err(|_| WireError::Malformed)?;
+    let claim = Claim::decode(bytes)?;
+    let id = verify_claim(&claim.id, bytes, signature)?;
+    Ok(claim.of(id))
+}
+
+/// Checks that `id` is one and signed the record's bytes. The key is decompressed once for both questions.
+pub fn verify_claim(id: &RawId, bytes: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<PeerId, WireError> {
+    let key = VerifyingKey::from_bytes(id).map_err(|_| WireError::Malformed)?;
     let signed = [CONTEXT, bytes].concat();
     key.verify_strict(&signed, &Signature::from_bytes(signature)).map_err(|_| WireError::Malformed)?;
-    Ok(record)
+    PeerId::from_point(*id, &key.to_edwards()).map_err(|_| WireError::Malformed)
 }
 
 /// Makes and checks a seed's tokens. Its secret is all that a seed keeps over a restart.

@@ -3,7 +3,7 @@
 
 use std::iter;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::WireError;
 
@@ -33,7 +33,7 @@ pub(super) fn encode_with<T: Serialize>(value: &T, more: &[u8], out: &mut Vec<u8
 
 /// Reads exactly `bytes` as one map. Its keys are texts, it is nested at most [`MAP_DEPTH_MAX`] deep,
 /// and nothing is left over.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
     Entries::new(bytes)?.try_for_each(|entry| entry.map(drop))?;
     rmp_serde::from_slice(bytes).map_err(|_| WireError::Malformed)
 }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NAME_LEN_MAX, WireError, addr::Addr, map};
+use super::{NAME_LEN_MAX, WireError, addr::Addr, map, phonebook::RawId};
 use crate::id::PeerId;
 
 /// Bytes of a record at most.
@@ -51,7 +51,7 @@ impl From<Visibility> for u8 {
 
 /// An entry of the phonebook, in its owner's words. With a lifetime of 0 it is a farewell, which takes the
 /// entry away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// Whose.
     #[serde(rename = "i")]
@@ -63,22 +63,22 @@ pub struct Record {
     #[serde(rename = "d")]
     pub issued: u64,
     /// Seconds from `issued` on for which it may be believed; at most [`RECORD_LIFETIME_MAX`].
-    #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "l", skip_serializing_if = "is_zero")]
     pub lifetime: u16,
     /// Hash of the network's name; zeros, and left out, for the unnamed one.
-    #[serde(rename = "w", with = "serde_bytes", default, skip_serializing_if = "is_unnamed")]
+    #[serde(rename = "w", with = "serde_bytes", skip_serializing_if = "is_unnamed")]
     pub network: [u8; 8],
     /// What the owner calls itself: as it came; `text` decides whether it may be shown as a name.
-    #[serde(rename = "n", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "n", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Who may find it.
-    #[serde(rename = "v", default)]
+    #[serde(rename = "v")]
     pub visibility: Visibility,
     /// Seeds at which the owner registers, at most [`HOME_SEEDS_MAX`].
-    #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "s", skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<Addr>,
     /// Where the owner believes to be, at most [`ADDRS_MAX`]: advice, like everything that a stranger says.
-    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "a", skip_serializing_if = "Vec::is_empty")]
     pub addrs: Vec<Addr>,
 }
 
@@ -92,15 +92,71 @@ impl Record {
 
     /// Reads a record; unknown fields are skipped. That its owner wrote it, nobody has checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let claim = Claim::decode(bytes)?;
+        let id = PeerId::from_bytes(claim.id).map_err(|_| WireError::Malformed)?;
+        Ok(claim.of(id))
+    }
+
+    /// True where it takes its owner's entry away.
+    pub const fn is_farewell(&self) -> bool {
+        self.lifetime == 0
+    }
+
+    /// Unix seconds after which it must not be believed any more.
+    pub fn expires(&self) -> u64 {
+        self.issued.saturating_add(self.lifetime.into())
+    }
+}
+
+/// A record as it is read, before anybody knows whether its id is a key at all: to find that out costs a
+/// good part of a signature check, and whoever makes one finds it out there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Claim<'a> {
+    /// Whose it says to be.
+    #[serde(rename = "i", with = "serde_bytes")]
+    pub id: RawId,
+    /// As in [`Record::seq`].
+    #[serde(rename = "q")]
+    pub seq: u64,
+    /// As in [`Record::issued`].
+    #[serde(rename = "d")]
+    pub issued: u64,
+    /// As in [`Record::lifetime`].
+    #[serde(rename = "l", default)]
+    pub lifetime: u16,
+    /// As in [`Record::network`].
+    #[serde(rename = "w", with = "serde_bytes", default)]
+    pub network: [u8; 8],
+    /// As in [`Record::name`].
+    #[serde(rename = "n", default)]
+    pub name: &'a str,
+    /// As in [`Record::visibility`].
+    #[serde(rename = "v", default)]
+    pub visibility: Visibility,
+    #[serde(rename = "s", default)]
+    seeds: Vec<Addr>,
+    #[serde(rename = "a", default)]
+    addrs: Vec<Addr>,
+}
+
+impl<'a> Claim<'a> {
+    /// Reads it; unknown fields are skipped. Errors where it keeps not to a record's limits.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         if bytes.len() > RECORD_LEN_MAX {
             return Err(WireError::Malformed);
         }
-        let record: Self = map::decode(bytes)?;
-        let is_sound = record.lifetime <= RECORD_LIFETIME_MAX
-            && record.name.len() <= NAME_LEN_MAX
-            && record.seeds.len() <= HOME_SEEDS_MAX
-            && record.addrs.len() <= ADDRS_MAX;
-        if is_sound { Ok(record) } else { Err(WireError::Malformed) }
+        let claim: Self = map::decode(bytes)?;
+        let is_sound = claim.lifetime <= RECORD_LIFETIME_MAX
+            && claim.name.len() <= NAME_LEN_MAX
+            && claim.seeds.len() <= HOME_SEEDS_MAX
+            && claim.addrs.len() <= ADDRS_MAX;
+        if is_sound { Ok(claim) } else { Err(WireError::Malformed) }
+    }
+
+    /// The record, where `id` is the one it names and a key.
+    pub fn of(self, id: PeerId) -> Record {
+        let Self { id: _, seq, issued, lifetime, network, name, visibility, seeds, addrs } = self;
+        Record { id, seq, issued, lifetime, network, name: name.to_owned(), visibility, seeds, addrs }
     }
 
     /// True where it takes its owner's entry away.
