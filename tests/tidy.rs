@@ -56,11 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Everything that is handed its time, its chance and its input.
-<<<<<<< HEAD
-const BELOW_NET: &[&str] = &["id", "clock", "text", "contact_link", "wire", "crypto", "session", "store", "node"];
-=======
-const BELOW_NET: &[&str] = &["id", "clock", "text", "wire", "crypto", "session", "store", "node", "seed"];
->>>>>>> 205ee3b (Let a seed take up records and hand them out, as a state machine that is told the time)
+const BELOW_NET: &[&str] = &["id", "clock", "text", "contact_link", "wire", "crypto", "session", "store", "node", "seed"];
 
 /// What no core does, and what to do instead.
 const NOT_BELOW_NET: &[(&str, &str)] = &[
