@@ -73,7 +73,19 @@ pub struct Sockets {
 struct Sessions {
     v4: Option<SessionSocket>,
     v6: Option<SessionSocket>,
-    port: u16,
+    /// Where they are, with the port that they have got.
+    listen: Listen,
+}
+
+/// Who may have a session socket's port besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    /// Nobody.
+    Alone,
+    /// Nobody yet: where somebody has it already, that shows. Then who comes as `Another`.
+    First,
+    /// Who has it already is one of us.
+    Another,
 }
 
 #[derive(Debug)]
@@ -95,8 +107,25 @@ impl Sockets {
     /// Binds the session sockets. The LAN is joined by the first [`Self::set_interfaces`]. Must be called
     /// in a tokio runtime. Errors where `--listen` cannot be had, or nothing at all.
     pub fn bind(config: &SocketConfig, counters: Counters) -> Result<Self, BindError> {
-        let session = Sessions::bind(config.listen)?;
-        Ok(Self {
+        Ok(Self::of(Sessions::bind(config.listen)?, config, counters))
+    }
+
+    /// For a seed: session sockets that threads share, each with [another](Self::another) set, and no LAN.
+    /// Must be called in a tokio runtime. Errors where `listen` cannot be had.
+    pub fn bind_shared(listen: Listen, counters: Counters) -> Result<Self, BindError> {
+        let session = Sessions::bind_both(listen, Share::First)?;
+        Ok(Self::of(session, &SocketConfig { no_lan: true, ..SocketConfig::default() }, counters))
+    }
+
+    /// One more set on the same port: the system hands every sender's datagrams to one of them, always the
+    /// same. Must be called in a tokio runtime. Errors where the system cannot share a port.
+    pub fn another(&self) -> Result<Self, BindError> {
+        let session = Sessions::bind_both(self.session.listen, Share::Another)?;
+        Ok(Self::of(session, &SocketConfig { no_lan: true, ..SocketConfig::default() }, self.counters.clone()))
+    }
+
+    fn of(session: Sessions, config: &SocketConfig, counters: Counters) -> Self {
+        Self {
             session,
             lan: LanSockets::new(config.groups, !config.no_lan, config.interfaces.clone()),
             groups: config.groups,
@@ -109,12 +138,12 @@ impl Sockets {
             },
             buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_LEN],
             counters,
-        })
+        }
     }
 
     /// The port of the session sockets.
     pub fn port(&self) -> u16 {
-        self.session.port
+        self.session.listen.port
     }
 
     /// Where others on our networks reach us: loopback left out.
@@ -287,39 +316,38 @@ impl Outgoing {
 impl Sessions {
     fn bind(listen: Option<Listen>) -> Result<Self, BindError> {
         if let Some(listen) = listen {
-            return Self::bind_both(listen);
+            return Self::bind_both(listen, Share::Alone);
         }
-        let every = |port| Listen { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some((Ipv6Addr::UNSPECIFIED, 0)), port };
         for port in PORT_FIRST..=PORT_LAST {
-            match Self::bind_both(every(port)) {
+            match Self::bind_both(Listen::every(port), Share::Alone) {
                 Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => {}
                 outcome => return outcome,
             }
         }
-        Self::bind_both(every(0))
+        Self::bind_both(Listen::every(0), Share::Alone)
     }
 
     /// One port for both IP versions. A version that this machine does not have is left out, as long as
     /// there is another.
-    fn bind_both(listen: Listen) -> Result<Self, BindError> {
+    fn bind_both(listen: Listen, share: Share) -> Result<Self, BindError> {
         let tries = if listen.port == 0 { ANY_PORT_TRIES_MAX } else { 1 };
-        let mut outcome = Self::bind_once(listen);
+        let mut outcome = Self::bind_once(listen, share);
         for _ in 1..tries {
             match &outcome {
-                Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => outcome = Self::bind_once(listen),
+                Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => outcome = Self::bind_once(listen, share),
                 _ => break,
             }
         }
         outcome
     }
 
-    fn bind_once(listen: Listen) -> Result<Self, BindError> {
+    fn bind_once(listen: Listen, share: Share) -> Result<Self, BindError> {
         let mut port = listen.port;
         let mut missing = None;
         let mut bind = |at: Option<SocketAddr>, port: &mut u16| -> Result<Option<SessionSocket>, BindError> {
             let Some(mut at) = at else { return Ok(None) };
             at.set_port(*port);
-            match SessionSocket::bind(at) {
+            match SessionSocket::bind(at, share) {
                 Ok((socket, bound)) => {
                     *port = bound;
                     Ok(Some(socket))
@@ -336,7 +364,10 @@ impl Sessions {
         let v6 = bind(listen.v6.map(|(ip, zone)| SocketAddrV6::new(ip, 0, 0, zone).into()), &mut port)?;
         match missing {
             Some(error) if v4.is_none() && v6.is_none() => Err(error),
-            _ => Ok(Self { v4, v6, port }),
+            _ => {
+                let listen = Listen { v4: listen.v4.filter(|_| v4.is_some()), v6: listen.v6.filter(|_| v6.is_some()), port };
+                Ok(Self { v4, v6, listen })
+            }
         }
     }
 
@@ -352,7 +383,7 @@ impl Sessions {
 }
 
 impl SessionSocket {
-    fn bind(at: SocketAddr) -> io::Result<(Self, u16)> {
+    fn bind(at: SocketAddr, share: Share) -> io::Result<(Self, u16)> {
         let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
         if at.is_ipv4() {
             socket.set_ttl_v4(HOP_LIMIT.into())?;
@@ -368,7 +399,14 @@ impl SessionSocket {
         // Less than asked is a normal state: sessions repair what overflows.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_LEN);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER_LEN);
+        if share == Share::Another {
+            share_port(&socket)?;
+        }
         socket.bind(&at.into())?;
+        if share == Share::First {
+            // Only now: a port that is shared by whoever says so would be taken from its owner without a word.
+            let _ = share_port(&socket);
+        }
         let io: std::net::UdpSocket = socket.into();
         let state = UdpSocketState::new((&io).into())?;
         let port = io.local_addr()?.port();
@@ -416,6 +454,18 @@ impl SessionSocket {
         let transmit = Transmit { destination: to, ecn: None, contents: bytes, segment_size, src_ip: None };
         self.state.try_send((&self.io).into(), &transmit)
     }
+}
+
+/// Lets sockets of this user have one port together, each with its part of the senders.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Elsewhere the option is there, and the last socket gets everything.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn share_port(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Two addresses that differ only in a flow label are one.

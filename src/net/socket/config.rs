@@ -28,17 +28,23 @@ pub struct Listen {
 #[error("not an address to listen on: write 0.0.0.0:17118, [::]:17118 or :17118")]
 pub struct ListenError;
 
+impl Listen {
+    /// Every address of both IP versions.
+    pub const fn every(port: u16) -> Self {
+        Self { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some((Ipv6Addr::UNSPECIFIED, 0)), port }
+    }
+}
+
 impl FromStr for Listen {
     type Err = ListenError;
 
     /// `:PORT` and `[::]:PORT` mean both IP versions, any other address its own only.
     fn from_str(text: &str) -> Result<Self, ListenError> {
-        let every = |port| Self { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some((Ipv6Addr::UNSPECIFIED, 0)), port };
         if let Some(port) = text.strip_prefix(':') {
-            return port.parse().map(every).map_err(|_| ListenError);
+            return port.parse().map(Self::every).map_err(|_| ListenError);
         }
         match text.parse().map_err(|_| ListenError)? {
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ok(every(v6.port())),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ok(Self::every(v6.port())),
             SocketAddr::V6(v6) => Ok(Self { v4: None, v6: Some((*v6.ip(), v6.scope_id())), port: v6.port() }),
             SocketAddr::V4(v4) => Ok(Self { v4: Some(*v4.ip()), v6: None, port: v4.port() }),
         }

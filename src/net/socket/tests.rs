@@ -205,6 +205,40 @@ async fn a_taken_port_is_an_error_where_it_was_asked_for_and_none_where_not() {
     assert!(ports.iter().any(|port| !(PORT_FIRST..=PORT_LAST).contains(port)), "any port after the last");
 }
 
+/// Every sender of many reaches one of the sets, and neither set is left without any.
+#[tokio::test]
+async fn a_shared_port_is_shared_among_those_who_belong_together_only() {
+    let localhost = |port| Listen { v4: Some(Ipv4Addr::LOCALHOST), v6: None, port };
+    let mut first = Sockets::bind_shared(localhost(0), Counters::default()).unwrap();
+    let Ok(mut second) = first.another() else {
+        eprintln!("skipped: this system does not share ports");
+        return;
+    };
+    let port = first.port();
+    assert_eq!(second.port(), port);
+    for taken in [
+        Sockets::bind_shared(localhost(port), Counters::default()),
+        Sockets::bind(&SocketConfig { listen: Some(localhost(port)), ..SocketConfig::default() }, Counters::default()),
+    ] {
+        assert_eq!(taken.unwrap_err().source.kind(), io::ErrorKind::AddrInUse);
+    }
+    const SENDERS: usize = 64;
+    for _ in 0..SENDERS {
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(b"hi", ("127.0.0.1", port)).unwrap();
+    }
+    let counts = [std::cell::Cell::new(0), std::cell::Cell::new(0)];
+    let all = async {
+        while counts.iter().map(std::cell::Cell::get).sum::<usize>() < SENDERS {
+            poll_fn(|cx| if first.poll_readable(cx).is_ready() { Poll::Ready(()) } else { second.poll_readable(cx) }).await;
+            first.receive(|_| counts[0].set(counts[0].get() + 1));
+            second.receive(|_| counts[1].set(counts[1].get() + 1));
+        }
+    };
+    tokio::time::timeout(HANG, all).await.expect("the datagrams arrive");
+    assert!(counts.iter().all(|count| count.get() > 0), "{counts:?}");
+}
+
 #[test]
 fn listen_addresses_are_read_as_the_manual_says() {
     let any4 = Some(Ipv4Addr::UNSPECIFIED);
