@@ -3,6 +3,7 @@
 
 mod own;
 mod profile;
+mod seed;
 mod signals;
 
 use std::{
@@ -107,14 +108,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(runtime: &tokio::runtime::Runtime, cli: Cli, given: Given) -> Result<(), End> {
-    let dir = profile::directory(cli.global.data_dir.clone())?;
+    if cli.seed {
+        return seed::start(runtime, &cli, &given);
+    }
+    let dir = profile::directory(cli.global.data_dir.clone(), "p2pchat-udp")?;
     let settings = Settings::load(dir, &given)?;
     start_log(cli.global.verbose, settings.log.as_deref());
     let signals = {
         let _guard = runtime.enter();
         Signals::new().map_err(|e| internal(&e))?
     };
-    let Cli { global, fail_fast, command } = cli;
+    let Cli { global, fail_fast, command, .. } = cli;
     let program = Program { settings, given, json: global.json, fail_fast, timeout: global.timeout, signals };
     runtime.block_on(run(&program, command))
 }

@@ -18,7 +18,8 @@ Examples:
   p2pchat-udp                       the shell
   p2pchat-udp demo                  two people on this machine, in two seconds
   p2pchat-udp peers                 who is here
-  p2pchat-udp send bob \"lunch?\"     exit 0 once it is on bob's disk";
+  p2pchat-udp send bob \"lunch?\"     exit 0 once it is on bob's disk
+  p2pchat-udp --seed -n home        the phonebook of people on other networks";
 const EXAMPLES_DEMO: &str = "\
 Examples:
   p2pchat-udp demo            both profiles are removed at the end
@@ -55,6 +56,10 @@ Examples:
   p2pchat-udp config                 every setting
   p2pchat-udp config name carol      set one";
 
+const SEED_MODE: &str = "Seed mode";
+/// What a seed understands, by clap's names.
+const OF_A_SEED: [&str; 8] = ["seed", "max_records", "name", "data_dir", "listen", "via", "json", "verbose"];
+
 /// Chat for people who share a wire: no server, end-to-end encrypted, nothing lost.
 #[derive(Debug, Parser)]
 #[command(name = "p2pchat-udp", version, max_term_width = 100, disable_help_subcommand = true, subcommand_value_name = "COMMAND")]
@@ -63,6 +68,12 @@ pub struct Cli {
     /// A script from stdin ends at its first line that fails
     #[arg(long)]
     pub fail_fast: bool,
+    /// Be a seed, the phonebook of people on other networks: no shell, no messages
+    #[arg(long, help_heading = SEED_MODE)]
+    pub seed: bool,
+    /// Of a seed: entries in its phonebook at most, 1000000 unless said
+    #[arg(long, help_heading = SEED_MODE, value_name = "N", requires = "seed", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_records: Option<u32>,
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
@@ -183,6 +194,12 @@ pub struct Parsed {
 pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Refused> {
     let matches = Cli::command().try_get_matches_from(args).map_err(refused)?;
     let cli = Cli::from_arg_matches(&matches).map_err(refused)?;
+    if cli.seed
+        && let Some(what) = senseless_for_a_seed(&matches)
+    {
+        let text = format!("{what} makes no sense with --seed");
+        return Err(Refused::Wrong(ErrorLine::new("usage", 2, text).hint("see p2pchat-udp-seed(8)")));
+    }
     Ok(Parsed { cli, given: given(&matches) })
 }
 
@@ -215,6 +232,19 @@ fn refused(error: clap::Error) -> Refused {
     }
     let tip = tip.map_or_else(String::new, |tip| format!("{tip}; "));
     Refused::Wrong(ErrorLine::new("usage", 2, what).hint(format!("{tip}see `p2pchat-udp --help`")))
+}
+
+/// What this command line says that only a peer understands. A variable of the environment may be meant for
+/// the peers of this machine.
+fn senseless_for_a_seed(matches: &ArgMatches) -> Option<String> {
+    if let Some(command) = matches.subcommand_name() {
+        return Some(format!("the command {command}"));
+    }
+    let command = Cli::command();
+    let mut senseless = command.get_arguments().filter(|arg| !OF_A_SEED.contains(&arg.get_id().as_str()));
+    let said = |id: &str| matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine);
+    let found = senseless.find(|arg| said(arg.get_id().as_str()))?;
+    found.get_long().map(|long| format!("--{long}"))
 }
 
 /// Which settings came from where.

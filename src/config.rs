@@ -122,6 +122,16 @@ impl Settings {
     /// cannot be read) name the option, the variable, or the line.
     pub fn load(dir: PathBuf, given: &Given) -> Result<Self, ErrorLine> {
         let file = read_file(&dir.join(FILE_NAME))?;
+        Self::put_together(dir, &file, given)
+    }
+
+    /// Puts flags and environment together, for who has no file. Errors (exit 2) name the option or the
+    /// variable.
+    pub fn without_file(dir: PathBuf, given: &Given) -> Result<Self, ErrorLine> {
+        Self::put_together(dir, &BTreeMap::new(), given)
+    }
+
+    fn put_together(dir: PathBuf, file: &InFile, given: &Given) -> Result<Self, ErrorLine> {
         let mut values = BTreeMap::new();
         let mut settings = Self {
             dir,
@@ -339,7 +349,9 @@ fn read_text(path: &Path) -> Result<String, ErrorLine> {
 }
 
 /// The file's values and the line of each.
-fn read_file(path: &Path) -> Result<BTreeMap<&'static str, (Vec<String>, usize)>, ErrorLine> {
+type InFile = BTreeMap<&'static str, (Vec<String>, usize)>;
+
+fn read_file(path: &Path) -> Result<InFile, ErrorLine> {
     let text = read_text(path)?;
     let line_of = |at: Option<usize>| at.map_or(1, |at| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1);
     let error = |line: usize, why: &str| ErrorLine::new("bad-config", 2, format!("{} line {line}: {why}", path.display()));

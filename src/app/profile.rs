@@ -53,14 +53,14 @@ pub(super) enum Taken {
     Locked,
 }
 
-/// The profile's directory: as given, else in the XDG data directory.
-pub(super) fn directory(given: Option<PathBuf>) -> Result<PathBuf, ErrorLine> {
+/// The directory to use: as given, else the one of this name in the XDG data directory.
+pub(super) fn directory(given: Option<PathBuf>, name: &str) -> Result<PathBuf, ErrorLine> {
     let relative = match given.filter(|dir| !dir.as_os_str().is_empty()) {
         Some(dir) => dir,
         None => etcetera::choose_base_strategy()
             .map_err(|e| unusable(&"(the default)", &e).hint("say where it is with --data-dir"))?
             .data_dir()
-            .join("p2pchat-udp"),
+            .join(name),
     };
     std::path::absolute(&relative).map_err(|e| unusable(&relative.display(), &e))
 }

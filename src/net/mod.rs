@@ -3,9 +3,11 @@
 pub mod clock;
 pub mod committer;
 pub mod counters;
+pub mod dns;
 pub mod doorbell;
 pub mod driver;
 pub mod handle;
 pub mod interfaces;
 pub mod multicast;
+pub mod seed;
 pub mod socket;

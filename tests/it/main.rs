@@ -10,6 +10,7 @@ mod pane;
 mod person;
 mod profile;
 mod readme;
+mod seed;
 mod shell;
 mod usage;
 mod vectors;

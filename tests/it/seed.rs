@@ -1,0 +1,379 @@
+//! A seed as its operator and its clients see it: the real binary, asked over real sockets in the words
+//! of the wire. What it answers in every case is tested in `seed` itself.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use nix::sys::signal::Signal;
+use p2pchat_udp::{
+    crypto::{identity::Identity, record::sign_record},
+    id::PeerId,
+    wire::{
+        DATAGRAM_LEN_MAX,
+        phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, TOKEN_LEN, answer_txid},
+        record::{Record, Visibility},
+    },
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use serde_json::Value;
+
+use crate::person::{HANG, Running, program, run};
+
+/// A seed of this test's own; killed when it is dropped.
+struct Seed {
+    dir: PathBuf,
+    running: Running,
+    ready: Value,
+}
+
+impl Seed {
+    /// On a port that is free, with this directory.
+    fn start(dir: &tempfile::TempDir, args: &[&str]) -> Self {
+        Self::start_at(dir, "127.0.0.1:0", args)
+    }
+
+    fn start_at(dir: &tempfile::TempDir, listen: &str, args: &[&str]) -> Self {
+        let dir = dir.path().join("seed");
+        let log = std::fs::File::options().create(true).append(true).open(dir.with_extension("log")).unwrap();
+        let mut command = program();
+        command.args(["--seed", "--json", "-v", "-n", "home", "--listen", listen, "-d"]).arg(&dir).args(args);
+        command.stderr(Stdio::from(log));
+        let running = Running::new(command);
+        let ready = running.until(|line| line["event"] == "ready");
+        Self { dir, running, ready }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], u16::try_from(self.ready["port"].as_u64().unwrap()).unwrap()))
+    }
+
+    /// Ends it, and gives what it has logged since the first start on its directory.
+    fn end(mut self) -> String {
+        self.running.signal(Signal::SIGTERM);
+        assert_eq!(self.running.end(), 0);
+        std::fs::read_to_string(self.dir.with_extension("log")).unwrap()
+    }
+}
+
+/// A counter as the log says it last.
+fn counted(log: &str, name: &str) -> u64 {
+    let last = log.rsplit_once(&format!(" {name}=")).unwrap_or_else(|| panic!("{name} is not in {log:?}")).1;
+    last.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Somebody who asks a seed.
+struct Asker {
+    socket: UdpSocket,
+    seed: SocketAddr,
+    cookie: [u8; COOKIE_LEN],
+    txid: u64,
+    answer: Vec<u8>,
+}
+
+impl Asker {
+    fn new(seed: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Loopback loses what its buffers cannot hold; then the question is asked again.
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        Self { socket, seed, cookie: [0; COOKIE_LEN], txid: 0, answer: Vec::new() }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// Asks until there is an answer to this very datagram.
+    fn exchange(&mut self, query: &Query<'_>) -> (Header, Answer<'_>) {
+        self.txid += 1;
+        let mut datagram = Vec::new();
+        query.encode(Header { txid: self.txid, cookie: self.cookie }, &mut datagram);
+        for _ in 0..HANG.as_secs() {
+            self.socket.send_to(&datagram, self.seed).unwrap();
+            self.answer.resize(DATAGRAM_LEN_MAX, 0);
+            let Ok((len, from)) = self.socket.recv_from(&mut self.answer) else { continue };
+            self.answer.truncate(len);
+            if from == self.seed && answer_txid(&self.answer) == Some(self.txid) {
+                return Answer::decode(&self.answer).unwrap();
+            }
+        }
+        panic!("no answer to {query:?}");
+    }
+
+    /// The answer to a question, which is asked with a cookie.
+    fn ask(&mut self, query: &Query<'_>) -> Answer<'_> {
+        if self.cookie == [0; COOKIE_LEN] {
+            self.cookie = self.exchange(&Query::Hello).0.cookie;
+        }
+        self.exchange(query).1
+    }
+}
+
+/// A person who never runs: a key and a record.
+struct Entered {
+    id: PeerId,
+    record: Vec<u8>,
+    signature: [u8; 64],
+}
+
+fn entered(name: &str, rng_seed: u64) -> Entered {
+    let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(rng_seed));
+    let record = Record {
+        id: identity.id(),
+        seq: 1,
+        issued: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
+        lifetime: 3_600,
+        network: [0; 8],
+        name: name.to_owned(),
+        visibility: Visibility::Listed,
+        seeds: Vec::new(),
+        addrs: Vec::new(),
+    };
+    let (record, signature) = sign_record(&identity, &record);
+    Entered { id: identity.id(), record, signature }
+}
+
+impl Entered {
+    fn register(&self, asker: &mut Asker, token: Option<[u8; TOKEN_LEN]>) -> [u8; TOKEN_LEN] {
+        let addr = asker.addr();
+        match asker.ask(&Query::Register { record: &self.record, signature: self.signature, token }) {
+            Answer::Registered { token, ttl, seen } => {
+                assert_eq!((ttl, seen), (75, addr));
+                token
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn lookup(&self) -> Query<'static> {
+        Query::Lookup { id: *self.id.as_bytes(), watch: false }
+    }
+}
+
+#[test]
+fn it_says_who_it_is_and_how_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    assert_eq!((&seed.ready["name"], &seed.ready["control"]), (&"home".into(), &1.into()));
+    assert_eq!(seed.ready["version"], env!("CARGO_PKG_VERSION"));
+    assert!(seed.ready["addrs"].is_array() && seed.ready.get("id").is_none(), "{}", seed.ready);
+
+    let mut asker = Asker::new(seed.addr());
+    let addr = asker.addr();
+    assert!(matches!(asker.exchange(&Query::Hello).1, Answer::Cookie { seen } if seen == addr));
+    match asker.ask(&Query::Status) {
+        Answer::Status(status) => {
+            assert_eq!((status.name, status.records, status.seeds.len()), ("home", 0, 0));
+            assert_eq!(status.software, concat!("p2pchat-udp/", env!("CARGO_PKG_VERSION")));
+        }
+        other => panic!("{other:?}"),
+    }
+    seed.end();
+}
+
+#[test]
+fn people_see_one_line_that_says_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.args(["--seed", "-n", "home", "-l", "127.0.0.1:0", "-d"]).arg(dir.path());
+    let mut running = Running::new(command);
+    let line = running.line();
+    assert!(line.starts_with("ready: seed home, port "), "{line}");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.end(), 0);
+    assert_eq!(running.line_within(HANG), None, "and nothing else");
+}
+
+#[test]
+fn a_record_comes_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let (alice, addr) = (entered("alice", 1), seed.addr());
+    let (mut owner, mut other) = (Asker::new(addr), Asker::new(addr));
+    assert!(matches!(other.ask(&alice.lookup()), Answer::NotFound { warming: true, .. }));
+
+    let token = alice.register(&mut owner, None);
+    let seen = owner.addr();
+    let is_alice = |answer: Answer<'_>| match answer {
+        Answer::Found { entries, more: false } => match entries[..] {
+            [Entry { record, signature, seen: at, .. }] => record == alice.record && signature == alice.signature && at == seen,
+            _ => false,
+        },
+        _ => false,
+    };
+    assert!(is_alice(other.ask(&alice.lookup())));
+    let refresh = Query::Refresh { id: *alice.id.as_bytes(), seq: 1, token };
+    assert!(matches!(owner.ask(&refresh), Answer::Registered { .. }));
+
+    let log = seed.end();
+    assert_eq!((counted(&log, "register"), counted(&log, "records")), (1, 1), "{log}");
+}
+
+#[test]
+fn after_a_restart_a_token_spares_the_signature() {
+    let dir = tempfile::tempdir().unwrap();
+    let alice = entered("alice", 1);
+    let seed = Seed::start(&dir, &[]);
+    let token = alice.register(&mut Asker::new(seed.addr()), None);
+    let key = seed.dir.join("seed.key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = std::fs::read(&key).unwrap();
+    assert_eq!((kept.len(), std::fs::read_dir(&seed.dir).unwrap().count()), (32, 1), "the key and nothing else");
+    let log = seed.end();
+    assert_eq!((counted(&log, "signatures"), counted(&log, "tokens")), (1, 0), "{log}");
+
+    let seed = Seed::start(&dir, &[]);
+    assert_eq!(std::fs::read(&key).unwrap(), kept);
+    let mut asker = Asker::new(seed.addr());
+    match asker.ask(&alice.lookup()) {
+        Answer::NotFound { warming: true, retry_after, .. } => assert!((1..=75).contains(&retry_after)),
+        other => panic!("{other:?}"),
+    }
+    alice.register(&mut asker, Some(token));
+    assert!(matches!(asker.ask(&alice.lookup()), Answer::Found { .. }));
+    let log = seed.end();
+    assert_eq!(counted(&log, "signatures"), 0, "{log}");
+}
+
+#[test]
+fn the_log_holds_no_address_no_id_and_no_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let canary = entered("canary", 7);
+    let seed = Seed::start(&dir, &[]);
+    let mut asker = Asker::new(seed.addr());
+    canary.register(&mut asker, None);
+    asker.ask(&canary.lookup());
+    asker.ask(&Query::Find { network: [0; 8], name: "canary" });
+    asker.ask(&Query::Knock { to: *canary.id.as_bytes(), sealed: b"canary" });
+    let log = seed.end();
+    assert!(counted(&log, "lookup") == 1 && counted(&log, "received") >= 4, "{log}");
+    for word in ["canary", "127.0.0.1", &canary.id.to_string(), &canary.id.short()] {
+        assert!(!log.contains(word), "{word} in {log}");
+    }
+}
+
+#[test]
+fn junk_and_a_hangup_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let mut asker = Asker::new(seed.addr());
+    asker.ask(&Query::Status);
+    seed.running.signal(Signal::SIGHUP);
+    let mut status = Vec::new();
+    Query::Status.encode(Header { txid: 1, cookie: asker.cookie }, &mut status);
+    let junk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for len in (0..=status.len()).chain([1_199, 1_200, 1_201, 9_000]) {
+        for first in [0, 7, 8, 255] {
+            let mut datagram = status.clone();
+            datagram.resize(len, first);
+            if let Some(byte) = datagram.first_mut() {
+                *byte = first;
+            }
+            let _ = junk.send_to(&datagram, seed.addr());
+        }
+    }
+    assert!(matches!(asker.ask(&Query::Status), Answer::Status(_)));
+    assert!(counted(&seed.end(), "dropped") > 0);
+}
+
+#[test]
+fn a_taken_port_is_exit_9_with_a_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    for other in ["--seed", "daemon"] {
+        let mut command = program();
+        command.args([other, "--listen", &seed.addr().to_string(), "-d"]).arg(dir.path().join("other"));
+        let ended = run(command).expect(9);
+        let [what, hint] = ended.err.lines().collect::<Vec<_>>()[..] else { panic!("{}", ended.err) };
+        assert!(what.starts_with("p2pchat-udp: cannot listen on 127.0.0.1:"), "{what}");
+        assert!(hint.contains("--listen"), "{hint}");
+    }
+    seed.end();
+}
+
+#[test]
+fn what_makes_no_sense_for_a_seed_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["--network", "x"][..],
+        &["--allow", "lan"],
+        &["--visibility", "listed"],
+        &["--no-lan"],
+        &["--interface", "lo"],
+        &["--group", "224.0.0.1:5"],
+        &["--plain"],
+        &["--timeout", "1s"],
+        &["--fail-fast"],
+        &["--password-cmd", "x"],
+        &["--relay"],
+        &["--directory", "redis://localhost"],
+        &["--max-records", "0"],
+        &["--via", "nowhere"],
+        &["peers"],
+        &["daemon"],
+        &["send", "bob", "hi"],
+    ] {
+        let mut command = program();
+        command.arg("--seed").args(args).arg("-d").arg(dir.path().join("seed"));
+        let ended = run(command).expect(2);
+        assert!(ended.err.contains(args[0]), "{args:?}: {}", ended.err);
+        assert_eq!(ended.out, "");
+        assert!(!dir.path().join("seed").exists(), "{args:?} made a key");
+    }
+    let mut command = program();
+    command.args(["--max-records", "5"]);
+    assert!(run(command).expect(2).err.contains("--seed"));
+    // What the environment says may be meant for the peers of this machine.
+    let mut command = program();
+    command.env("P2PCHAT_NETWORK", "x").args(["--seed", "-l", "127.0.0.1:0", "-d"]).arg(dir.path());
+    let mut running = Running::new(command);
+    running.line();
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end(), 0);
+}
+
+#[test]
+fn a_fellow_without_an_address_is_a_warning_and_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &["--via", "no-such-seed.invalid:17118"]);
+    assert!(matches!(Asker::new(seed.addr()).ask(&Query::Status), Answer::Status(_)));
+    seed.end();
+}
+
+#[test]
+fn the_help_shows_it_and_the_manual_explains_it() {
+    let mut command = program();
+    command.arg("--help");
+    let help = run(command).expect(0).out;
+    assert!(help.contains("--seed") && help.contains("--max-records"), "{help}");
+    assert!(!help.contains("--relay") && !help.contains("--directory"), "not built");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/p2pchat-udp-seed.8")).unwrap();
+    for option in ["seed", "name", "data\\-dir", "listen", "via", "max\\-records", "json", "verbose"] {
+        assert!(page.contains(&format!("\\-\\-{option}")), "--{option}");
+    }
+}
+
+#[test]
+fn the_unit_for_systemd_starts_what_there_is() {
+    let unit = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/systemd/p2pchat-udp-seed.service")).unwrap();
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let args = start.split_whitespace().skip(1).map(|arg| arg.replace("%S", dir.path().to_str().unwrap()));
+    let socket = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(HANG)).unwrap();
+    let mut command = program();
+    command.args(args).env("P2PCHAT_LISTEN", "127.0.0.1:0").env("NOTIFY_SOCKET", &socket);
+    let mut running = Running::new(command);
+    let mut said = [0; 64];
+    let len = manager.recv(&mut said).unwrap();
+    assert_eq!(String::from_utf8_lossy(&said[..len]).trim(), "READY=1");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end(), 0);
+    assert!(dir.path().join("p2pchat-udp-seed").join("seed.key").is_file());
+}
