@@ -79,6 +79,7 @@ fn contact() -> Contact {
         boot: BootId(1_700_000_000_001),
         announce_seq: 12,
         addresses: vec!["192.0.2.7:17118".parse().unwrap(), "[2001:db8::7]:17119".parse().unwrap()],
+        seeds: Vec::new(),
     }
 }
 

@@ -260,6 +260,8 @@ async fn start_loop(config: DriverConfig, store: Store) -> Result<Started, Error
                 }
             }
         });
+        // A name that is still looked up keeps nobody waiting.
+        runtime.shutdown_background();
     };
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(run).map_err(|e| internal(&e))?;
     match told.await {

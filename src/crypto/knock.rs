@@ -84,6 +84,11 @@ impl ProbeKey {
         Self { secret: Zeroizing::new(knock.secret), attempt: knock.attempt, caller }
     }
 
+    /// True where we knocked.
+    pub const fn is_caller(&self) -> bool {
+        self.caller
+    }
+
     /// A probe of ours.
     pub fn probe(&self, stage: ProbeStage) -> Probe {
         Probe { stage, attempt: self.attempt, mac: self.mac(stage, self.caller) }

@@ -10,6 +10,7 @@ use super::{
     doorbell::Doorbell,
     handle::{self, Front, Handle},
     interfaces,
+    resolver::{Resolved, Resolver},
     socket::{BindError, SocketConfig, Sockets},
 };
 use crate::{
@@ -97,6 +98,7 @@ pub struct Driver {
     front: Front,
     interfaces: Vec<Interface>,
     doorbell: Doorbell,
+    resolver: Resolver,
     look_at: Instant,
     rejoin_at: Instant,
     last_turn: Instant,
@@ -113,6 +115,7 @@ enum Wake {
     Rung,
     Command(CommandId, Command),
     Committed(BatchId, Result<Committed, CommitError>),
+    Resolved(Resolved),
 }
 
 /// What a turn leaves behind.
@@ -159,6 +162,7 @@ impl Driver {
             front,
             interfaces,
             doorbell,
+            resolver: Resolver::default(),
             look_at: now.instant + INTERFACES_INTERVAL,
             rejoin_at: now.instant + REJOIN_INTERVAL,
             last_turn: now.instant,
@@ -188,13 +192,14 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline();
         let pause = if self.breathe { BREATH } else { deadline.since(clock::now().instant) };
-        let Self { sockets, committer, front, doorbell, .. } = self;
+        let Self { sockets, committer, front, doorbell, resolver, .. } = self;
         tokio::select! {
             biased;
             (batch, outcome) = committer.committed() => Wake::Committed(batch, outcome),
             Some((id, command)) = front.command() => Wake::Command(id, command),
             () = poll_fn(|cx| sockets.poll_readable(cx)) => Wake::Ready,
             () = doorbell.rings() => Wake::Rung,
+            resolved = resolver.resolved() => Wake::Resolved(resolved),
             () = tokio::time::sleep(pause) => Wake::Ready,
         }
     }
@@ -213,6 +218,7 @@ impl Driver {
             Wake::Rung => self.look_at = self.look_at.min(now.instant + DOORBELL_PAUSE),
             Wake::Command(id, command) => self.command(now, id, command),
             Wake::Committed(batch, outcome) => self.node.handle_committed(now, batch, outcome),
+            Wake::Resolved((name, outcome)) => self.node.handle_resolved(now, &name, outcome),
         }
         let node = &mut self.node;
         self.sockets.receive(|datagram| node.handle_datagram(now, datagram));
@@ -254,6 +260,9 @@ impl Driver {
             && let Some(batch) = self.node.poll_write()
         {
             self.committer.submit(batch);
+        }
+        while let Some(name) = self.node.poll_resolve() {
+            self.resolver.start(name);
         }
         turn.more |= !self.transmit(now);
         for _ in 0..EVENTS_PER_TURN_MAX {

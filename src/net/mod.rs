@@ -9,5 +9,6 @@ pub mod driver;
 pub mod handle;
 pub mod interfaces;
 pub mod multicast;
+pub mod resolver;
 pub mod seed;
 pub mod socket;

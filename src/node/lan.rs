@@ -27,6 +27,10 @@ impl Node {
                 peer.contact.announce_seq = seq;
                 peer.contact.last_heard = Some(now.unix);
                 peer.on_heard_at(now.instant, path);
+                // LAN first: a session that came about elsewhere moves here.
+                if let Some(session) = peer.session_mut().filter(|session| path.on_link && !session.path().on_link) {
+                    session.try_path(now.instant, path);
+                }
                 // Another run of its program, by its own signature: the session with the run before is over.
                 let is_over = peer.session().is_some_and(|session| session.boot() < boot);
                 let risen_before = peer.rising.iter().filter(|rising| rising.session.boot() < boot);
@@ -89,6 +93,7 @@ impl Node {
     pub(super) fn leave(&mut self, now: Now, command: CommandId) {
         self.leaving = Some(Leaving { command, until: now.instant + LEAVE_MAX, told: false });
         self.discovery.leave(now.instant);
+        self.seeds.leave(now);
         for peer in self.peers.values_mut() {
             peer.sessions_mut().for_each(|session| session.close(CloseCode::Done));
         }
@@ -97,7 +102,7 @@ impl Node {
 
     /// Goodbye is said once the last announce is out and the disk has what it was given.
     pub(super) fn end_leaving(&mut self, now: Now) {
-        let said = self.discovery.has_left() && self.batches.is_idle();
+        let said = self.discovery.has_left() && self.seeds.has_left() && self.batches.is_idle();
         let Some(leaving) = &mut self.leaving else { return };
         if !leaving.told && (said || leaving.until <= now.instant) {
             leaving.told = true;

@@ -171,6 +171,7 @@ impl Node {
             }
             Link::Idle | Link::Waiting(_) => {}
         }
+        self.end_seek(id);
         self.greet(now, id);
         self.tell_presence(now, id);
     }
@@ -397,7 +398,8 @@ impl Node {
         let conversation = peer.conversation.as_ref().filter(|one| one.is_open).and_then(|one| one.poll_timeout());
         let missing = peer.conversation.as_ref().and_then(|one| one.missing_deadline());
         let rename = Self::rename_deadline(peer);
-        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing]).flatten().min()
+        let seek = self.seek_deadline(peer);
+        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing, seek]).flatten().min()
     }
 
     fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {

@@ -16,12 +16,15 @@ mod dial;
 pub mod discovery;
 pub mod event;
 pub mod interface;
+mod introduction;
 mod lan;
 mod link;
 mod peer;
+mod phonebook;
 mod places;
 mod presence;
 mod resolve;
+mod seeds;
 mod strangers;
 #[cfg(test)]
 mod tests;
@@ -39,16 +42,19 @@ pub use self::values::{Datagram, NodeConfig, SocketKind, Target};
 use self::{
     admission::HalfOpens,
     batch::{Batches, Health},
-    command::{Claims, Command, CommandId, Reply},
+    command::{Command, CommandId, Reply},
     conversation::Conversation,
     credit::Credit,
     delivery::Claim,
     discovery::{Arrival, Destination, Discovery, DiscoveryConfig, Ignored, Known},
     event::{Event, NoticeCode},
     interface::Interface,
+    introduction::Punches,
     link::Route,
     peer::Peer,
+    phonebook::Asker,
     resolve::Lookup,
+    seeds::{AskId, Seeds, SeedsConfig},
     strangers::Strangers,
 };
 use crate::{
@@ -109,6 +115,11 @@ pub struct Node {
     strangers: Strangers,
     credit: Credit,
     lookups: Vec<Lookup>,
+    seeds: Seeds,
+    asks: BTreeMap<AskId, Asker>,
+    punches: Punches,
+    /// Peers that seeds are asked for although there is nothing to deliver.
+    presence_sought: BTreeSet<PeerId>,
     batches: Batches<Claim>,
     /// Sends that are on their way to the disk, and who asked for them.
     asked: BTreeMap<MessageId, Asked>,
@@ -160,6 +171,16 @@ impl Node {
         };
         let mut discovery_seed = [0; 32];
         rng.fill_bytes(&mut discovery_seed);
+        let seeds = SeedsConfig {
+            id: identity.id(),
+            network: network_tag(&config.network),
+            name: config.name.clone(),
+            visibility: config.visibility,
+            seeds: config.seeds.clone(),
+        };
+        // Without seeds nothing is drawn for them.
+        let mut seeds_seed = discovery_seed;
+        seeds_seed.reverse();
         let mut peers: BTreeMap<PeerId, Peer> =
             loaded.contacts.into_iter().map(|contact| (contact.id, Peer::new(contact, None))).collect();
         for (id, conversation) in conversations {
@@ -188,6 +209,10 @@ impl Node {
             in_view: BTreeSet::new(),
             away: None,
             lookups: Vec::new(),
+            seeds: Seeds::new(seeds, seeds_seed, now.instant),
+            asks: BTreeMap::new(),
+            punches: Punches::default(),
+            presence_sought: BTreeSet::new(),
             batches: Batches::new(),
             asked: BTreeMap::new(),
             uncommitted: BTreeMap::new(),
@@ -231,6 +256,8 @@ impl Node {
             Ok(wire::KIND_INITIATION) if is_session => self.on_initiation(now, from, bytes),
             Ok(wire::KIND_RESPONSE) if is_session => self.on_response(now, from, bytes),
             Ok(wire::KIND_CONFIRM) if is_session => self.on_confirm(now, from, bytes),
+            Ok(wire::KIND_ANSWER) if is_session => self.on_answer(now, from, bytes),
+            Ok(wire::KIND_PROBE) if is_session => self.on_probe(now, from, bytes),
             Ok(wire::KIND_ANNOUNCE) => {
                 let arrival = Arrival { from, interface, on_link: !is_session && hop_limit == Some(255) };
                 let heard = self.discovery.handle_datagram(now.instant, arrival, bytes, verify_announce);
@@ -268,9 +295,8 @@ impl Node {
                 self.on_shown(&peers);
                 self.reply(id, Reply::Done);
             }
-            Command::AddContact { peer, petname, .. } => self.add_contact(now, id, peer, petname),
-            Command::Seeds { .. } | Command::Register { .. } => self.reply(id, Reply::Seeds(Vec::new())),
-            Command::Ask { .. } => self.reply(id, Reply::Claims(Claims::default())),
+            Command::AddContact { .. } => self.add_contact(now, id, command),
+            Command::Seeds { .. } | Command::Ask { .. } | Command::Register { .. } => self.on_seed_command(now, id, command),
             Command::Waiting(peer) => {
                 let reason = self.waiting_reason(&peer);
                 let next_try = self.next_try(&peer);
@@ -318,6 +344,7 @@ impl Node {
             _ => {}
         }
         if changed {
+            self.seeds.handle_network(now, self.own_addrs());
             self.wake_links(now);
         }
         self.finish(now);
@@ -331,6 +358,7 @@ impl Node {
     pub fn handle_wake(&mut self, now: Now) {
         self.now = now;
         self.discovery.handle_wake(now.instant);
+        self.seeds.handle_network(now, self.own_addrs());
         self.wake_links(now);
         self.finish(now);
     }
@@ -342,6 +370,8 @@ impl Node {
         for index in self.half_open.on_timeout(now.instant) {
             self.routes.remove(&index);
         }
+        self.seeds.handle_timeout(now);
+        self.drive_punches(now);
         self.expire(now);
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.instant) {
             self.deadlines.remove(&(at, id));
@@ -359,8 +389,10 @@ impl Node {
         while let Some(event) = self.discovery.poll_event() {
             self.on_discovery(now, event);
         }
+        self.drain_seeds(now);
         self.grant_waiting();
         while let Some(id) = self.touched.pop_first() {
+            self.drive_seek(now, id);
             self.drive_link(now, id);
             self.offer(now, id);
             self.grant_credit(id);
@@ -383,6 +415,10 @@ impl Node {
         if let Some((target, datagram)) = self.transmits.pop_front() {
             out.extend_from_slice(&datagram);
             return Some(target);
+        }
+        if let Some((seed, datagram)) = self.seeds.poll_transmit() {
+            out.extend_from_slice(&datagram);
+            return Some(Target::Unicast(seed));
         }
         if let Some(outgoing) = self.discovery.poll_announce() {
             self.first_announce.get_or_insert(now.instant);
@@ -419,6 +455,8 @@ impl Node {
         [
             self.discovery.poll_timeout(),
             self.half_open.poll_timeout(),
+            self.seeds.poll_timeout(),
+            self.punches.poll_timeout(),
             self.deadlines.first().map(|(at, _)| *at),
             self.batches.poll_timeout(),
             self.lookup_timeout(),

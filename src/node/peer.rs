@@ -7,7 +7,7 @@ use crate::{
     clock::{Instant, Unix},
     crypto::handshake::Initiator,
     id::{PeerId, SessionIndex},
-    node::conversation::Conversation,
+    node::{conversation::Conversation, phonebook::Seek},
     session::{PathAddr, Session},
     store::row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
     wire::message::{self, BusyReason},
@@ -92,6 +92,8 @@ pub(crate) struct Peer {
     /// Lost against another session with the same peer.
     pub(crate) fading: Option<Fading>,
     pub(crate) candidates: Vec<Candidate>,
+    /// What its seeds say.
+    pub(crate) seek: Seek,
     /// Dials that failed in a row.
     pub(crate) failures: u32,
     /// Dial no sooner than this: the lower id goes first.
@@ -139,6 +141,7 @@ impl Peer {
             rising: Vec::new(),
             fading: None,
             candidates,
+            seek: Seek::default(),
             failures: 0,
             dial_at: None,
             watched: false,
@@ -173,6 +176,7 @@ impl Peer {
                 boot: crate::id::BootId(0),
                 announce_seq: 0,
                 addresses: Vec::new(),
+                seeds: Vec::new(),
             },
             None,
         );
@@ -218,7 +222,9 @@ impl Peer {
     /// True where a session is worth a handshake: mail, a person who looks, or a contact that is here.
     pub(crate) fn is_wanted(&self) -> bool {
         self.contact.trust != Trust::Blocked
-            && (self.has_mail() || self.watched || (self.contact.added && self.neighbour && !self.silent))
+            && (self.has_mail()
+                || self.watched
+                || (self.contact.added && ((self.neighbour && !self.silent) || self.seek.is_here())))
     }
 
     /// It was heard at this address: authenticated, or by a valid announce of the LAN.
@@ -232,6 +238,21 @@ impl Peer {
         candidate.heard = Some(now);
         candidate.tried.clear();
         self.candidates.insert(0, candidate);
+        self.candidates.truncate(CANDIDATES_MAX);
+    }
+
+    pub(crate) fn is_first_candidate(&self, path: PathAddr) -> bool {
+        self.candidates.first().is_some_and(|candidate| candidate.path == path && candidate.heard.is_some())
+    }
+
+    /// Somebody says that it may be at this address: behind all where it was heard.
+    pub(crate) fn on_told_at(&mut self, path: PathAddr) {
+        if self.candidates.iter().any(|candidate| candidate.path.remote == path.remote) {
+            return;
+        }
+        let is_heard = |candidate: &Candidate| candidate.heard.is_some();
+        let at = self.candidates.iter().rposition(is_heard).map_or(0, |last| last + 1);
+        self.candidates.insert(at, Candidate { path, heard: None, tried: VecDeque::new() });
         self.candidates.truncate(CANDIDATES_MAX);
     }
 

@@ -3,7 +3,7 @@
 
 use super::{
     Node,
-    command::{CommandError, CommandId, PathKind, PeerView, Presence, Reason, Reply},
+    command::{Command, CommandError, CommandId, PathKind, PeerView, Presence, Reason, Reply},
     delivery::Claim,
     event::Event,
     peer::{Link, Peer},
@@ -32,7 +32,7 @@ impl Node {
         }
     }
 
-    fn view(&self, peer: &Peer) -> PeerView {
+    pub(super) fn view(&self, peer: &Peer) -> PeerView {
         let session = peer.session();
         let path = match session {
             Some(session) if session.path().on_link => PathKind::Lan,
@@ -202,6 +202,7 @@ impl Node {
 
     pub(crate) fn set_name(&mut self, now: Now, command: CommandId, name: String) {
         self.discovery.set_name(now.instant, &name);
+        self.seeds.set_name(now, &name);
         self.config.name.clone_from(&name);
         self.batches.push(Op::Name(name.clone()));
         self.batches.gate(Claim::Reply(command, Reply::Done));
@@ -226,7 +227,8 @@ impl Node {
         }
     }
 
-    pub(crate) fn add_contact(&mut self, now: Now, command: CommandId, id: PeerId, petname: Option<String>) {
+    pub(crate) fn add_contact(&mut self, now: Now, command: CommandId, contact: Command) {
+        let Command::AddContact { peer: id, petname, name, seeds } = contact else { return };
         if id == self.id() {
             return self.fail(command, CommandError::Myself);
         }
@@ -237,6 +239,12 @@ impl Node {
         let peer = self.peer_mut(id, now);
         if petname.is_some() {
             peer.contact.petname = petname;
+        }
+        if let Some(name) = name.filter(|_| peer.contact.name.is_empty()) {
+            peer.contact.name = name;
+        }
+        if !seeds.is_empty() {
+            peer.contact.seeds = seeds;
         }
         let contact = peer.contact.clone();
         self.batches.push(Op::Contact(contact));

@@ -3,7 +3,8 @@
 
 use super::{
     Node,
-    command::{CommandError, CommandId, PeerView, Reply},
+    command::{Claims, CommandError, CommandId, PeerView, Reply},
+    seeds::AskId,
 };
 use crate::{
     clock::{Instant, Now},
@@ -25,6 +26,15 @@ pub(crate) struct Lookup {
     command: CommandId,
     ask: Ask,
     deadline: Instant,
+    seeds: Asked,
+}
+
+/// What the seeds say about the name.
+#[derive(Debug)]
+enum Asked {
+    NotYet,
+    Asking(AskId),
+    Done(Claims),
 }
 
 #[derive(Debug)]
@@ -45,14 +55,15 @@ enum Found {
 impl Node {
     pub(crate) fn resolve(&mut self, now: Now, command: CommandId, word: String, timeout: Duration) {
         let word = word.trim().to_owned();
-        self.look_up(now, Lookup { command, ask: Ask::Resolve(word), deadline: now.instant + timeout });
+        self.look_up(now, Lookup { command, ask: Ask::Resolve(word), deadline: now.instant + timeout, seeds: Asked::NotYet });
     }
 
     pub(crate) fn list_peers(&mut self, now: Now, command: CommandId, settle: bool) {
         if !settle {
             return self.reply(command, Reply::Peers(self.peer_views()));
         }
-        self.look_up(now, Lookup { command, ask: Ask::Peers, deadline: now.instant + Duration::from_secs(3) });
+        let deadline = now.instant + Duration::from_secs(3);
+        self.look_up(now, Lookup { command, ask: Ask::Peers, deadline, seeds: Asked::NotYet });
     }
 
     fn look_up(&mut self, now: Now, lookup: Lookup) {
@@ -103,7 +114,7 @@ impl Node {
     }
 
     /// Answers the look-up, or gives it back where an answer would be too early.
-    fn answer_lookup(&mut self, now: Now, lookup: Lookup, at_once: bool) -> Option<Lookup> {
+    fn answer_lookup(&mut self, now: Now, mut lookup: Lookup, at_once: bool) -> Option<Lookup> {
         // A list may be shown once it is quiet; that nobody has a name is said only after the whole wait.
         let settled = match &lookup.ask {
             Ask::Peers => self.discovery.settled(now.instant),
@@ -123,24 +134,78 @@ impl Node {
             Found::One(id) => self.reply(lookup.command, Reply::Resolved(id)),
             Found::OneByName(id) if over || grace_over => self.reply(lookup.command, Reply::Resolved(id)),
             Found::Error(error) => self.fail(lookup.command, error),
-            Found::Nobody if over => {
-                let error = self.nobody(word, settled);
-                self.fail(lookup.command, error);
+            Found::OneByName(_) => return Some(lookup),
+            Found::Nobody => {
+                let word = word.clone();
+                let is_late = at_once || lookup.deadline <= now.instant;
+                if matches!(lookup.seeds, Asked::NotYet) && self.seeds.is_in_use() && !is_late {
+                    // The LAN and the seeds are asked at the same time.
+                    lookup.seeds = Asked::Asking(self.ask_for_name(now, lookup.command, &word, lookup.deadline));
+                }
+                if !is_late && (!over || matches!(lookup.seeds, Asked::Asking(_))) {
+                    return Some(lookup);
+                }
+                let answer = self.by_claims(&word, settled, lookup.seeds);
+                self.reply(lookup.command, answer);
             }
-            Found::OneByName(_) | Found::Nobody => return Some(lookup),
         }
         None
     }
 
-    fn nobody(&self, word: &str, settled: bool) -> CommandError {
-        let peer = Shown::line(word).to_string();
-        if settled && self.first_announce.is_some() {
-            CommandError::NoSuchPeer { peer, asked: format!("asked the LAN, {} there", self.discovery.neighbours().count()) }
-        } else if self.first_announce.is_some() {
-            CommandError::NotFound { peer, asked: "the LAN had too little time to answer".to_owned() }
-        } else {
-            CommandError::NotFound { peer, asked: "there was nobody to ask: no LAN".to_owned() }
+    /// The seeds have said what they know about the name of a look-up.
+    pub(super) fn on_name_asked(&mut self, now: Now, command: CommandId, claims: Claims) {
+        let Some(at) = self.lookups.iter().position(|lookup| lookup.command == command) else { return };
+        let lookup = Lookup { seeds: Asked::Done(claims), ..self.lookups.swap_remove(at) };
+        if let Some(lookup) = self.answer_lookup(now, lookup, false) {
+            self.lookups.push(lookup);
         }
+    }
+
+    /// Nobody here has the name: what the seeds say about it counts.
+    fn by_claims(&mut self, word: &str, settled: bool, seeds: Asked) -> Reply {
+        let claims = match seeds {
+            Asked::NotYet => return Reply::Failed(self.nobody(word, settled, None)),
+            Asked::Asking(ask) => {
+                let claims = self.claims_so_far(ask);
+                self.seeds.forget(ask);
+                claims
+            }
+            Asked::Done(claims) => claims,
+        };
+        // I never match myself.
+        let me = self.id();
+        let others: Vec<_> = claims.claims.iter().filter(|claim| claim.id != me).collect();
+        match others[..] {
+            [] => Reply::Failed(self.nobody(word, settled, Some((claims.asked, claims.answered)))),
+            [one] => Reply::Resolved(one.id),
+            _ => {
+                let candidates = others.iter().map(|claim| self.view_of_claim(claim)).collect();
+                Reply::Failed(CommandError::Ambiguous { peer: Shown::line(word).to_string(), candidates })
+            }
+        }
+    }
+
+    /// Says that there is nobody, where all who could know have answered; else who has not.
+    fn nobody(&self, word: &str, settled: bool, seeds: Option<(usize, usize)>) -> CommandError {
+        let peer = Shown::line(word).to_string();
+        let has_lan = self.first_announce.is_some();
+        let (asked, answered) = seeds.unwrap_or_default();
+        let all_seeds = asked == answered;
+        if (has_lan || asked > 0) && (settled || !has_lan) && all_seeds {
+            let lan = has_lan.then(|| format!("the LAN, {} there", self.discovery.neighbours().count()));
+            let seeds = (asked > 0).then(|| format!("{answered} of {asked} seeds"));
+            let asked: Vec<_> = lan.into_iter().chain(seeds).collect();
+            return CommandError::NoSuchPeer { peer, asked: format!("asked {}", asked.join("; ")) };
+        }
+        let lan = match (has_lan, settled) {
+            (true, true) => "LAN",
+            (true, false) => "the LAN had too little time to answer",
+            (false, _) if asked > 0 => "no LAN",
+            (false, _) => "there was nobody to ask: no LAN",
+        };
+        let seeds = (asked > 0).then(|| format!("{answered} of {asked} seeds answered"));
+        let asked: Vec<_> = [lan.to_owned()].into_iter().chain(seeds).collect();
+        CommandError::NotFound { peer, asked: asked.join("; ") }
     }
 
     /// Steps 1 and 4 of cli.md: petname, then a contact's own name, then a neighbour's name, then an id's

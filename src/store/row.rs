@@ -58,6 +58,9 @@ pub struct Contact {
     /// Where it was reached, newest first. The interface of a link-local address is not stored: its
     /// index means nothing after a restart.
     pub addresses: Vec<SocketAddr>,
+    /// Seeds that its link named, each as `HOST:PORT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<String>,
 }
 
 /// Both directions of a conversation.

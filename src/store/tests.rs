@@ -137,6 +137,7 @@ fn what_is_replaced_is_replaced() {
         boot: BootId(7),
         announce_seq: 8,
         addresses: vec!["192.0.2.7:17118".parse().unwrap(), "[2001:db8::1]:17118".parse().unwrap()],
+        seeds: vec!["seed.example:17118".to_owned()],
     };
     let row = ConversationRow {
         id: conversation(1),

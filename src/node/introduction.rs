@@ -1,0 +1,242 @@
+//! Introductions (protocol §7): two peers that a seed knows open a path to each other through their NATs.
+//! The caller has the seed hand a sealed knock on; then both send probes to where the seed saw the other, so
+//! that both NATs let the other in. A path counts once something of ours was answered over it.
+//!
+//! A record can aim nobody at a victim: probed are only the address that the seed itself saw, and of those
+//! that the caller names such as are on-link here.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use rand_core::RngCore;
+
+use super::{Node, Target, peer::Link};
+use crate::{
+    clock::{Instant, Now},
+    crypto::knock::{ProbeKey, open_knock, seal_knock},
+    id::PeerId,
+    session::PathAddr,
+    store::row::Trust,
+    wire::{
+        addr::{Addr, is_dialable},
+        probe::{Probe, ProbeStage},
+        record::{ADDRS_MAX, Knock},
+    },
+};
+
+/// Introductions under way at most; more are not begun.
+const PUNCHES_MAX: usize = 64;
+/// Probes to each address, and when, from the beginning on.
+const PROBES_AT: [Duration; 7] = {
+    let ms = Duration::from_millis;
+    [ms(0), ms(50), ms(100), ms(200), ms(400), ms(800), ms(1_600)]
+};
+/// Addresses probed in one introduction at most.
+const TARGETS_MAX: usize = ADDRS_MAX + 2;
+/// Where nothing came over any path by then, the addresses of the record are dialled as they are.
+const TOLD_AFTER: Duration = Duration::from_millis(700);
+/// An introduction ends after this.
+const PUNCH_FOR: Duration = Duration::from_secs(5);
+/// Knocks opened in a second at most: each costs two X25519.
+const KNOCKS_PER_SECOND_MAX: u32 = 20;
+/// Acks of probes within one introduction at most.
+const ACKS_MAX: u32 = 64;
+
+/// One introduction.
+pub(super) struct Punch {
+    peer: PeerId,
+    key: ProbeKey,
+    targets: Vec<SocketAddr>,
+    /// Probes leave since then; `None`: the seed has not confirmed the knock.
+    began: Option<Instant>,
+    round: usize,
+    acks: u32,
+    is_live: bool,
+    /// Addresses to dial where no probe is answered.
+    told: Vec<SocketAddr>,
+    told_at: Option<Instant>,
+    until: Instant,
+}
+
+/// All introductions under way, by the number that their probes carry.
+#[derive(Default)]
+pub(super) struct Punches {
+    by_attempt: BTreeMap<u64, Punch>,
+    /// Knocks opened in the second that began then.
+    opened: (Instant, u32),
+}
+
+impl Punch {
+    fn deadline(&self) -> Instant {
+        let probe = self.began.and_then(|began| PROBES_AT.get(self.round).map(|at| began + *at));
+        [probe, self.told_at].into_iter().flatten().fold(self.until, Instant::min)
+    }
+}
+
+impl Punches {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.by_attempt.values().map(Punch::deadline).min()
+    }
+
+    fn takes_knock(&mut self, now: Instant) -> bool {
+        if now.since(self.opened.0) >= Duration::from_secs(1) {
+            self.opened = (now, 0);
+        }
+        self.opened.1 += 1;
+        self.opened.1 <= KNOCKS_PER_SECOND_MAX
+    }
+}
+
+impl Node {
+    /// Has the seed that knows a peer introduce us. `told`: where the peer may be beside where the seed sees it.
+    pub(super) fn introduce(&mut self, now: Now, id: PeerId, seed: SocketAddr, told: Vec<SocketAddr>) {
+        let is_under_way = self.punches.by_attempt.values().any(|punch| punch.peer == id && punch.key.is_caller());
+        if is_under_way || self.punches.by_attempt.len() >= PUNCHES_MAX {
+            return;
+        }
+        let mut knock = Knock { attempt: self.rng.next_u64(), secret: [0; 16], addrs: Vec::new() };
+        self.rng.fill_bytes(&mut knock.secret);
+        knock.addrs = self.own_addrs().into_iter().filter(|addr| is_dialable(addr, false)).take(ADDRS_MAX).map(Addr).collect();
+        let sealed = seal_knock(&self.identity, &id, &self.config.network, &knock, &mut self.rng);
+        let punch = Punch {
+            peer: id,
+            key: ProbeKey::new(&knock, true),
+            targets: Vec::new(),
+            began: None,
+            round: 0,
+            acks: 0,
+            is_live: false,
+            told,
+            told_at: None,
+            until: now.instant + PUNCH_FOR,
+        };
+        self.punches.by_attempt.insert(knock.attempt, punch);
+        self.seeds.knock(now, seed, knock.attempt, *id.as_bytes(), sealed);
+    }
+
+    /// The seed handed our knock over: the peer opens its NAT now, and so do we.
+    pub(super) fn on_knocked(&mut self, now: Now, attempt: u64, seen: SocketAddr) {
+        let Some(punch) = self.punches.by_attempt.get_mut(&attempt) else { return };
+        if is_dialable(&seen, seen.ip().is_loopback()) {
+            punch.targets.push(seen);
+        }
+        punch.began = Some(now.instant);
+        punch.told_at = Some(now.instant + TOLD_AFTER);
+        punch.until = now.instant + PUNCH_FOR;
+        self.drive_punches(now);
+    }
+
+    /// It did not: all that is left is to try the addresses that we were told.
+    pub(super) fn on_not_knocked(&mut self, attempt: u64) {
+        if let Some(punch) = self.punches.by_attempt.remove(&attempt) {
+            self.dial_told(punch.peer, punch.told);
+        }
+    }
+
+    /// Somebody knocks, and the seed says where that is.
+    pub(super) fn on_notified(&mut self, now: Now, seed: SocketAddr, from: SocketAddr, sealed: &[u8]) {
+        if !self.punches.takes_knock(now.instant) || self.punches.by_attempt.len() >= PUNCHES_MAX || self.is_leaving() {
+            return self.drop_datagram();
+        }
+        let Ok((id, knock)) = open_knock(&self.identity, &self.config.network, sealed) else { return self.drop_datagram() };
+        // Whom we do not know gets no word of ours, also not by a knock.
+        let is_welcome = self.peers.get(&id).is_some_and(|peer| peer.contact.added && peer.contact.trust != Trust::Blocked);
+        if !is_welcome || id == self.id() || self.punches.by_attempt.contains_key(&knock.attempt) {
+            return;
+        }
+        let near = knock.addrs.iter().map(|addr| addr.0).filter(|addr| self.path(*addr).on_link);
+        let targets: Vec<_> = [from].into_iter().chain(near).filter(|addr| is_dialable(addr, seed.ip().is_loopback())).collect();
+        let punch = Punch {
+            peer: id,
+            key: ProbeKey::new(&knock, false),
+            targets,
+            began: Some(now.instant),
+            round: 0,
+            acks: 0,
+            is_live: false,
+            told: Vec::new(),
+            told_at: None,
+            until: now.instant + PUNCH_FOR,
+        };
+        self.punches.by_attempt.insert(knock.attempt, punch);
+        self.drive_punches(now);
+    }
+
+    /// A probe came: whoever made it knows the knock's secret, and sends from there.
+    pub(super) fn on_probe(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+        let Ok(probe) = Probe::decode(bytes) else { return self.drop_datagram() };
+        let Some(punch) = self.punches.by_attempt.get_mut(&probe.attempt) else { return self.drop_datagram() };
+        if !punch.key.verify(&probe) || punch.acks >= ACKS_MAX {
+            return self.drop_datagram();
+        }
+        punch.acks += 1;
+        let answer = match probe.stage {
+            ProbeStage::Probe => Some(ProbeStage::Ack),
+            ProbeStage::Ack => Some(ProbeStage::AckOfAck),
+            ProbeStage::AckOfAck => None,
+        };
+        if let Some(stage) = answer {
+            self.transmits.push_back((Target::Unicast(from), punch.key.probe(stage).encode().to_vec()));
+        }
+        let is_live = probe.stage != ProbeStage::Probe;
+        if is_live {
+            punch.is_live = true;
+            punch.told_at = None;
+            let peer = punch.peer;
+            self.on_live_path(now, peer, from);
+        }
+    }
+
+    /// What we sent there was answered from there.
+    fn on_live_path(&mut self, now: Now, id: PeerId, remote: SocketAddr) {
+        let path = self.path(remote);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let is_news = !peer.is_first_candidate(path);
+        peer.on_heard_at(now.instant, path);
+        match &mut peer.link {
+            Link::Up(session) => {
+                let current = session.path();
+                let is_better = current != path && (path.on_link || !current.on_link);
+                if is_better && is_news {
+                    session.try_path(now.instant, path);
+                }
+            }
+            // Told of the same path twice, an attempt does not begin anew.
+            Link::Handshaking(_) if !is_news => {}
+            Link::Idle | Link::Waiting(_) | Link::Handshaking(_) => self.dial_soon(id),
+        }
+        self.touch(id);
+    }
+
+    /// Sends the probes that are due, and ends what took too long.
+    pub(super) fn drive_punches(&mut self, now: Now) {
+        let mut untold = Vec::new();
+        for punch in self.punches.by_attempt.values_mut() {
+            while let Some(at) = punch.began.and_then(|began| PROBES_AT.get(punch.round).map(|at| began + *at))
+                && at <= now.instant
+            {
+                punch.round += 1;
+                // Over a path that is live everything is known already.
+                for to in punch.targets.iter().take(TARGETS_MAX).filter(|_| !punch.is_live) {
+                    let probe = punch.key.probe(ProbeStage::Probe).encode().to_vec();
+                    self.transmits.push_back((Target::Unicast(*to), probe));
+                }
+            }
+            if punch.told_at.take_if(|at| *at <= now.instant).is_some() {
+                untold.push((punch.peer, std::mem::take(&mut punch.told)));
+            }
+        }
+        for (peer, told) in untold {
+            self.dial_told(peer, told);
+        }
+        self.punches.by_attempt.retain(|_, punch| punch.until > now.instant);
+    }
+
+    fn dial_told(&mut self, id: PeerId, told: Vec<SocketAddr>) {
+        let paths: Vec<PathAddr> = told.into_iter().map(|addr| self.path(addr)).collect();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        paths.into_iter().for_each(|path| peer.on_told_at(path));
+        if peer.session().is_none() {
+            self.dial_soon(id);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What the seeds' answers mean for peers and commands: who is looked for across networks, and when. The
+//! seeds themselves, and what travels to and from them, are `seeds`' affair.
+//!
+//! LAN first: about a peer that is heard on this LAN nothing is asked anywhere else.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Node,
+    command::{Claim, Claims, Command, CommandId, PeerView, Question, Reply},
+    event::Event,
+    interface::on_link,
+    peer::Peer,
+    seeds::{AskId, Found, SeedsEvent, Want},
+};
+use crate::{
+    clock::{Instant, Now},
+    crypto::record::sign_record,
+    id::PeerId,
+    store::row::Trust,
+    text::Name,
+    wire::{
+        addr::{is_dialable, is_global},
+        record::Visibility,
+    },
+};
+
+/// After our first announce a neighbour has this long to be heard before seeds are asked for it.
+const LAN_FIRST: Duration = Duration::from_millis(500);
+/// How long seeds are asked for a peer.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wait before a peer is looked for again where a seed did not answer, or its word led nowhere; doubled up
+/// to [`SEEK_MAX`].
+const SEEK_MIN: Duration = Duration::from_secs(2);
+/// The same where all seeds have answered: they tell when the peer comes.
+const SEEK_MAX: Duration = Duration::from_secs(60);
+/// Contacts that are looked for although there is nothing to deliver, at most: for their presence.
+const SOUGHT_FOR_PRESENCE_MAX: usize = 64;
+/// Claims kept of one question at most.
+const CLAIMS_MAX: usize = 512;
+
+/// Who asked the seeds.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// A command that wants to know how they are.
+    Seeds { command: CommandId, only: Option<String> },
+    /// A command that wants to know what they have.
+    Claims { command: CommandId, claims: Vec<Claim> },
+    /// A look-up of a name; see `resolve`.
+    Lookup { command: CommandId, claims: Vec<Claim> },
+    /// A link without a path.
+    Seek(PeerId),
+}
+
+/// What is known of a peer by its seeds.
+#[derive(Debug, Default)]
+pub(crate) struct Seek {
+    ask: Option<AskId>,
+    /// It is under way, and not only watched for.
+    is_asking: bool,
+    /// Not before then.
+    at: Option<Instant>,
+    failures: u32,
+    /// Highest seq of its records so far.
+    seq: u64,
+    /// A seed said that it is there, and a dial has not shown otherwise.
+    is_here: bool,
+    /// Which seed: the one that can introduce us.
+    pub(super) seed: Option<SocketAddr>,
+}
+
+impl Seek {
+    /// A seed said that it is there.
+    pub(crate) const fn is_here(&self) -> bool {
+        self.is_here
+    }
+}
+
+impl Node {
+    /// A seed whose name is to be resolved; answer with [`Self::handle_resolved`].
+    pub fn poll_resolve(&mut self) -> Option<String> {
+        self.seeds.poll_resolve()
+    }
+
+    /// Where a seed is, or in words why nobody knows.
+    pub fn handle_resolved(&mut self, now: Now, seed: &str, outcome: Result<Vec<SocketAddr>, String>) {
+        self.now = now;
+        self.seeds.handle_resolved(now, seed, outcome);
+        self.finish(now);
+    }
+
+    pub(super) fn on_answer(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+        if !self.seeds.handle_datagram(now, from, bytes) {
+            self.drop_datagram();
+        }
+    }
+
+    /// Our own addresses, as seeds and those who look us up are told.
+    pub(super) fn own_addrs(&self) -> Vec<SocketAddr> {
+        let usable = self.interfaces.iter().filter(|interface| !interface.loopback).flat_map(|interface| &interface.addrs);
+        usable.map(|(ip, _)| SocketAddr::new(*ip, self.config.port)).collect()
+    }
+
+    // --- commands
+
+    pub(super) fn on_seed_command(&mut self, now: Now, command: CommandId, wanted: Command) {
+        let (want, only, timeout) = match wanted {
+            Command::Seeds { only, timeout } => (Want::Status, only, timeout),
+            Command::Register { on, only, timeout } => {
+                self.seeds.register(now, on);
+                (Want::Home(on), only, timeout)
+            }
+            Command::Ask { question, only, timeout } => (Want::Records(question), only, timeout),
+            _ => return,
+        };
+        let asker = match want {
+            Want::Records(_) => Asker::Claims { command, claims: Vec::new() },
+            Want::Status | Want::Home(_) => Asker::Seeds { command, only: only.clone() },
+        };
+        let ask = self.seeds.ask(now, want, only.as_deref(), &[], false, timeout);
+        self.asks.insert(ask, asker);
+    }
+
+    /// Asks the seeds for a name on behalf of a look-up; what they say comes to `resolve`.
+    pub(super) fn ask_for_name(&mut self, now: Now, command: CommandId, name: &str, deadline: Instant) -> AskId {
+        let want = Want::Records(Question::Name(name.to_owned()));
+        let ask = self.seeds.ask(now, want, None, &[], false, deadline.since(now.instant));
+        self.asks.insert(ask, Asker::Lookup { command, claims: Vec::new() });
+        ask
+    }
+
+    /// What the seeds have said so far, to somebody who waits no longer.
+    pub(super) fn claims_so_far(&mut self, ask: AskId) -> Claims {
+        let (asked, answered) = self.seeds.progress(ask);
+        match self.asks.remove(&ask) {
+            Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => Claims { claims, asked, answered },
+            Some(Asker::Seeds { .. } | Asker::Seek(_)) | None => Claims { claims: Vec::new(), asked, answered },
+        }
+    }
+
+    /// Somebody of whom only a claim is known, as a list shows it.
+    pub(super) fn view_of_claim(&self, claim: &Claim) -> PeerView {
+        PeerView { name: claim.name.clone(), addr: Some(claim.addr), ..self.view(&Peer::blank(claim.id, self.now.unix)) }
+    }
+
+    // --- events
+
+    /// Takes what the seeds have to say, and signs what they are to be told.
+    pub(super) fn drain_seeds(&mut self, now: Now) {
+        while let Some(record) = self.seeds.poll_record() {
+            let (bytes, signature) = sign_record(&self.identity, &record);
+            self.seeds.handle_signed(now, record, bytes, signature);
+        }
+        while let Some(event) = self.seeds.poll_event() {
+            match event {
+                SeedsEvent::Found { ask, found } => self.on_found(now, ask, &found),
+                SeedsEvent::Done { ask, asked, answered } => self.on_ask_done(now, ask, asked, answered),
+                SeedsEvent::State { code, text } => self.tell(Event::Notice { code, text, peer: None }),
+                SeedsEvent::Knocked { attempt, seen } => self.on_knocked(now, attempt, seen),
+                SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(attempt),
+                SeedsEvent::Notified { seed, from, sealed } => self.on_notified(now, seed, from, &sealed),
+            }
+        }
+    }
+
+    fn on_found(&mut self, now: Now, ask: AskId, found: &Found) {
+        match self.asks.get_mut(&ask) {
+            Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => add_claim(claims, found),
+            Some(Asker::Seek(id)) => {
+                let id = *id;
+                self.on_sought(now, id, found);
+            }
+            Some(Asker::Seeds { .. }) | None => {}
+        }
+    }
+
+    fn on_ask_done(&mut self, now: Now, ask: AskId, asked: usize, answered: usize) {
+        match self.asks.remove(&ask) {
+            Some(Asker::Seeds { command, only }) => {
+                let views = self.seeds.views(only.as_deref());
+                self.reply(command, Reply::Seeds(views));
+            }
+            Some(Asker::Claims { command, mut claims }) => {
+                claims.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+                self.reply(command, Reply::Claims(Claims { claims, asked, answered }));
+            }
+            Some(Asker::Lookup { command, claims }) => self.on_name_asked(now, command, Claims { claims, asked, answered }),
+            Some(Asker::Seek(id)) => {
+                // The watch goes on.
+                self.asks.insert(ask, Asker::Seek(id));
+                self.on_seek_done(now, id, answered == asked);
+            }
+            None => {}
+        }
+    }
+
+    // --- peers without a path
+
+    /// Asks the seeds for a peer that is wanted, and that nobody hears on this LAN.
+    pub(super) fn drive_seek(&mut self, now: Now, id: PeerId) {
+        if !self.seeds.is_in_use() || self.is_leaving() {
+            return;
+        }
+        let (for_presence, lan_first) = (self.may_seek_for_presence(&id), self.lan_first_until());
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !is_sought(peer, for_presence) {
+            return self.end_seek(id);
+        }
+        if peer.seek.is_asking || peer.seek.at.is_some_and(|at| at > now.instant) {
+            return;
+        }
+        if let Some(at) = lan_first.filter(|at| *at > now.instant) {
+            peer.seek.at = Some(at);
+            return;
+        }
+        let watched = peer.seek.ask.take();
+        peer.seek.is_asking = true;
+        if !peer.has_mail() && !peer.watched {
+            self.presence_sought.insert(id);
+        }
+        let seeds = peer.contact.seeds.clone();
+        if let Some(watched) = watched {
+            self.seeds.forget(watched);
+            self.asks.remove(&watched);
+        }
+        let ask = self.seeds.ask(now, Want::Records(Question::Id(id)), None, &seeds, true, SEEK_TIMEOUT);
+        self.asks.insert(ask, Asker::Seek(id));
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.seek.ask = Some(ask);
+        }
+    }
+
+    fn may_seek_for_presence(&self, id: &PeerId) -> bool {
+        self.presence_sought.contains(id) || self.presence_sought.len() < SOUGHT_FOR_PRESENCE_MAX
+    }
+
+    /// Until then a neighbour may still be heard for the first time.
+    fn lan_first_until(&self) -> Option<Instant> {
+        if !self.config.lan || self.discovery.asked(self.now.instant) {
+            return None;
+        }
+        let first = self.first_announce.map(|at| at + LAN_FIRST);
+        Some(first.unwrap_or_else(|| self.discovery.asked_at()))
+    }
+
+    /// The peer is reached, or nobody wants it any more.
+    pub(super) fn end_seek(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Seek { seq, seed, ask, .. } = std::mem::take(&mut peer.seek);
+        peer.seek = Seek { seq, seed, ..Seek::default() };
+        self.presence_sought.remove(&id);
+        if let Some(ask) = ask {
+            self.seeds.forget(ask);
+            self.asks.remove(&ask);
+        }
+    }
+
+    /// A seed says where a peer is, and can introduce us.
+    fn on_sought(&mut self, now: Now, id: PeerId, found: &Found) {
+        let interfaces = &self.interfaces;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if found.record.seq < peer.seek.seq {
+            return;
+        }
+        peer.seek.seq = found.record.seq;
+        peer.seek.is_here = true;
+        peer.seek.seed = Some(found.seed);
+        let loopback = found.seed.ip().is_loopback();
+        let listed = found.record.addrs.iter().map(|addr| addr.0).filter(|addr| is_global(addr) || on_link(interfaces, addr));
+        let told = [found.seen].into_iter().chain(listed).filter(|addr| is_dialable(addr, loopback)).collect();
+        let is_up = peer.session().is_some();
+        self.on_name(id, &found.record.name);
+        if !is_up {
+            self.introduce(now, id, found.seed, told);
+        }
+        self.touch(id);
+    }
+
+    fn on_seek_done(&mut self, now: Now, id: PeerId, all_answered: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let seek = &mut peer.seek;
+        seek.is_asking = false;
+        let wait = if all_answered && !seek.is_here {
+            SEEK_MAX
+        } else {
+            SEEK_MIN.saturating_mul(1 << seek.failures.min(8)).min(SEEK_MAX)
+        };
+        seek.failures = seek.failures.saturating_add(1);
+        seek.at = Some(now.instant + wait);
+        self.touch(id);
+    }
+
+    /// When this peer wants to be looked for again.
+    pub(super) fn seek_deadline(&self, peer: &Peer) -> Option<Instant> {
+        let is_sought = is_sought(peer, self.may_seek_for_presence(&peer.contact.id));
+        let wants = is_sought && self.seeds.is_in_use() && !self.is_leaving();
+        peer.seek.at.filter(|_| wants && !peer.seek.is_asking)
+    }
+}
+
+/// True where seeds may be asked for this peer.
+fn is_sought(peer: &Peer, for_presence: bool) -> bool {
+    let is_near = peer.neighbour && !peer.silent;
+    let is_missed = peer.has_mail() || peer.watched || (peer.contact.added && for_presence);
+    !is_near && is_missed && peer.contact.trust != Trust::Blocked && peer.session().is_none()
+}
+
+/// One claim of each id: the one that its seed heard last.
+fn add_claim(claims: &mut Vec<Claim>, found: &Found) {
+    let id = found.record.id;
+    let claim = Claim {
+        id,
+        name: Name::parse(&found.record.name).map_or_else(|_| id.short(), |name| name.to_string()),
+        addr: found.seen,
+        age: found.age,
+        listed: found.record.visibility == Visibility::Listed,
+    };
+    match claims.iter().position(|claim| claim.id == id) {
+        Some(known) if claim.age < claims[known].age => claims[known] = claim,
+        Some(_) => {}
+        None if claims.len() < CLAIMS_MAX => claims.push(claim),
+        None => {}
+    }
+}

@@ -1,0 +1,346 @@
+//! A question to several seeds at once: those in use, and whom they name (protocol §7: "the client asks
+//! on, at most two hops"). Nobody is trusted: an answer is a claim, and that there is none is said only by
+//! all together.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Found, Seeds, SeedsEvent, home::Home, query::Purpose, seed::CLOCK_ERROR_MAX};
+use crate::{
+    clock::{Instant, Now},
+    node::command::{Question, SeedState},
+    text::name_key,
+    wire::{
+        addr::is_dialable,
+        phonebook::{Answer, Entry, Query, RawId, Refusal},
+        record::Record,
+    },
+};
+
+/// Questions under way or watched at most.
+const ASKS_MAX: usize = 1_024;
+/// Seeds that one question goes to at most.
+const TARGETS_MAX: usize = 8;
+/// Seeds that name each other are followed so far.
+const HOPS_MAX: u8 = 2;
+/// Pages of a list that are fetched from one seed at most.
+const PAGES_MAX: u32 = 32;
+/// A watched record is told of within this time; then it must be asked for again.
+const WATCH_FOR: Duration = Duration::from_secs(75);
+
+/// Names a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AskId(u64);
+
+/// What is wanted of seeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// How they are.
+    Status,
+    /// Records.
+    Records(Question),
+    /// That they hold our record, or do not.
+    Home(bool),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unsent,
+    Sent,
+    Answered,
+    Failed,
+}
+
+/// A seed that a question goes to.
+#[derive(Debug)]
+struct Target {
+    /// A seed that we know by name.
+    seed: Option<usize>,
+    /// Another one knows it, or this one once it is resolved.
+    addr: Option<SocketAddr>,
+    hops: u8,
+    state: State,
+    /// Where its last page ended.
+    after: Option<(String, RawId)>,
+    pages: u32,
+}
+
+/// A question.
+#[derive(Debug)]
+pub(super) struct Ask {
+    want: Want,
+    targets: Vec<Target>,
+    deadline: Instant,
+    /// Be told when the record comes; until then, by which txid and whom.
+    watch: bool,
+    watched: Vec<(u64, SocketAddr)>,
+    is_done: bool,
+}
+
+impl Ask {
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn target(&mut self, addr: SocketAddr) -> Option<&mut Target> {
+        self.targets.iter_mut().find(|target| target.addr == Some(addr))
+    }
+
+    fn is_over(&self) -> bool {
+        self.targets.iter().all(|target| matches!(target.state, State::Answered | State::Failed))
+    }
+}
+
+impl Target {
+    fn of_seed(seed: usize) -> Self {
+        Self { seed: Some(seed), addr: None, hops: 0, state: State::Unsent, after: None, pages: 0 }
+    }
+
+    fn at(addr: SocketAddr, hops: u8) -> Self {
+        Self { addr: Some(addr), hops, seed: None, state: State::Unsent, after: None, pages: 0 }
+    }
+}
+
+impl Seeds {
+    /// Asks `only`, or all seeds in use and these `others`. [`SeedsEvent::Found`] for each record,
+    /// [`SeedsEvent::Done`] at the end, at the latest after `timeout`; with `watch`, `Found` may come later.
+    pub(crate) fn ask(
+        &mut self,
+        now: Now,
+        want: Want,
+        only: Option<&str>,
+        others: &[String],
+        watch: bool,
+        timeout: Duration,
+    ) -> AskId {
+        self.next_ask += 1;
+        let id = AskId(self.next_ask);
+        let named: Vec<usize> = match only {
+            Some(name) => self.seed_named(now.instant, name).into_iter().collect(),
+            None => {
+                let others: Vec<_> = others.iter().filter_map(|name| self.seed_named(now.instant, name)).collect();
+                let in_use = (0..self.seeds.len()).filter(|index| self.seeds[*index].in_use);
+                in_use.chain(others).collect()
+            }
+        };
+        let mut ask =
+            Ask { want, targets: Vec::new(), deadline: now.instant + timeout, watch, watched: Vec::new(), is_done: false };
+        for seed in named.into_iter().take(TARGETS_MAX) {
+            if ask.targets.iter().all(|target| target.seed != Some(seed)) {
+                ask.targets.push(Target::of_seed(seed));
+            }
+        }
+        if self.asks.len() >= ASKS_MAX {
+            self.events.push_back(SeedsEvent::Done { ask: id, asked: ask.targets.len(), answered: 0 });
+            return id;
+        }
+        self.asks.insert(id, ask);
+        self.drive(now);
+        id
+    }
+
+    /// Seeds asked so far, and of them answered.
+    pub(crate) fn progress(&self, ask: AskId) -> (usize, usize) {
+        let targets = self.asks.get(&ask).map_or(&[][..], |ask| &ask.targets);
+        (targets.len(), targets.iter().filter(|target| target.state == State::Answered).count())
+    }
+
+    /// Nobody wants to know any more.
+    pub(crate) fn forget(&mut self, ask: AskId) {
+        self.asks.remove(&ask);
+        self.queries.retain(|_, pending| pending.purpose != Purpose::Ask(ask));
+    }
+
+    pub(super) fn drive_asks(&mut self, now: Now) {
+        let asks: Vec<_> = self.asks.iter().filter(|(_, ask)| !ask.is_done).map(|(id, _)| *id).collect();
+        for id in asks {
+            self.drive_ask(now, id);
+        }
+    }
+
+    fn drive_ask(&mut self, now: Now, id: AskId) {
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        let mut to_send = Vec::new();
+        let want = ask.want.clone();
+        for target in ask.targets.iter_mut().filter(|target| target.state == State::Unsent) {
+            let seed = target.seed.map(|index| &self.seeds[index]);
+            if let (Want::Home(on), Some(seed)) = (&want, seed) {
+                target.state = match &seed.home {
+                    Home::Held(_) if *on => State::Answered,
+                    Home::Waiting { .. } if *on => State::Failed,
+                    Home::Idle if !*on => State::Answered,
+                    _ if seed.is_lost() => State::Failed,
+                    _ => State::Unsent,
+                };
+                continue;
+            }
+            target.addr = target.addr.or_else(|| seed.and_then(super::Seed::addr));
+            match target.addr {
+                Some(addr) => {
+                    target.state = State::Sent;
+                    to_send.push(addr);
+                }
+                None if seed.is_some_and(super::Seed::is_lost) => target.state = State::Failed,
+                None => {}
+            }
+        }
+        for addr in to_send {
+            if !self.query(now, addr, Purpose::Ask(id)) {
+                self.on_target_failed(now, id, addr);
+            }
+        }
+        self.end_ask(now, id);
+    }
+
+    /// Says that the question is answered, once it is.
+    fn end_ask(&mut self, now: Now, id: AskId) {
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        if ask.is_done || !(ask.is_over() || ask.deadline <= now.instant) {
+            return;
+        }
+        ask.is_done = true;
+        let answered = ask.targets.iter().filter(|target| target.state == State::Answered).count();
+        let asked = ask.targets.len();
+        let is_watched = ask.watch && !ask.watched.is_empty();
+        ask.deadline = now.instant + WATCH_FOR;
+        if !is_watched {
+            self.forget(id);
+        }
+        self.events.push_back(SeedsEvent::Done { ask: id, asked, answered });
+    }
+
+    /// Time is up for some questions, and for some watches.
+    pub(super) fn end_asks(&mut self, now: Now) {
+        let due: Vec<_> = self.asks.iter().filter(|(_, ask)| ask.deadline <= now.instant).map(|(id, _)| *id).collect();
+        for id in due {
+            if self.asks.get(&id).is_some_and(|ask| ask.is_done) {
+                self.forget(id);
+            } else {
+                self.end_ask(now, id);
+            }
+        }
+    }
+
+    pub(super) fn ask_query(&self, id: AskId, to: SocketAddr) -> Option<Query<'_>> {
+        let ask = self.asks.get(&id)?;
+        let network = self.config.network;
+        Some(match &ask.want {
+            Want::Status => Query::Status,
+            Want::Records(Question::Id(id)) => Query::Lookup { id: *id.as_bytes(), watch: ask.watch },
+            Want::Records(Question::Name(name)) => Query::Find { network, name },
+            Want::Records(Question::Prefix(prefix)) => {
+                let target = ask.targets.iter().find(|target| target.addr == Some(to))?;
+                Query::Search { network, prefix, after: target.after.as_ref().map(|(name, id)| (&**name, *id)) }
+            }
+            Want::Home(_) => return None,
+        })
+    }
+
+    pub(super) fn on_ask_answer(&mut self, now: Now, id: AskId, txid: u64, from: SocketAddr, answer: &Answer<'_>) {
+        match answer {
+            Answer::Status(status) => {
+                if let Some(seed) = self.seeds.iter_mut().find(|seed| seed.addr() == Some(from)) {
+                    seed.on_status(status);
+                }
+                let difference = (now.unix.0 / 1_000).abs_diff(status.unix);
+                if difference > CLOCK_ERROR_MAX {
+                    self.on_bad(from, SeedState::WrongClock, format!("its clock and ours differ by {difference} s"));
+                }
+                self.on_target_answered(id, from);
+            }
+            Answer::Found { entries, more } => self.on_found(now, id, from, entries, *more),
+            Answer::NotFound { seeds, .. } => {
+                self.follow(id, from, seeds);
+                if let Some(ask) = self.asks.get_mut(&id).filter(|ask| ask.watch) {
+                    ask.watched.push((txid, from));
+                }
+                // A seed that has just started has not heard of everybody: its `no` does not count as one.
+                if matches!(answer, Answer::NotFound { warming: true, .. }) {
+                    return self.on_target_failed(now, id, from);
+                }
+                self.on_target_answered(id, from);
+            }
+            Answer::Refused(Refusal::Busy { .. }) | Answer::Refused(_) => return self.on_target_failed(now, id, from),
+            _ => return self.on_target_failed(now, id, from),
+        }
+        self.drive_ask(now, id);
+    }
+
+    fn on_found(&mut self, now: Now, id: AskId, from: SocketAddr, entries: &[Entry<'_>], more: bool) {
+        let found = self.fitting(now, id, from, entries);
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        let last = found.last().map(|found| (found.record.name.clone(), *found.record.id.as_bytes()));
+        let Some(target) = ask.target(from) else { return };
+        target.pages += 1;
+        let is_list = matches!(ask.want, Want::Records(Question::Prefix(_)));
+        let goes_on = more && is_list && last.is_some();
+        if let Some(target) = ask.target(from) {
+            let goes_on = goes_on && target.pages < PAGES_MAX && last != target.after;
+            target.after = last;
+            target.state = if goes_on { State::Sent } else { State::Answered };
+            if goes_on && !self.query(now, from, Purpose::Ask(id)) {
+                self.on_target_failed(now, id, from);
+            }
+        }
+        self.events.extend(found.into_iter().map(|found| SeedsEvent::Found { ask: id, found }));
+    }
+
+    /// The entries that are sound and answer this question.
+    fn fitting(&mut self, now: Now, id: AskId, from: SocketAddr, entries: &[Entry<'_>]) -> Vec<Found> {
+        let Some(ask) = self.asks.get(&id) else { return Vec::new() };
+        let (want, network) = (ask.want.clone(), self.config.network);
+        self.sound(now, from, entries, |record| fits(&want, &network, record))
+    }
+
+    /// A record that we watch for has come: a `Found` that answers no query of ours.
+    pub(super) fn on_watched(&mut self, now: Now, txid: u64, from: SocketAddr, entries: &[Entry<'_>]) -> bool {
+        let is_watched = |ask: &Ask| ask.watched.contains(&(txid, from));
+        let Some(id) = self.asks.iter().find(|(_, ask)| is_watched(ask)).map(|(id, _)| *id) else { return false };
+        let found = self.fitting(now, id, from, entries);
+        if let Some(ask) = self.asks.get_mut(&id) {
+            ask.watched.retain(|watched| *watched != (txid, from));
+        }
+        self.events.extend(found.into_iter().map(|found| SeedsEvent::Found { ask: id, found }));
+        true
+    }
+
+    /// The seed names others that may know.
+    fn follow(&mut self, id: AskId, from: SocketAddr, seeds: &[SocketAddr]) {
+        let known: Vec<_> = self.seeds.iter().filter_map(super::Seed::addr).collect();
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        let hops = ask.target(from).map_or(HOPS_MAX, |target| target.hops + 1);
+        if hops > HOPS_MAX {
+            return;
+        }
+        for addr in seeds {
+            // Those that we know by name are asked already, or are not wanted here.
+            let is_new = ask.target(*addr).is_none() && !known.contains(addr);
+            if is_new && ask.targets.len() < TARGETS_MAX && is_dialable(addr, from.ip().is_loopback()) {
+                ask.targets.push(Target::at(*addr, hops));
+            }
+        }
+    }
+
+    fn on_target_answered(&mut self, id: AskId, from: SocketAddr) {
+        if let Some(target) = self.asks.get_mut(&id).and_then(|ask| ask.target(from)) {
+            target.state = State::Answered;
+        }
+    }
+
+    pub(super) fn on_target_failed(&mut self, now: Now, id: AskId, from: SocketAddr) {
+        if let Some(target) = self.asks.get_mut(&id).and_then(|ask| ask.target(from)) {
+            target.state = State::Failed;
+        }
+        self.end_ask(now, id);
+    }
+}
+
+/// True where the record is of this network and answers the question: a seed may hand on anything.
+fn fits(want: &Want, network: &[u8; 8], record: &Record) -> bool {
+    record.network == *network
+        && match want {
+            Want::Records(Question::Id(id)) => record.id == *id,
+            Want::Records(Question::Name(name)) => name_key(&record.name) == name_key(name),
+            Want::Records(Question::Prefix(prefix)) => name_key(&record.name).starts_with(&name_key(prefix)),
+            Want::Status | Want::Home(_) => false,
+        }
+}

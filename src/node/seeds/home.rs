@@ -1,0 +1,372 @@
+//! Our own record, and the seeds at which it is (protocol §7: at most three home seeds, refreshed each
+//! 20 s ± 15 %, forgotten after 75 s).
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Seeds, SeedsConfig, around, query::Purpose};
+use crate::{
+    clock::{Instant, Now, Unix},
+    node::command::SeedState,
+    wire::{
+        SIGNATURE_LEN,
+        addr::{Addr, is_global},
+        phonebook::{Answer, Query, Refusal, TOKEN_LEN},
+        record::{ADDRS_MAX, HOME_SEEDS_MAX, RECORD_LIFETIME_MAX, Record, Visibility},
+    },
+};
+
+/// A record is refreshed this often, ±15 %.
+const REFRESH: Duration = Duration::from_secs(20);
+/// Wait after a failed registration; doubled up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A record is signed anew long before it is over.
+const SIGN_AGAIN: Duration = Duration::from_secs(RECORD_LIFETIME_MAX as u64 / 2);
+/// The second farewell.
+const SECOND_FAREWELL: Duration = Duration::from_millis(20);
+
+/// What a seed has of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Home {
+    /// Nothing, and nothing was tried.
+    Idle,
+    /// Our record is on its way there.
+    Asking { failures: u32 },
+    /// Our record.
+    Held(Held),
+    /// It did not work; the next try is then.
+    Waiting { until: Instant, failures: u32 },
+}
+
+/// A seed that has our record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    /// The record's.
+    seq: u64,
+    refresh_at: Instant,
+    refreshing: bool,
+}
+
+/// What a seed gave for the record with this seq. It outlives the seed's memory, and so a restart of it.
+pub(super) type Token = (u64, [u8; TOKEN_LEN]);
+
+impl Home {
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+
+    /// The seed is at another address.
+    pub(super) fn on_lost(&mut self, now: Instant) {
+        if let Self::Held(_) = self {
+            *self = Self::Waiting { until: now, failures: 0 };
+        }
+    }
+
+    /// Our way to the seed may be another: it should see us there soon.
+    pub(super) fn on_network(&mut self, now: Instant) {
+        match self {
+            Self::Held(held) => held.refresh_at = now,
+            Self::Waiting { until, .. } => *until = now,
+            Self::Idle | Self::Asking { .. } => {}
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Held(held) if !held.refreshing => Some(held.refresh_at),
+            Self::Waiting { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+}
+
+/// Our record as it was signed last, and what it should say.
+#[derive(Debug, Default)]
+pub(super) struct OwnRecord {
+    /// To be signed by the node.
+    pub(super) wanted: Option<Record>,
+    signed: Option<Signed>,
+    farewell: Option<(Vec<u8>, [u8; SIGNATURE_LEN])>,
+    /// A record with this seq exists, ours or a seed's word for it.
+    seq: u64,
+    addrs: Vec<SocketAddr>,
+    /// Taken away by a command.
+    withdrawn: bool,
+    /// Wanted although the settings say that there is none.
+    forced: bool,
+}
+
+#[derive(Debug)]
+struct Signed {
+    record: Record,
+    bytes: Vec<u8>,
+    signature: [u8; SIGNATURE_LEN],
+    at: Instant,
+}
+
+impl OwnRecord {
+    pub(super) fn set_addrs(&mut self, addrs: Vec<SocketAddr>) {
+        self.addrs = addrs;
+    }
+
+    pub(super) fn is_registering(&self, config: &SeedsConfig) -> bool {
+        (config.visibility.is_some() && !self.withdrawn) || self.forced
+    }
+
+    /// When the record is to be signed anew.
+    pub(super) fn deadline(&self, config: &SeedsConfig) -> Option<Instant> {
+        self.signed.as_ref().filter(|_| self.is_registering(config)).map(|signed| signed.at + SIGN_AGAIN)
+    }
+
+    /// Above every one before, and near the clock.
+    fn next_seq(&mut self, now: Unix) -> u64 {
+        self.seq = self.seq.saturating_add(1).max(now.0);
+        self.seq
+    }
+}
+
+impl Seeds {
+    /// Have our record at the seeds from now on, or take it away.
+    pub(crate) fn register(&mut self, now: Now, on: bool) {
+        (self.own.forced, self.own.withdrawn) = (on, !on);
+        if on {
+            self.seeds.iter_mut().for_each(|seed| seed.home.on_network(now.instant));
+        } else {
+            self.want_farewell(now);
+        }
+        self.drive(now);
+    }
+
+    /// Says goodbye to the seeds that hold our record.
+    pub(crate) fn leave(&mut self, now: Now) {
+        if self.registered() > 0 && self.config.visibility.is_some() {
+            self.leaving = Some(now.instant + SECOND_FAREWELL);
+            self.want_farewell(now);
+        } else {
+            self.leaving = Some(now.instant);
+        }
+    }
+
+    /// The last word is out.
+    pub(crate) fn has_left(&self) -> bool {
+        self.leaving.is_some() && self.registered() == 0 && self.own.wanted.is_none()
+    }
+
+    pub(super) fn say_farewell_again(&mut self, now: Now) {
+        if self.leaving.is_some_and(|at| at <= now.instant) {
+            // Whether or not it was heard: what is not refreshed is forgotten.
+            let due: Vec<_> = self
+                .queries
+                .iter()
+                .filter(|(_, query)| matches!(query.purpose, Purpose::Unregister(_)))
+                .map(|(txid, _)| *txid)
+                .collect();
+            for txid in due {
+                if let Some(pending) = self.queries.remove(&txid)
+                    && let Purpose::Unregister(seed) = pending.purpose
+                {
+                    self.query(now, pending.to, Purpose::Unregister(seed));
+                    self.seeds[seed].home = Home::Idle;
+                }
+            }
+            self.leaving = self.leaving.map(|_| now.instant + RETRY_MAX);
+        }
+    }
+
+    fn want_farewell(&mut self, now: Now) {
+        let seq = self.own.next_seq(now.unix);
+        self.own.wanted = Some(Record {
+            id: self.config.id,
+            seq,
+            issued: now.unix.0 / 1_000,
+            lifetime: 0,
+            network: self.config.network,
+            name: String::new(),
+            visibility: Visibility::Findable,
+            seeds: Vec::new(),
+            addrs: Vec::new(),
+        });
+    }
+
+    /// Takes a record back that [`Self::poll_record`] gave out, signed.
+    pub(crate) fn handle_signed(&mut self, now: Now, record: Record, bytes: Vec<u8>, signature: [u8; SIGNATURE_LEN]) {
+        if record.is_farewell() {
+            self.own.farewell = Some((bytes, signature));
+            self.own.signed = None;
+            let held: Vec<_> = (0..self.seeds.len()).filter(|index| self.seeds[*index].home.is_held()).collect();
+            for index in held {
+                let started = self.seeds[index].addr().is_some_and(|addr| self.query(now, addr, Purpose::Unregister(index)));
+                if !started {
+                    self.seeds[index].home = Home::Idle;
+                }
+            }
+        } else {
+            self.own.signed = Some(Signed { record, bytes, signature, at: now.instant });
+        }
+        self.drive(now);
+    }
+
+    pub(super) fn on_unregistered(&mut self, seed: usize) {
+        self.seeds[seed].home = Home::Idle;
+    }
+
+    /// The seeds that should hold our record: the first three in use that promise to answer.
+    fn homes(&self) -> Vec<usize> {
+        let usable = |index: &usize| self.seeds[*index].in_use || self.own.forced;
+        let mut homes: Vec<_> =
+            (0..self.seeds.len()).filter(usable).filter(|index| self.seeds[*index].addr().is_some()).collect();
+        homes.sort_by_key(|index| !self.seeds[*index].is_promising());
+        homes
+    }
+
+    /// Signs, registers and refreshes what is due.
+    pub(super) fn drive_homes(&mut self, now: Now) {
+        if !self.own.is_registering(&self.config) || self.leaving.is_some() {
+            return;
+        }
+        let homes = self.homes();
+        if homes.is_empty() || !self.keep_record_true(now, &homes) {
+            return;
+        }
+        let Some(seq) = self.own.signed.as_ref().map(|signed| signed.record.seq) else { return };
+        let mut places = HOME_SEEDS_MAX;
+        for index in homes {
+            // One that does not answer keeps no other from being home.
+            places -= usize::from(places > 0 && self.seeds[index].is_promising());
+            if places == 0 && !self.seeds[index].home.is_held() && self.registered() >= HOME_SEEDS_MAX {
+                continue;
+            }
+            self.drive_home(now, index, seq);
+        }
+    }
+
+    fn drive_home(&mut self, now: Now, index: usize, seq: u64) {
+        let Some(addr) = self.seeds[index].addr() else { return };
+        let register = Purpose::Register { seed: index, seq };
+        let home = &mut self.seeds[index].home;
+        let purpose = match home {
+            Home::Idle => {
+                *home = Home::Asking { failures: 0 };
+                register
+            }
+            Home::Waiting { until, failures } if *until <= now.instant => {
+                *home = Home::Asking { failures: *failures };
+                register
+            }
+            Home::Held(held) if held.seq != seq && !held.refreshing => {
+                held.refreshing = true;
+                register
+            }
+            Home::Held(held) if held.refresh_at <= now.instant && !held.refreshing => {
+                held.refreshing = true;
+                Purpose::Refresh { seed: index, seq }
+            }
+            Home::Held(_) | Home::Asking { .. } | Home::Waiting { .. } => return,
+        };
+        if !self.query(now, addr, purpose) {
+            self.on_home_failed(now, index);
+        }
+    }
+
+    /// False where the record is to be signed first.
+    fn keep_record_true(&mut self, now: Now, homes: &[usize]) -> bool {
+        let seeds: Vec<_> = homes.iter().filter_map(|index| self.seeds[*index].addr()).take(HOME_SEEDS_MAX).map(Addr).collect();
+        let addrs: Vec<_> = self.own.addrs.iter().filter(|addr| is_global(addr)).take(ADDRS_MAX).copied().map(Addr).collect();
+        let visibility = self.config.visibility.unwrap_or_default();
+        let is_true = self.own.signed.as_ref().is_some_and(|signed| {
+            let record = &signed.record;
+            now.instant.since(signed.at) < SIGN_AGAIN
+                && record.seq == self.own.seq
+                && (&record.name, record.visibility, &record.addrs) == (&self.config.name, visibility, &addrs)
+                && same(&record.seeds, &seeds)
+        });
+        if !is_true && self.own.wanted.is_none() {
+            let seq = self.own.next_seq(now.unix);
+            self.own.wanted = Some(Record {
+                id: self.config.id,
+                seq,
+                issued: now.unix.0 / 1_000,
+                lifetime: RECORD_LIFETIME_MAX,
+                network: self.config.network,
+                name: self.config.name.clone(),
+                visibility,
+                seeds,
+                addrs,
+            });
+        }
+        is_true
+    }
+
+    /// `None` where the record has become another meanwhile: the new one is registered instead.
+    pub(super) fn register_query(&self, seed: usize, seq: u64) -> Option<Query<'_>> {
+        let signed = self.own.signed.as_ref().filter(|signed| signed.record.seq == seq)?;
+        let token = self.seeds.get(seed)?.token.filter(|(seq, _)| *seq == signed.record.seq).map(|(_, token)| token);
+        Some(Query::Register { record: &signed.bytes, signature: signed.signature, token })
+    }
+
+    pub(super) fn refresh_query(&self, seed: usize) -> Option<Query<'_>> {
+        let (seq, token) = self.seeds.get(seed)?.token?;
+        Some(Query::Refresh { id: *self.config.id.as_bytes(), seq, token })
+    }
+
+    pub(super) fn unregister_query(&self) -> Option<Query<'_>> {
+        let (record, signature) = self.own.farewell.as_ref()?;
+        Some(Query::Unregister { record, signature: *signature })
+    }
+
+    /// The answer to what was said of the record with this seq.
+    pub(super) fn on_home_answer(&mut self, now: Now, index: usize, seq: u64, answer: &Answer<'_>) {
+        match answer {
+            Answer::Registered { token, .. } => {
+                let refresh_at = now.instant + around(REFRESH, &mut self.rng);
+                self.seeds[index].token = Some((seq, *token));
+                self.seeds[index].home = Home::Held(Held { seq, refresh_at, refreshing: false });
+            }
+            Answer::Need => {
+                self.seeds[index].home = Home::Asking { failures: 0 };
+                let started =
+                    self.seeds[index].addr().is_some_and(|addr| self.query(now, addr, Purpose::Register { seed: index, seq }));
+                if !started {
+                    self.on_home_failed(now, index);
+                }
+            }
+            Answer::Refused(refusal) => self.on_refused(now, index, *refusal),
+            _ => self.on_home_failed(now, index),
+        }
+    }
+
+    fn on_refused(&mut self, now: Now, index: usize, refusal: Refusal) {
+        let wait = match refusal {
+            // Another copy of this profile, or this one before its clock went back: the next is above it.
+            Refusal::Stale { seq } => {
+                self.own.seq = self.own.seq.max(seq);
+                RETRY_MIN
+            }
+            Refusal::Busy { retry_after } => Duration::from_secs(retry_after.into()).clamp(RETRY_MIN, RETRY_MAX),
+            Refusal::WrongClock { unix } => {
+                let why = format!("its clock and ours differ by {} s", (now.unix.0 / 1_000).abs_diff(unix));
+                if let Some(addr) = self.seeds[index].addr() {
+                    self.on_bad(addr, SeedState::WrongClock, why);
+                }
+                RETRY_MAX
+            }
+            Refusal::BadRecord | Refusal::Full => RETRY_MAX,
+        };
+        self.seeds[index].home = Home::Waiting { until: now.instant + around(wait, &mut self.rng), failures: 0 };
+    }
+
+    pub(super) fn on_home_failed(&mut self, now: Now, index: usize) {
+        let failures = match &self.seeds[index].home {
+            Home::Asking { failures, .. } | Home::Waiting { failures, .. } => *failures,
+            Home::Idle | Home::Held(_) => 0,
+        };
+        let wait = RETRY_MIN.saturating_mul(1 << failures.min(6)).min(RETRY_MAX);
+        let until = now.instant + around(wait, &mut self.rng);
+        self.seeds[index].home = Home::Waiting { until, failures: failures.saturating_add(1) };
+    }
+}
+
+/// The same seeds, in whatever order.
+fn same(a: &[Addr], b: &[Addr]) -> bool {
+    a.len() == b.len() && a.iter().all(|addr| b.contains(addr))
+}

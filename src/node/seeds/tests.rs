@@ -1,0 +1,1 @@
+//! Two seeds, one peer, and what a hostile seed may try: the machine alone on virtual time.
