@@ -43,10 +43,9 @@ use self::{
     admission::HalfOpens,
     batch::{Batches, Health},
     command::{Command, CommandId, Reply},
-    conversation::Conversation,
     credit::Credit,
     delivery::Claim,
-    discovery::{Arrival, Destination, Discovery, DiscoveryConfig, Ignored, Known},
+    discovery::{Arrival, Destination, Discovery, Ignored},
     event::{Event, NoticeCode},
     interface::Interface,
     introduction::Punches,
@@ -54,14 +53,14 @@ use self::{
     peer::Peer,
     phonebook::Asker,
     resolve::Lookup,
-    seeds::{AskId, Seeds, SeedsConfig},
+    seeds::{AskId, Seeds},
     strangers::Strangers,
 };
 use crate::{
     clock::{Instant, Now, Unix},
     crypto::{
         handshake::Mac1Key,
-        identity::{Identity, network_tag, verify_announce},
+        identity::{Identity, verify_announce},
     },
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
     session::{PathAddr, Session},
@@ -153,44 +152,18 @@ impl Node {
     /// `rng_seed` decides every random choice. It is silent until it is told its interfaces.
     pub fn new(config: NodeConfig, identity: Identity, loaded: Loaded, reader: Reader, rng_seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha20Rng::from_seed(rng_seed);
-        let mut conversations: BTreeMap<PeerId, Conversation> = BTreeMap::new();
-        for row in loaded.conversations {
-            let next = row.mine.next;
-            let (lowest, count) = loaded.outbox_counts.get(&row.id).copied().unwrap_or((next, 0));
-            conversations.insert(row.peer, Conversation::load(row, lowest, count > 0));
-        }
-        let discovery = DiscoveryConfig {
-            id: identity.id(),
-            boot: loaded.boot,
-            network: network_tag(&config.network),
-            port: config.port,
-            name: config.name.clone(),
-            lan: config.lan,
-            only: config.interfaces.clone(),
-            known: loaded.contacts.iter().map(Known::of).collect(),
-        };
         let mut discovery_seed = [0; 32];
         rng.fill_bytes(&mut discovery_seed);
-        let seeds = SeedsConfig {
-            id: identity.id(),
-            network: network_tag(&config.network),
-            name: config.name.clone(),
-            visibility: config.visibility,
-            seeds: config.seeds.clone(),
-        };
-        // Without seeds nothing is drawn for them.
+        // Of the same draw, so that a node without seeds goes on as ever.
         let mut seeds_seed = discovery_seed;
         seeds_seed.reverse();
-        let mut peers: BTreeMap<PeerId, Peer> =
-            loaded.contacts.into_iter().map(|contact| (contact.id, Peer::new(contact, None))).collect();
-        for (id, conversation) in conversations {
-            let peer = peers.entry(id).or_insert_with(|| Peer::blank(id, now.unix));
-            peer.stored = true;
-            peer.conversation = Some(conversation);
-        }
+        let discovery = config.discovery(identity.id(), &loaded);
+        let seeds = config.seeds(identity.id());
+        let (boot, outbox_len, is_renamed) = (loaded.boot, loaded.outbox_len, loaded.name != config.name);
+        let peers = peer::load(loaded, now.unix);
         let mut node = Self {
             mac1: Mac1Key::of_id(&identity.id()),
-            boot: loaded.boot,
+            boot,
             discovery: Discovery::new(discovery, discovery_seed, now.instant),
             config,
             identity,
@@ -218,7 +191,7 @@ impl Node {
             uncommitted: BTreeMap::new(),
             expiries: BTreeSet::new(),
             look_for_expiries: None,
-            outbox_len: loaded.outbox_len,
+            outbox_len,
             ready: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             transmits: VecDeque::new(),
@@ -227,7 +200,7 @@ impl Node {
             leaving: None,
             dropped: 0,
         };
-        if loaded.name != node.config.name {
+        if is_renamed {
             node.batches.push(Op::Name(node.config.name.clone()));
         }
         node.load_expiries(now);

@@ -1,7 +1,11 @@
 //! One peer as this node knows it: its contact row, where it may be, and the link. What moves a link
 //! from state to state lives in `link`; what travels over it in `delivery`.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use crate::{
     clock::{Instant, Unix},
@@ -9,7 +13,10 @@ use crate::{
     id::{PeerId, SessionIndex},
     node::{conversation::Conversation, phonebook::Seek},
     session::{PathAddr, Session},
-    store::row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
+    store::{
+        Loaded,
+        row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
+    },
     wire::message::{self, BusyReason},
 };
 
@@ -125,6 +132,18 @@ pub(crate) struct Peer {
     pub(crate) session_boot: crate::id::BootId,
     /// The deadline that stands in the node's table.
     pub(crate) deadline: Option<Instant>,
+}
+
+/// Everybody that the store knows: contacts, and whoever has a conversation with us.
+pub(super) fn load(loaded: Loaded, now: Unix) -> BTreeMap<PeerId, Peer> {
+    let mut peers: BTreeMap<_, _> = loaded.contacts.into_iter().map(|contact| (contact.id, Peer::new(contact, None))).collect();
+    for row in loaded.conversations {
+        let (lowest, count) = loaded.outbox_counts.get(&row.id).copied().unwrap_or((row.mine.next, 0));
+        let peer = peers.entry(row.peer).or_insert_with(|| Peer::blank(row.peer, now));
+        peer.stored = true;
+        peer.conversation = Some(Conversation::load(row, lowest, count > 0));
+    }
+    peers
 }
 
 impl Peer {

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::discovery::Group;
-use crate::wire::record::Visibility;
+use super::{
+    discovery::{DiscoveryConfig, Group, Known},
+    seeds::SeedsConfig,
+};
+use crate::{crypto::identity::network_tag, id::PeerId, store::Loaded, wire::record::Visibility};
 
 /// What a node is told once.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,31 @@ pub struct NodeConfig {
     pub seeds: Vec<String>,
     /// Who may find our record at the seeds; `None`: there is none.
     pub visibility: Option<Visibility>,
+}
+
+impl NodeConfig {
+    pub(super) fn discovery(&self, id: PeerId, loaded: &Loaded) -> DiscoveryConfig {
+        DiscoveryConfig {
+            id,
+            boot: loaded.boot,
+            network: network_tag(&self.network),
+            port: self.port,
+            name: self.name.clone(),
+            lan: self.lan,
+            only: self.interfaces.clone(),
+            known: loaded.contacts.iter().map(Known::of).collect(),
+        }
+    }
+
+    pub(super) fn seeds(&self, id: PeerId) -> SeedsConfig {
+        SeedsConfig {
+            id,
+            network: network_tag(&self.network),
+            name: self.name.clone(),
+            visibility: self.visibility,
+            seeds: self.seeds.clone(),
+        }
+    }
 }
 
 /// Which socket a datagram came in on.

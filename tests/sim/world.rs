@@ -165,6 +165,8 @@ pub(crate) struct World {
     dice: Dice,
     /// A commit takes between these.
     pub(crate) commit_time: (Duration, Duration),
+    /// What every node is told beside its name: seeds, who may find it there.
+    pub(crate) node_config: NodeConfig,
     /// Memory for pages of each store, in bytes.
     pub(crate) cache_len: usize,
     commands: u64,
@@ -196,6 +198,7 @@ impl World {
             trace: Trace::default(),
             dice: Dice::new(rng_seed, "world"),
             commit_time: (Duration::from_micros(300), Duration::from_micros(300)),
+            node_config: NodeConfig::default(),
             cache_len: CACHE_LEN,
             commands: 0,
             messages: BTreeMap::new(),
@@ -617,7 +620,7 @@ impl World {
         me.processes += 1;
         let number = me.processes;
         let identity = Identity::from_secret(&loaded.secret).expect("the store keeps the key");
-        let config = NodeConfig { name: loaded.name.clone(), port: SESSION_PORT, lan: true, ..NodeConfig::default() };
+        let config = NodeConfig { name: loaded.name.clone(), port: SESSION_PORT, lan: true, ..self.node_config.clone() };
         let rng_seed = Dice::seed_of(self.rng_seed, &format!("node {machine} {number}"));
         let node = Node::new(config, identity, loaded, reader.clone(), rng_seed, now);
         me.process = Some(Process { node, store, reader, number, in_flight: None, deadline: None, turns: (self.now, 0) });
