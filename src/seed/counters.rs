@@ -1,13 +1,15 @@
 //! What a seed has done, in numbers for its operator: never an address, an id or a name.
 
+use crate::wire::phonebook::Query;
+
 /// Since the seed started, all threads together, as of each thread's last tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Records that are held now.
     pub records: u64,
-    /// Queries that were for a cookie and nothing else.
+    /// Queries for a cookie and nothing else.
     pub hello: u64,
-    /// Queries with a valid cookie: by kind.
+    /// Queries of this kind with a valid cookie.
     pub register: u64,
     /// Likewise.
     pub refresh: u64,
@@ -41,14 +43,36 @@ pub struct Counters {
     pub tokens: u64,
     /// Watchers that were told.
     pub told: u64,
+    /// Knocks that were handed on.
+    pub notified: u64,
 }
 
 impl Counters {
     /// Adds what another thread has done.
     pub(super) fn add(&mut self, other: &Self) {
-        // Every field is named, so that a new one cannot be forgotten.
-        let Self { records, hello, register, refresh, lookup, find, search, unregister, knock, .. } = other;
-        let Self { status, other_version, cookies, refused, busy, dropped, unsent, signatures, tokens, told, .. } = other;
+        // Without `..`, so that a new one cannot be forgotten.
+        let Self {
+            records,
+            hello,
+            register,
+            refresh,
+            lookup,
+            find,
+            search,
+            unregister,
+            knock,
+            status,
+            other_version,
+            cookies,
+            refused,
+            busy,
+            dropped,
+            unsent,
+            signatures,
+            tokens,
+            told,
+            notified,
+        } = other;
         self.records += records;
         self.hello += hello;
         self.register += register;
@@ -68,5 +92,22 @@ impl Counters {
         self.signatures += signatures;
         self.tokens += tokens;
         self.told += told;
+        self.notified += notified;
+    }
+
+    /// Counts a query with a valid cookie under its kind.
+    pub(super) fn count(&mut self, query: &Query<'_>) {
+        let count = match query {
+            Query::Hello => &mut self.hello,
+            Query::Register { .. } => &mut self.register,
+            Query::Refresh { .. } => &mut self.refresh,
+            Query::Lookup { .. } => &mut self.lookup,
+            Query::Find { .. } => &mut self.find,
+            Query::Search { .. } => &mut self.search,
+            Query::Unregister { .. } => &mut self.unregister,
+            Query::Knock { .. } => &mut self.knock,
+            Query::Status => &mut self.status,
+        };
+        *count += 1;
     }
 }

@@ -8,8 +8,12 @@
 mod answers;
 pub mod counters;
 pub mod directory;
+mod fellows;
+mod limits;
+mod load;
 pub mod memory;
 mod shards;
+mod watch;
 
 use std::{
     collections::VecDeque,
@@ -26,20 +30,28 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
-use self::{counters::Counters, directory::Directory, shards::Shards};
+use self::{
+    counters::Counters,
+    directory::Directory,
+    fellows::{ASK_INTERVAL, Fellows, Heard},
+    limits::Limiter,
+    load::Load,
+    shards::Shards,
+    watch::Watches,
+};
 use crate::{
     clock::{Instant, Now},
     crypto::{cookie::Cookies, record::TokenKey},
     wire::{
-        KIND_QUERY, NAME_LEN_MAX, WireError, kind,
-        phonebook::{Answer, COOKIE_LEN, Header, Query, other_version},
+        KIND_ANSWER, KIND_QUERY, NAME_LEN_MAX, WireError, kind,
+        phonebook::{Answer, Header, Query, other_version},
     },
 };
 
 /// Datagrams that wait to be sent, at most; what is more is lost, as on a full wire.
 const TRANSMITS_MAX: usize = 1_024;
-/// How often one shard is swept, by all threads together.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How often one shard is swept, by all threads together: each after 26 s.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What an operator decides.
 #[derive(Debug, Clone)]
@@ -60,12 +72,15 @@ pub struct SeedConfig {
 pub struct Shared {
     config: SeedConfig,
     directory: Box<dyn Directory>,
+    watches: Watches,
+    fellows: Shards<Fellows>,
     tokens: TokenKey,
     cookie_secret: Zeroizing<[u8; 32]>,
-    #[expect(dead_code, reason = "the limiter comes with the next part")]
     hash_key: [u8; 16],
     start: Now,
+    /// Threads that have a part.
     seeds: AtomicUsize,
+    /// What each of them has done.
     counted: Shards<Vec<Counters>>,
 }
 
@@ -83,9 +98,13 @@ impl Shared {
         while config.name.len() > NAME_LEN_MAX {
             config.name.pop();
         }
+        let fellows = Shards::new(1);
+        fellows.with(0, |fellows: &mut Fellows| fellows.replace(&config.fellows));
         Arc::new(Self {
             config,
             directory,
+            watches: Watches::new(hash_key),
+            fellows,
             tokens: TokenKey::new(token_secret),
             cookie_secret: Zeroizing::new(*cookie_secret),
             hash_key,
@@ -106,24 +125,28 @@ impl Shared {
 /// A thread's part of a seed. Getters, `handle_*`, `poll_*`.
 pub struct Seed {
     shared: Arc<Shared>,
+    /// The first one made asks the fellows.
     index: usize,
     cookies: Cookies,
-    #[expect(dead_code, reason = "fellows come with the next part")]
+    limiter: Limiter,
+    load: Load,
     rng: ChaCha20Rng,
-    next_sweep: Instant,
+    /// Fellows to tell of, as of the last tick.
+    fellows: Vec<SocketAddr>,
+    next_tick: Instant,
+    next_ask: Instant,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     /// Buffers of datagrams that have left.
     spare: Vec<Vec<u8>>,
     counters: Counters,
 }
 
-/// A query and what its answer depends on besides.
+/// A query with a valid cookie, and what its answer depends on besides.
 struct Asked<'a> {
     now: Now,
     from: SocketAddr,
     txid: u64,
     /// Bytes of the query.
-    #[expect(dead_code, reason = "pages come with the next part")]
     len: usize,
     query: Query<'a>,
 }
@@ -133,16 +156,22 @@ impl Seed {
     pub fn new(shared: Arc<Shared>, rng_seed: [u8; 32], now: Now) -> Self {
         let index = shared.seeds.fetch_add(1, Relaxed);
         shared.counted.with(0, |counted| counted.push(Counters::default()));
-        Self {
+        let mut seed = Self {
             index,
             cookies: Cookies::new(&shared.cookie_secret),
+            limiter: Limiter::new(shared.config.cores, shared.hash_key),
+            load: Load::default(),
             rng: ChaCha20Rng::from_seed(rng_seed),
-            next_sweep: now.instant + SWEEP_INTERVAL,
+            fellows: Vec::new(),
+            next_tick: now.instant + TICK_INTERVAL,
+            next_ask: now.instant,
             transmits: VecDeque::new(),
             spare: Vec::new(),
             counters: Counters::default(),
             shared,
-        }
+        };
+        seed.look_at_fellows(now);
+        seed
     }
 
     /// A datagram came from `from`.
@@ -150,21 +179,33 @@ impl Seed {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         match kind(bytes) {
             Ok(KIND_QUERY) => self.on_query(now, from, bytes),
+            Ok(KIND_ANSWER) => self.on_answer(now, from, bytes),
             _ => self.counters.dropped += 1,
         }
     }
 
     /// These are the other seeds from now on.
-    pub fn handle_fellows(&mut self, _now: Now, _fellows: Vec<SocketAddr>) {}
+    pub fn handle_fellows(&mut self, now: Now, fellows: Vec<SocketAddr>) {
+        self.shared.fellows.with(0, |known| known.replace(&fellows));
+        self.look_at_fellows(now);
+        self.next_ask = now.instant;
+    }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Now) {
-        if now.instant < self.next_sweep {
-            return;
+        if self.next_tick <= now.instant {
+            self.next_tick = now.instant + TICK_INTERVAL * self.shared.config.cores.max(1);
+            self.shared.directory.sweep(now);
+            self.shared.watches.sweep(now.instant);
+            self.look_at_fellows(now);
+            let (index, counters) = (self.index, self.counters);
+            self.shared.counted.with(0, |counted| counted[index] = counters);
         }
-        self.next_sweep = now.instant + SWEEP_INTERVAL * self.shared.config.cores.max(1);
-        self.shared.directory.sweep(now);
-        self.shared.counted.with(0, |counted| counted[self.index] = self.counters);
+        if self.index == 0 && self.next_ask <= now.instant {
+            self.next_ask = now.instant + ASK_INTERVAL;
+            let asks = self.shared.fellows.with(0, |fellows| fellows.ask(&mut self.rng));
+            asks.into_iter().for_each(|(fellow, header)| self.ask(fellow, header));
+        }
     }
 
     /// The next datagram to send: it stands in `out` then, and its address is returned.
@@ -177,7 +218,7 @@ impl Seed {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.next_sweep)
+        Some(if self.index == 0 { self.next_tick.min(self.next_ask) } else { self.next_tick })
     }
 
     fn on_query(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
@@ -201,28 +242,53 @@ impl Seed {
     }
 
     fn on_other_version(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let Some(told) = other_version(bytes) else {
+            self.counters.dropped += 1;
+            return;
+        };
         self.counters.other_version += 1;
-        if let Some(told) = other_version(bytes) {
-            let mut datagram = self.buffer();
-            datagram.extend_from_slice(&told);
-            self.push(from, datagram);
+        let mut datagram = self.buffer();
+        datagram.extend_from_slice(&told);
+        self.push(from, datagram);
+    }
+
+    /// Only a fellow answers a seed.
+    fn on_answer(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+        let heard = Answer::decode(bytes).map_or(Heard::Nothing, |(header, answer)| {
+            self.shared.fellows.with(0, |fellows| fellows.handle_answer(now.instant, from, header, &answer))
+        });
+        match heard {
+            Heard::AskAgain(header) => self.ask(from, header),
+            Heard::Noted => {}
+            Heard::Nothing => self.counters.dropped += 1,
         }
     }
 
-    /// Seconds since the start, for cookies: the same in all threads.
+    fn ask(&mut self, fellow: SocketAddr, header: Header) {
+        let mut datagram = self.buffer();
+        Query::Status.encode(header, &mut datagram);
+        self.push(fellow, datagram);
+    }
+
+    /// Another thread may have heard of them.
+    fn look_at_fellows(&mut self, now: Now) {
+        self.fellows = self.shared.fellows.with(0, |fellows| fellows.there(now.instant, &mut self.rng));
+    }
+
+    /// Since the start: the same in all threads.
+    fn uptime(&self, now: Now) -> Duration {
+        now.instant.since(self.shared.start.instant)
+    }
+
+    /// The clock of cookies.
     fn seconds(&self, now: Now) -> u32 {
-        u32::try_from(now.instant.since(self.shared.start.instant).as_secs()).unwrap_or(u32::MAX)
+        u32::try_from(self.uptime(now).as_secs()).unwrap_or(u32::MAX)
     }
 
     fn transmit(&mut self, to: SocketAddr, header: Header, answer: &Answer<'_>) {
         let mut datagram = self.buffer();
         answer.encode(header, &mut datagram);
         self.push(to, datagram);
-    }
-
-    fn answer(&mut self, asked: &Asked<'_>, answer: &Answer<'_>) {
-        self.counters.refused += u64::from(matches!(answer, Answer::Refused(_)));
-        self.transmit(asked.from, Header { txid: asked.txid, cookie: [0; COOKIE_LEN] }, answer);
     }
 
     fn buffer(&mut self) -> Vec<u8> {

@@ -1,0 +1,100 @@
+//! Finding records, waiting for one, and knocking at one's door.
+
+use super::{busy, encode_found, header, len_max};
+use crate::{
+    seed::{Asked, Seed, watch::WATCH_SECONDS},
+    text::name_key,
+    wire::phonebook::{Answer, ENTRIES_MAX, Entry, LOOKUP_LEN, RawId},
+};
+
+/// Entries of one answer, taken out of the directory, and whether there are more.
+#[derive(Default)]
+struct Page {
+    entries: Vec<Taken>,
+    more: bool,
+}
+
+/// An entry whose record is ours.
+struct Taken {
+    record: Vec<u8>,
+    /// All but the record.
+    entry: Entry<'static>,
+}
+
+impl Page {
+    /// Takes an entry, where there is room. False where there was none.
+    fn take(&mut self, entry: &Entry<'_>) -> bool {
+        self.more = self.entries.len() >= ENTRIES_MAX;
+        if !self.more {
+            let Entry { record, signature, seen, age } = *entry;
+            self.entries.push(Taken { record: record.to_vec(), entry: Entry { record: &[], signature, seen, age } });
+        }
+        !self.more
+    }
+}
+
+impl Seed {
+    pub(super) fn on_lookup(&mut self, asked: &Asked<'_>, id: &RawId, watch: bool) {
+        // What comes unasked later must be paid for by this query.
+        let watch = watch && asked.len >= LOOKUP_LEN;
+        if self.found(asked, id) {
+            return;
+        }
+        let is_noted = watch && self.shared.watches.insert(asked.now.instant, id, asked.from, asked.txid);
+        // Between the look and the note it may have registered with another thread, which saw no note.
+        if is_noted && self.found(asked, id) {
+            return self.shared.watches.remove(id, asked.from);
+        }
+        self.not_found(asked, is_noted.then_some(WATCH_SECONDS));
+    }
+
+    /// Answers with the entry of `id`, where there is one.
+    fn found(&mut self, asked: &Asked<'_>, id: &RawId) -> bool {
+        let mut datagram = self.buffer();
+        let is_found = self.shared.directory.lookup(asked.now, id, &mut |entry| {
+            encode_found(asked.txid, vec![*entry], false, len_max(asked), &mut datagram);
+        });
+        if is_found {
+            self.push(asked.from, datagram);
+        } else {
+            self.spare.push(datagram);
+        }
+        is_found
+    }
+
+    pub(super) fn on_find(&mut self, asked: &Asked<'_>, network: &[u8; 8], name: &str) {
+        let mut page = Page::default();
+        self.shared.directory.find(asked.now, network, &name_key(name), &mut |entry| page.take(entry));
+        self.answer_page(asked, &page);
+    }
+
+    pub(super) fn on_search(&mut self, asked: &Asked<'_>, network: &[u8; 8], prefix: &str, after: Option<(&str, RawId)>) {
+        let mut page = Page::default();
+        let after = after.map(|(name, id)| (name_key(name), id));
+        let after = after.as_ref().map(|(key, id)| (key.as_str(), id));
+        self.shared.directory.search(asked.now, network, &name_key(prefix), after, &mut |entry| page.take(entry));
+        self.answer_page(asked, &page);
+    }
+
+    fn answer_page(&mut self, asked: &Asked<'_>, page: &Page) {
+        if page.entries.is_empty() {
+            return self.not_found(asked, None);
+        }
+        let entries = page.entries.iter().map(|taken| Entry { record: &taken.record, ..taken.entry }).collect();
+        let mut datagram = self.buffer();
+        encode_found(asked.txid, entries, page.more, len_max(asked), &mut datagram);
+        self.push(asked.from, datagram);
+    }
+
+    pub(super) fn on_knock(&mut self, asked: &Asked<'_>, to: &RawId, sealed: &[u8]) {
+        let mut seen = None;
+        self.shared.directory.lookup(asked.now, to, &mut |entry| seen = Some(entry.seen));
+        let Some(seen) = seen else { return self.not_found(asked, None) };
+        if let Err(wait) = self.limiter.count_knock(asked.now.instant, asked.from.ip(), to) {
+            return self.answer(asked, &busy(wait));
+        }
+        self.counters.notified += 1;
+        self.transmit(seen, header(0), &Answer::Notify { from: asked.from, sealed });
+        self.answer(asked, &Answer::Knocked { seen });
+    }
+}
