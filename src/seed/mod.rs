@@ -198,14 +198,14 @@ impl Seed {
             self.shared.directory.sweep(now);
             self.shared.watches.sweep(now.instant);
             self.look_at_fellows(now);
-            let (index, counters) = (self.index, self.counters);
-            self.shared.counted.with(0, |counted| counted[index] = counters);
         }
         if self.index == 0 && self.next_ask <= now.instant {
             self.next_ask = now.instant + ASK_INTERVAL;
             let asks = self.shared.fellows.with(0, |fellows| fellows.ask(&mut self.rng));
             asks.into_iter().for_each(|(fellow, header)| self.ask(fellow, header));
         }
+        let (index, counters) = (self.index, self.counters);
+        self.shared.counted.with(0, |counted| counted[index] = counters);
     }
 
     /// The next datagram to send: it stands in `out` then, and its address is returned.
