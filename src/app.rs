@@ -148,7 +148,15 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         Some(Action::Outbox(args)) => {
             program.with_owner(async |client| commands::outbox::run(program, &args, client).await).await
         }
-        Some(Action::Whoami(_)) => program.with_owner(async |client| commands::whoami::run(program, client).await).await,
+        Some(Action::Find(args)) => program.with_owner(async |client| commands::find::run(program, &args, client).await).await,
+        Some(Action::Whoami(args)) => {
+            program.with_owner(async |client| commands::whoami::run(program, &args, client).await).await
+        }
+        Some(Action::Contact(args)) => {
+            let call = commands::contact::prepare(args)?;
+            program.with_owner(async |client| commands::contact::run(program, &call, client).await).await
+        }
+        Some(Action::Seed(args)) => program.with_owner(async |client| commands::seed::run(program, &args, client).await).await,
     }
 }
 

@@ -51,6 +51,24 @@ Examples:
   p2pchat-udp outbox
   p2pchat-udp outbox cancel eb997a    an id's last digits are enough
   p2pchat-udp outbox retry bob        now, not at the next try";
+const EXAMPLES_FIND: &str = "\
+Examples:
+  p2pchat-udp find bob              here and at the seeds
+  p2pchat-udp find bob --json       with full ids";
+const EXAMPLES_WHOAMI: &str = "\
+Examples:
+  p2pchat-udp whoami --link         what others add me by
+  p2pchat-udp whoami --qr           the same for a camera";
+const EXAMPLES_CONTACT: &str = "\
+Examples:
+  p2pchat-udp contact list
+  p2pchat-udp contact add \"$LINK\" --petname bob      LINK: what bob's whoami --link prints";
+const EXAMPLES_SEED: &str = "\
+Examples:
+  p2pchat-udp seed status                            the seeds in use
+  p2pchat-udp seed status seed.example:17118         this one
+  p2pchat-udp seed lookup bob
+  p2pchat-udp --via seed.example:17118 seed list     who wants to be seen";
 const EXAMPLES_CONFIG: &str = "\
 Examples:
   p2pchat-udp config                 every setting
@@ -168,6 +186,9 @@ pub enum Action {
     Peers(commands::peers::Args),
     /// One peer in full
     Whois(commands::whois::Args),
+    /// Whom some words fit, here and at the seeds
+    #[command(after_help = EXAMPLES_FIND)]
+    Find(commands::find::Args),
     /// Stored messages, oldest first
     #[command(after_help = EXAMPLES_HISTORY)]
     History(commands::history::Args),
@@ -175,7 +196,14 @@ pub enum Action {
     #[command(after_help = EXAMPLES_OUTBOX)]
     Outbox(commands::outbox::Args),
     /// Name, id, addresses and link of this profile
+    #[command(after_help = EXAMPLES_WHOAMI)]
     Whoami(commands::whoami::Args),
+    /// Whom I know, and one more by its link
+    #[command(after_help = EXAMPLES_CONTACT)]
+    Contact(commands::contact::Args),
+    /// The phonebook across networks: how its seeds are, who is there, and my own entry
+    #[command(after_help = EXAMPLES_SEED)]
+    Seed(commands::seed::Args),
     /// Every setting, its value and where it came from; or set one
     #[command(after_help = EXAMPLES_CONFIG)]
     Config(commands::config::Args),
@@ -291,12 +319,11 @@ mod tests {
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
         let helps =
-            ["", "demo", "daemon", "send", "listen", "peers", "history", "outbox", "config"].map(|name| {
-                match parse_words(&format!("p2pchat-udp {name} --help")) {
+            ["", "demo", "daemon", "send", "listen", "peers", "find", "history", "outbox", "whoami", "contact", "seed", "config"]
+                .map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
                     Err(Refused::Help(help)) => help,
                     other => panic!("{name}: {other:?}"),
-                }
-            });
+                });
         for help in helps {
             let examples: Vec<_> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
             assert!(!examples.is_empty(), "no example in: {help}");

@@ -2,13 +2,16 @@
 //! to the owner of the profile or to a node of its own; which of both, only `app` knows.
 
 pub mod config;
+pub mod contact;
 pub mod daemon;
 pub mod demo;
+pub mod find;
 pub mod history;
 pub mod listen;
 pub mod outbox;
 pub mod output;
 pub mod peers;
+pub mod seed;
 pub mod send;
 pub mod shell;
 pub mod status;

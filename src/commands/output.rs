@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::End;
 use crate::{
     clock::Unix,
-    control::proto::{ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, Time},
+    control::proto::{ContactLine, ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, SeedLine, SeedState, Time},
     node::command::{PathKind, Presence},
     store::row::{Direction, State, Trust},
     text::Shown,
@@ -104,8 +104,12 @@ pub fn peer(line: &PeerLine, now: Unix) -> String {
         None => Shown::line(&line.name).to_string(),
     };
     let mut text = format!("{name:<20} {:<8} {:<8}", presence(line.presence), line.id.short());
-    if let Some(addr) = line.addr {
-        text.push_str(&format!(" {} {addr}", path(line.path)));
+    match (line.addr, line.age_s) {
+        (Some(addr), Some(age_s)) => {
+            text.push_str(&format!(" {addr}, at a seed, heard there {} ago", age(age_s.saturating_mul(1_000))));
+        }
+        (Some(addr), None) => text.push_str(&format!(" {} {addr}", path(line.path))),
+        (None, _) => {}
     }
     if line.presence == Presence::Offline
         && let Some(heard) = line.last_heard
@@ -119,6 +123,60 @@ pub fn peer(line: &PeerLine, now: Unix) -> String {
         text.push_str(if line.trust == Trust::Blocked { " blocked" } else { " unverified" });
     }
     text
+}
+
+/// A contact on one line.
+pub fn contact(line: &ContactLine, now: Unix) -> String {
+    let name = match &line.petname {
+        Some(petname) => format!("{} ({})", Shown::line(petname), Shown::line(&line.name)),
+        None => Shown::line(&line.name).to_string(),
+    };
+    format!("{name:<20} {:<8} {}, since {}", line.id.short(), trust(line.trust), local_time(line.since, now))
+}
+
+/// A seed on one line.
+pub fn seed(line: &SeedLine) -> String {
+    let mut text = format!("{:<24} {:<13}", line.addr, seed_state(line.state));
+    if let Some(version) = &line.version {
+        text.push_str(&format!(" {}", Shown::short(version, 40)));
+    }
+    if let Some(name) = &line.name {
+        text.push_str(&format!(" \"{}\"", Shown::line(name)));
+    }
+    if let (Some(uptime_s), Some(records), Some(load)) = (line.uptime_s, line.records, line.load) {
+        let up = age(uptime_s.saturating_mul(1_000));
+        text.push_str(&format!(", up {up}, {records} records, load {:.1} %", load * 100.0));
+    }
+    if !line.fellows.is_empty() {
+        let fellows: Vec<String> = line.fellows.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(", knows {}", fellows.join(" ")));
+    }
+    text.push_str(if line.registered { ", registered" } else { ", not registered" });
+    if let Some(reason) = &line.reason {
+        text.push_str(&format!(": {}", Shown::line(reason)));
+    }
+    text
+}
+
+/// A seed's state in a word.
+pub const fn seed_state(state: SeedState) -> &'static str {
+    match state {
+        SeedState::Ok => "ok",
+        SeedState::Unreachable => "unreachable",
+        SeedState::BadSignature => "bad-signature",
+        SeedState::OldVersion => "old-version",
+        SeedState::WrongClock => "wrong-clock",
+    }
+}
+
+/// Trust in a few words.
+pub const fn trust(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Unknown => "unverified, never met",
+        Trust::Seen => "unverified",
+        Trust::Verified => "verified",
+        Trust::Blocked => "blocked",
+    }
 }
 
 /// Presence in a word.

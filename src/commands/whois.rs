@@ -2,7 +2,7 @@
 
 use super::{
     End,
-    output::{self, Output, local_time},
+    output::{self, Output, age, local_time},
 };
 use crate::{
     app::Program,
@@ -11,7 +11,6 @@ use crate::{
         client::Client,
         proto::{Call, Line, PeerLine},
     },
-    store::row::Trust,
     text::Shown,
 };
 
@@ -49,17 +48,14 @@ fn in_full(peer: &PeerLine) -> String {
     if let Some(addr) = peer.addr {
         rows.push(("address", addr.to_string()));
     }
+    if let Some(age_s) = peer.age_s {
+        rows.push(("at a seed", format!("heard there {} ago; nothing exchanged yet", age(age_s.saturating_mul(1_000)))));
+    }
     if let Some(rtt) = peer.rtt_ms {
         rows.push(("round trip", format!("{rtt:.1} ms")));
     }
     rows.push(("last heard", peer.last_heard.map_or_else(|| "never".to_owned(), |heard| local_time(heard, output::now()))));
-    let trust = match peer.trust {
-        Trust::Unknown => "unverified, never met",
-        Trust::Seen => "unverified",
-        Trust::Verified => "verified",
-        Trust::Blocked => "blocked",
-    };
-    rows.push(("trust", trust.to_owned()));
+    rows.push(("trust", output::trust(peer.trust).to_owned()));
     rows.push(("contact", if peer.contact { "yes" } else { "no" }.to_owned()));
     rows.iter().map(|(key, value)| format!("{key:<11} {value}")).collect::<Vec<_>>().join("\n")
 }

@@ -9,8 +9,8 @@ use tokio::time::timeout_at;
 
 use super::{
     SUBSCRIBER_EVENTS_MAX,
-    call::{Away, Nick, Peers, Subscribe, Watch, Whois},
-    follow,
+    call::{Away, Nick, Peers, Subscribe, Watch},
+    follow, phonebook,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
     stored,
@@ -19,13 +19,10 @@ use crate::{
     contact_link::{ContactLink, SCHEME},
     id::PeerId,
     node::{
-        command::{Command, CommandError, PathKind, PeerView, Presence, Reason, Reply},
+        command::{Command, CommandError, PeerView, Reason, Reply},
         event::Event,
     },
-    store::{
-        ReadError,
-        row::{State, Trust},
-    },
+    store::{ReadError, row::State},
     text::{Name, Shown},
 };
 
@@ -73,7 +70,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
     let answer = match call {
         Call::Send(send) => follow::send(owner, send, out).await,
         Call::Peers(peers) => list_peers(owner, &peers, out).await,
-        Call::Whois(whois) => look_up(owner, whois, out).await,
+        Call::Whois(whois) => phonebook::whois(owner, whois, out).await,
         Call::History(history) => stored::history(owner, history, out).await,
         Call::Outbox(outbox) => stored::outbox(owner, outbox, out).await,
         Call::Whoami(_) => whoami(owner, out).await,
@@ -85,6 +82,9 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Away(Away { text }) => plain(owner, Command::SetAway(Some(text))).await,
         Call::Back(_) => plain(owner, Command::SetAway(None)).await,
         Call::MarkRead(read) => stored::mark_read(owner, read, out).await,
+        Call::Find(find) => phonebook::find(owner, find, out).await,
+        Call::Contact(contact) => phonebook::contact(owner, contact, out).await,
+        Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };
     end(answer, out).await;
     if shutdown {
@@ -260,31 +260,6 @@ async fn until_peer_event(events: &mut impl Events, deadline: tokio::time::Insta
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return false,
         }
-    }
-}
-
-async fn look_up<N: Node>(owner: &Owner<N>, call: Whois, out: &Out) -> Answer {
-    let id = resolve(owner, call.peer, call.timeout, out).await?;
-    let known = peers(owner, false).await?.into_iter().find(|peer| peer.id == id);
-    let line = known.map_or_else(|| never_seen(id), PeerLine::from);
-    Ok(out.say(Line::Peer(line)).await?)
-}
-
-/// A peer known by its id only.
-fn never_seen(id: PeerId) -> PeerLine {
-    PeerLine {
-        id,
-        name: id.short(),
-        petname: None,
-        presence: Presence::Unknown,
-        path: PathKind::None,
-        addr: None,
-        last_heard: None,
-        trust: Trust::Unknown,
-        contact: false,
-        away: None,
-        rtt_ms: None,
-        already: false,
     }
 }
 

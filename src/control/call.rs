@@ -80,11 +80,17 @@ pub enum Call {
     Back(Empty),
     /// I have read this peer's messages, up to this one or all.
     MarkRead(MarkRead),
+    /// Whom these words fit, here and at the seeds: `peer` lines, those known here first.
+    Find(Find),
+    /// The contacts, or one more: `contact` lines.
+    Contact(Contact),
+    /// The seeds: `seed` lines; or what they have: `peer` lines.
+    Seed(Seed),
 }
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 17] = [
         "send",
         "peers",
         "whois",
@@ -99,6 +105,9 @@ impl Call {
         "away",
         "back",
         "mark-read",
+        "find",
+        "contact",
+        "seed",
     ];
 
     /// `whoami` without arguments.
@@ -271,6 +280,78 @@ pub struct MarkRead {
     /// Up to this one; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
+}
+
+/// `find`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Find {
+    /// A part of a name or petname known here, the beginning of an id, or at the seeds of a name.
+    pub words: String,
+    /// How long to look; at most and by default 3 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// `contact`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// What to do.
+    #[serde(default)]
+    pub action: ContactAction,
+    /// Whom to add: a link or a full id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// What I call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub petname: Option<String>,
+}
+
+/// What `contact` does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContactAction {
+    /// Lists them.
+    #[default]
+    List,
+    /// Adds one.
+    Add,
+}
+
+/// `seed`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seed {
+    /// What to do.
+    #[serde(default)]
+    pub action: SeedAction,
+    /// Whom to look up: a whole name or a full id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only this seed, `HOST:PORT`, whether or not it is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<String>,
+    /// How long to wait for answers; default 3 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// What `seed` does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeedAction {
+    /// Asks how they are.
+    #[default]
+    Status,
+    /// Asks who is listed there.
+    List,
+    /// Asks for one name or id.
+    Lookup,
+    /// Has my record there from now on.
+    Register,
+    /// Takes it away, until the next start.
+    Unregister,
 }
 
 /// The longest [`Span`], a hundred years: added to a moment of any clock it is still a moment.

@@ -6,6 +6,7 @@ mod answer;
 pub mod call;
 pub mod client;
 mod follow;
+mod phonebook;
 pub mod proto;
 pub mod server;
 mod stored;

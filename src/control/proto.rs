@@ -1,23 +1,25 @@
 //! What is said on the control socket and printed by `--json`: one type per JSON line, with exactly the
 //! keys of the manual. What may be asked stands in `call`.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::Not};
+mod people;
+
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+pub use self::people::{ContactLine, PeerLine, SeedLine};
 pub use super::call::{Call, Request, Span};
 use crate::{
     clock::Unix,
     id::{MessageId, PeerId},
-    node::command::PeerView,
     store::row::HistoryRow,
     text::Shown,
     wire::message::{CONTENT_ACTION, CONTENT_TEXT},
 };
 pub use crate::{
     node::{
-        command::{PathKind, Presence},
+        command::{PathKind, Presence, SeedState},
         event::NoticeCode,
     },
     store::row::{Direction, State, Trust},
@@ -39,6 +41,10 @@ pub enum Line {
     History(HistoryLine),
     /// A message that is not yet delivered.
     Outbox(OutboxLine),
+    /// A contact.
+    Contact(ContactLine),
+    /// A seed, as it was when it was asked.
+    Seed(SeedLine),
     /// Who I am.
     Whoami(WhoamiLine),
     /// How the owner is.
@@ -159,65 +165,6 @@ pub struct ReadyLine {
     /// Of a subscription: what was received after this message comes; the nil UUID: nothing was before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<MessageId>,
-}
-
-/// `peer`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeerLine {
-    /// Full id.
-    pub id: PeerId,
-    /// What it calls itself; its short id where it never said.
-    pub name: String,
-    /// What I call it.
-    pub petname: Option<String>,
-    /// Reachable?
-    pub presence: Presence,
-    /// Over what.
-    pub path: PathKind,
-    /// Where.
-    pub addr: Option<SocketAddr>,
-    /// When something authenticated came last.
-    pub last_heard: Option<Time>,
-    /// How far its key is trusted.
-    pub trust: Trust,
-    /// I added it or wrote to it.
-    #[serde(default)]
-    pub contact: bool,
-    /// What it says about being away.
-    #[serde(default)]
-    pub away: Option<String>,
-    /// Smoothed round trip, where a session is open.
-    #[serde(default)]
-    pub rtt_ms: Option<f64>,
-    /// Of a subscription: it was here when that began, and did not come just now.
-    #[serde(default, skip_serializing_if = "Not::not")]
-    pub already: bool,
-}
-
-impl PeerLine {
-    /// What a list calls it: the petname, else its own name.
-    pub fn label(&self) -> &str {
-        self.petname.as_deref().unwrap_or(&self.name)
-    }
-}
-
-impl From<PeerView> for PeerLine {
-    fn from(view: PeerView) -> Self {
-        Self {
-            id: view.id,
-            name: view.name,
-            petname: view.petname,
-            presence: view.presence,
-            path: view.path,
-            addr: view.addr,
-            last_heard: view.last_heard.map(Time),
-            trust: view.trust,
-            contact: view.contact,
-            away: (view.presence == Presence::Away).then_some(view.away_text),
-            rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
-            already: false,
-        }
-    }
 }
 
 /// `message`.

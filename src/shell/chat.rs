@@ -2,6 +2,7 @@
 //! out. No terminal, no clock and no socket: `mod` has those.
 
 mod answers;
+mod events;
 mod first;
 mod own;
 mod people;
@@ -22,12 +23,12 @@ use super::{
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
-        call::{Call, History, Nick, Outbox, Peers, Watch, Whois},
+        call::{Call, Contact, ContactAction, Find, History, Nick, Outbox, Peers, Seed, Watch, Whois},
         client::CallError,
-        proto::{ErrorLine, HistoryLine, Kind, Line, MessageLine, OutboxLine, PeerLine, Presence, ReadyLine, State},
+        proto::{ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, SeedLine},
     },
     id::{MessageId, PeerId},
-    text::{Name, Shown, check_text},
+    text::{Name, check_text},
     wire::message::{CONTENT_ACTION, CONTENT_TEXT},
 };
 
@@ -102,6 +103,9 @@ enum Asked {
     To(Option<PeerLine>),
     Whois,
     Peers(Vec<PeerLine>),
+    Find(Vec<PeerLine>),
+    Seeds(Vec<SeedLine>),
+    Add,
     History(Vec<HistoryLine>),
     Outbox(Vec<OutboxLine>),
     Cancel,
@@ -245,6 +249,9 @@ impl Chat {
             Input::Close => self.set_target(None),
             Input::Peers => self.call(Call::Peers(Peers::default()), Asked::Peers(Vec::new())),
             Input::Whois(peer) => self.call(Call::Whois(Whois { peer, timeout: None }), Asked::Whois),
+            Input::Find(words) => self.call(Call::Find(Find { words, timeout: None }), Asked::Find(Vec::new())),
+            Input::Seeds => self.call(Call::Seed(Seed::default()), Asked::Seeds(Vec::new())),
+            Input::Add { link, petname } => self.add(link, petname),
             Input::History(rows) => self.ask_history(rows),
             Input::Outbox => self.call(Call::Outbox(Outbox::default()), Asked::Outbox(Vec::new())),
             Input::Cancel(id) => {
@@ -378,48 +385,14 @@ impl Chat {
         self.call(Call::Send(send), Asked::Send(id));
     }
 
+    fn add(&mut self, link: String, petname: Option<String>) {
+        self.call(Call::Contact(Contact { action: ContactAction::Add, peer: Some(link), petname }), Asked::Add);
+    }
+
     fn ask_history(&mut self, rows: Option<u32>) {
         let peer = self.target.as_ref().map(|target| target.id.to_string());
         let limit = rows.map_or(HISTORY_ROWS, |rows| rows.min(HISTORY_ROWS_MAX) as usize);
         self.call(Call::History(History { peer, limit: Some(limit), since: None }), Asked::History(Vec::new()));
-    }
-
-    fn on_message(&mut self, now: Now, message: &MessageLine) {
-        // What we wrote stands before its answer.
-        self.print_owns_to(now, message.from);
-        let label = self.people.meet(message.from, &message.name);
-        if let Some(text) = self.people.first_word(&message.from) {
-            self.print(self.look.note(&text));
-        }
-        self.print(self.look.message(message, &label, now.unix));
-        self.last_from = Some(message.from);
-        let is_target = self.target.as_ref().is_some_and(|target| target.id == message.from);
-        let looks_away = now.instant.since(self.typed_at) >= IDLE;
-        let rested = self.bell_at.is_none_or(|at| now.instant.since(at) >= BELL_PAUSE);
-        if self.mode != Mode::Script && rested && (!is_target || looks_away) {
-            self.bell_at = Some(now.instant);
-            self.actions.push_back(Action::Bell);
-        }
-    }
-
-    fn on_peer(&mut self, now: Now, peer: PeerLine) {
-        let id = peer.id;
-        if id == self.me {
-            return;
-        }
-        let told = self.joins && self.first.is_none() && self.mode != Mode::Script;
-        let before = self.people.label(&id);
-        let here = matches!(peer.presence, Presence::Online | Presence::Away);
-        if let Some(text) = self.people.on_peer(now.instant, peer, told) {
-            self.print(self.look.note(&text));
-        }
-        if here {
-            self.alone = None;
-            self.first = self.first.map(|first| first.min(now.instant + FIRST));
-        }
-        if self.target.as_ref().is_some_and(|target| target.id == id) && self.people.label(&id) != before {
-            self.actions.push_back(Action::Prompt(prompt(Some(&self.people.label(&id)))));
-        }
     }
 
     fn end(&mut self, code: u8) {
@@ -452,42 +425,6 @@ impl Chat {
         let label = id.map(|id| self.people.label(&id));
         self.actions.push_back(Action::Prompt(prompt(label.as_ref())));
         self.call(Call::Watch(Watch { peer: id }), Asked::Nothing);
-    }
-
-    fn print_owns(&mut self, now: Now) {
-        self.print_due(now, None);
-        for change in self.owns.poll_changes(now.instant) {
-            let label = self.people.label(&change.to);
-            let why = change.reason.as_deref().map(super::render::reason);
-            let text = self.look.summary(&label, change.state, change.count, change.last.as_deref(), why);
-            self.print(text);
-        }
-    }
-
-    /// What we wrote to this peer is printed now, whatever its mark.
-    fn print_owns_to(&mut self, now: Now, peer: PeerId) {
-        self.print_due(now, Some(peer));
-    }
-
-    fn print_due(&mut self, now: Now, early: Option<PeerId>) {
-        let me = Shown::line(&self.name);
-        while let Some(own) = self.owns.poll_due(now.instant, early) {
-            let label = self.people.label(&own.to);
-            let elsewhere = self.target.as_ref().is_none_or(|target| target.id != own.to);
-            let line = own.as_shown(&me, elsewhere.then_some(&label));
-            let text = if self.mode == Mode::Plain {
-                self.look.own_plain(&line, &label, now.unix)
-            } else {
-                self.look.own(&line, now.unix)
-            };
-            self.print(text);
-            if own.state == State::Queued && self.owns.told_waiting(own.to) {
-                let text = format!("{label} is not here: it is kept and goes out by itself when {label} comes");
-                if !self.people.is_here(&own.to) {
-                    self.print(self.look.note(&text));
-                }
-            }
-        }
     }
 }
 

@@ -35,6 +35,17 @@ pub enum Input {
     Nick(String),
     /// `/whois PEER`
     Whois(String),
+    /// `/find WORDS`
+    Find(String),
+    /// `/seeds`
+    Seeds,
+    /// `/add LINK [PETNAME]`
+    Add {
+        /// A link or a full id, as written.
+        link: String,
+        /// What I call it.
+        petname: Option<String>,
+    },
     /// `/clear`: the screen.
     Clear,
     /// `/help [COMMAND]`
@@ -105,6 +116,23 @@ pub const COMMANDS: &[Entry] = &[
     entry!("me", [], "TEXT", Other, "an action: /me waves", ""),
     entry!("peers", ["names"], "", Other, "everybody known, and who is here", ""),
     entry!("whois", [], "PEER", Peer, "one peer in full", ""),
+    entry!(
+        "find",
+        [],
+        "WORDS",
+        Peer,
+        "whom they fit, here and at your seeds",
+        "Here a part of a name will do; at seeds it is a name, or the beginning of a listed one."
+    ),
+    entry!(
+        "add",
+        [],
+        "LINK [PETNAME]",
+        Other,
+        "somebody becomes a contact",
+        "LINK is what `p2pchat-udp whoami --link` prints for them; a full id will do."
+    ),
+    entry!("seeds", [], "", Other, "how your seeds are", "Seeds are set with --via HOST:PORT, or `p2pchat-udp config via`."),
     entry!("history", [], "[N]", Other, "the last N messages with your target (20), or with everybody", ""),
     entry!("outbox", [], "", Other, "your messages that wait, and why", ""),
     Entry {
@@ -206,6 +234,15 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "nick" => text(|name| Input::Nick(whole_peer(&name).unwrap_or(name))),
         "cancel" => text(Input::Cancel),
         "peers" => nothing(Input::Peers),
+        "find" => whole_peer(rest).map_or_else(usage, Input::Find),
+        "seeds" => nothing(Input::Seeds),
+        "add" => match peer_and_rest(rest) {
+            Some((link, "")) => Input::Add { link, petname: None },
+            Some((link, petname)) => {
+                whole_peer(petname).map_or_else(usage, |petname| Input::Add { link, petname: Some(petname) })
+            }
+            None => usage(),
+        },
         "outbox" => nothing(Input::Outbox),
         "close" => nothing(Input::Close),
         "clear" => nothing(Input::Clear),
@@ -342,6 +379,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_may_have_a_petname_behind_it() {
+        let add = |link: &str, petname: Option<&str>| Input::Add { link: link.into(), petname: petname.map(Into::into) };
+        assert_eq!(parse_line("/add p2pchat:x?name=bob"), add("p2pchat:x?name=bob", None));
+        assert_eq!(parse_line("/add x my bob"), add("x", Some("my bob")));
+        assert_eq!(parse_line("/add x \"my bob\""), add("x", Some("my bob")));
+        assert_eq!(wrong("/add"), "usage: /add LINK [PETNAME]");
+        assert_eq!(wrong("/find"), "usage: /find WORDS");
+        assert_eq!(parse_line("/find Ann Lee"), Input::Find("Ann Lee".into()));
+        assert_eq!(wrong("/seeds x"), "/seeds takes nothing");
+    }
+
+    #[test]
     fn arguments_are_checked() {
         assert_eq!(parse_line("/history"), Input::History(None));
         assert_eq!(parse_line("/history 5"), Input::History(Some(5)));
@@ -355,7 +404,11 @@ mod tests {
     #[test]
     fn every_command_of_the_table_is_understood() {
         for entry in COMMANDS {
-            let line = format!("/{} {}", entry.name, entry.takes.replace("[N]", "3").replace("[COMMAND]", "to"));
+            let line = format!(
+                "/{} {}",
+                entry.name,
+                entry.takes.replace("[N]", "3").replace("[COMMAND]", "to").replace("[PETNAME]", "bob")
+            );
             assert!(!matches!(parse_line(&line), Input::Wrong(_)), "{line}");
         }
     }

@@ -6,6 +6,7 @@ mod tables;
 use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+pub(in crate::shell) use self::tables::trust;
 use super::parse::quote;
 use crate::{
     clock::Unix,

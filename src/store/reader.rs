@@ -203,6 +203,11 @@ impl Reader {
         self.look(Snapshot::load)
     }
 
+    /// All contacts and strangers that wrote, by id.
+    pub fn contacts(&self) -> Result<Rows<Contact>, ReadError> {
+        self.look(Snapshot::contacts)
+    }
+
     /// The outbox of a conversation from `from` on, by seq: at most `rows_max` rows, and no further row
     /// once their texts have `bytes_max` bytes (the first always comes).
     pub fn outbox(

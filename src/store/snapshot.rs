@@ -10,7 +10,7 @@ use super::{
     history::{Line, Mark, Search},
     outbox::Waiting,
     reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Rows},
-    row::{ConversationRow, Direction, HistoryRow, OutboxRow, State},
+    row::{Contact, ConversationRow, Direction, HistoryRow, OutboxRow, State},
     tables::{self, decode},
 };
 use crate::id::{BootId, ConversationId, MessageId, PeerId, Seq};
@@ -37,15 +37,21 @@ impl Snapshot {
             outbox_counts: BTreeMap::new(),
             damaged: Vec::new(),
         };
-        for entry in self.transaction.open_table(tables::CONTACTS)?.iter()? {
-            let (id, value) = entry?;
-            match decode("contacts", || format!("{:02x?}", id.value()), value.value()) {
-                Ok(contact) => loaded.contacts.push(contact),
-                Err(damaged) => loaded.damaged.push(damaged),
-            }
-        }
+        let contacts = self.contacts()?;
+        loaded.contacts = contacts.rows;
+        loaded.damaged = contacts.damaged;
         self.load_conversations(&mut loaded)?;
         Ok(loaded)
+    }
+
+    /// All contacts, by id.
+    pub(super) fn contacts(&self) -> Result<Rows<Contact>, ReadError> {
+        let mut rows = Rows::default();
+        for entry in self.transaction.open_table(tables::CONTACTS)?.iter()? {
+            let (id, value) = entry?;
+            rows.take(decode("contacts", || format!("{:02x?}", id.value()), value.value()));
+        }
+        Ok(rows)
     }
 
     fn load_conversations(&self, loaded: &mut Loaded) -> Result<(), ReadError> {

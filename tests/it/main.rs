@@ -8,6 +8,7 @@ mod output;
 mod owner;
 mod pane;
 mod person;
+mod phonebook;
 mod profile;
 mod readme;
 mod seed;

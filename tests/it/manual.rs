@@ -63,7 +63,8 @@ fn every_option_and_command_of_the_help_is_in_the_manual_and_the_other_way_round
     for command in &commands {
         options.extend(offered(&help(&[command])).0);
         for action in offered(&help(&[command])).1 {
-            assert!(read(&page).contains(&format!(".B {action}\n")), "outbox {action}");
+            options.extend(offered(&help(&[command, &action])).0);
+            assert!(read(&page).contains(&format!(".B {action}\n")), "{command} {action}");
         }
     }
     assert_eq!(documented(&page), options);
@@ -113,8 +114,10 @@ fn the_control_page_has_every_call_event_and_notice_and_no_other() {
     let page = page("p2pchat-udp-control.7");
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(heads(&page, "CALLS"), set(&Call::NAMES));
-    let events =
-        ["ready", "peer", "message", "status", "history", "outbox", "whoami", "owner", "config", "notice", "error", "done"];
+    let events = [
+        "ready", "peer", "message", "status", "history", "outbox", "contact", "seed", "whoami", "owner", "config", "notice",
+        "error", "done",
+    ];
     assert_eq!(heads(&page, "EVENTS"), set(&events));
     for code in heads(&page, "NOTICE CODES") {
         assert!(serde_json::from_value::<NoticeCode>(code.clone().into()).is_ok(), "{code} does not exist");

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-const COMMANDS: [&str; 12] =
-    ["demo", "daemon", "status", "stop", "send", "listen", "peers", "whois", "history", "outbox", "whoami", "config"];
+const COMMANDS: [&str; 15] = [
+    "demo", "daemon", "status", "stop", "send", "listen", "peers", "whois", "find", "history", "outbox", "whoami", "contact",
+    "seed", "config",
+];
 /// Every option of the contract that every command takes and that is built.
 const OPTIONS: [&str; 14] = [
     "--name",
@@ -25,11 +27,19 @@ const OPTIONS: [&str; 14] = [
     "--verbose",
 ];
 /// Options of the contract by command.
-const OF_COMMANDS: [(&str, &[&str]); 4] = [
+const OF_COMMANDS: [(&str, &[&str]); 5] = [
     ("send", &["--wait", "--expire", "--strict"]),
     ("listen", &["--from", "--count", "--events", "--raw"]),
     ("peers", &["--wait"]),
     ("history", &["--limit", "--since"]),
+    ("whoami", &["--link", "--qr"]),
+];
+
+/// Actions of the contract by command, as far as they are built.
+const ACTIONS: [(&str, &[&str]); 3] = [
+    ("outbox", &["list", "cancel", "retry"]),
+    ("contact", &["list", "add"]),
+    ("seed", &["status", "list", "lookup", "register", "unregister"]),
 ];
 
 fn help(args: &[&str]) -> String {
@@ -57,9 +67,13 @@ fn every_row_of_the_contract_that_is_built_is_in_the_help() {
             assert!(own.contains(option), "{command} {option}");
         }
     }
-    for action in ["list", "cancel", "retry"] {
-        assert!(help(&["outbox"]).contains(action), "{action}");
+    for (command, actions) in ACTIONS {
+        for action in actions {
+            assert!(help(&[command]).contains(action), "{command} {action}");
+            assert!(help(&[command, action]).contains("Usage: p2pchat-udp"), "{command} {action}");
+        }
     }
+    assert!(help(&["contact", "add"]).contains("--petname"));
 }
 
 #[test]
@@ -68,13 +82,16 @@ fn what_is_not_built_is_not_offered() {
     for absent in ["--password-cmd", "--relay", "--directory"] {
         assert!(!all.contains(absent), "{absent}");
     }
-    for absent in
-        ["find", "unread", "mark-read", "contact", "requests", "export", "import", "backup", "restore", "passwd", "doctor"]
-    {
+    for absent in ["unread", "mark-read", "requests", "export", "import", "backup", "restore", "passwd", "doctor"] {
         let mut command = program();
         command.arg(absent);
         let ended = run(command).expect(2);
         assert!(ended.err.contains(absent), "{}", ended.err);
+    }
+    for action in ["rename", "verify", "block", "unblock", "remove", "receipts"] {
+        let mut command = program();
+        command.args(["contact", action, "bob"]);
+        run(command).expect(2);
     }
     // Nobody tells that he has read a message: who waits for it would wait in vain.
     let mut command = program();
@@ -106,6 +123,12 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["send", "bob,,alice", "hi"],
         &["listen", "--raw", "--json"],
         &["outbox", "burn"],
+        &["seed"],
+        &["seed", "lookup"],
+        &["seed", "status", "seed.example"],
+        &["contact"],
+        &["contact", "add", "p2pchat:nobody"],
+        &["find"],
         &["config", "colour"],
         &["config", "listen", "nowhere"],
     ] {

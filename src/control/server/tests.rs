@@ -1,5 +1,7 @@
 //! A server and its clients over pipes in memory, with a node that answers as each test says.
 
+mod phonebook;
+
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::io::DuplexStream;
@@ -32,7 +34,7 @@ const MISTAKE: &str = "a mistake";
 /// A node that answers as a test says.
 struct Fake {
     handle: Handle,
-    _store: Store,
+    store: Store,
 }
 
 impl Node for Fake {
@@ -71,7 +73,7 @@ fn owner() -> (Arc<Owner<Fake>>, Front) {
     let store = Store::create_backend(redb::backends::InMemoryBackend::new(), &fresh).unwrap();
     let (handle, front) = handle::channel(id(1), 17118, store.reader(), Counters::default());
     let owner = Owner {
-        node: Fake { handle, _store: store },
+        node: Fake { handle, store },
         id: id(1),
         port: 17118,
         mode: "daemon",

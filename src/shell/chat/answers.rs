@@ -12,9 +12,9 @@ use crate::{
     id::PeerId,
     shell::{
         chat::Action,
-        render::{Glyphs, Look},
+        render::{Glyphs, Look, trust},
     },
-    text::Shown,
+    text::{Name, Shown},
 };
 
 impl Chat {
@@ -27,7 +27,13 @@ impl Chat {
                 self.people.learn(&peer);
                 self.print(self.look.whois(&peer, now.unix));
             }
-            (Asked::Peers(rows), Line::Peer(peer)) => rows.push(peer),
+            (Asked::Peers(rows) | Asked::Find(rows), Line::Peer(peer)) => rows.push(peer),
+            (Asked::Seeds(rows), Line::Seed(seed)) => rows.push(seed),
+            (Asked::Add, Line::Contact(contact)) => {
+                let label = self.people.add(&contact);
+                let text = format!("{label} is a contact now, id {}, {}", contact.id.short(), trust(contact.trust));
+                self.print(self.look.note(&text));
+            }
             (Asked::History(rows), Line::History(row)) => rows.push(row),
             (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
             (Asked::Cancel, Line::Status(status)) => {
@@ -49,7 +55,7 @@ impl Chat {
 
     pub(super) fn on_done(&mut self, now: Now, asked: Asked) {
         match asked {
-            Asked::Nothing | Asked::Cancel | Asked::Whois => {}
+            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Add => {}
             Asked::FirstPeers => {
                 if let Some(first) = self.first {
                     let soon = now.instant + if self.people.is_anybody_here() { Duration::ZERO } else { NOBODY };
@@ -75,6 +81,8 @@ impl Chat {
                 let text = self.look.peers(&labels, now.unix);
                 self.print(text);
             }
+            Asked::Find(rows) => self.print_found(&rows, now),
+            Asked::Seeds(rows) => self.print(self.look.seeds(&rows)),
             Asked::History(rows) => self.print_history(&rows, now),
             Asked::Outbox(rows) => {
                 let labels: Vec<(Shown, &OutboxLine)> =
@@ -101,6 +109,12 @@ impl Chat {
     }
 
     pub(super) fn on_refused(&mut self, now: Now, asked: Asked, error: CallError) {
+        // How they are is told all the same, before what is wrong with them.
+        if let Asked::Seeds(rows) = &asked
+            && !rows.is_empty()
+        {
+            self.print(self.look.seeds(rows));
+        }
         let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
         match asked {
             Asked::Send(id) => {
@@ -143,6 +157,18 @@ impl Chat {
             }
         };
         self.print(self.look.note(&text));
+    }
+
+    /// What a seed says of somebody is no reason to call anybody here otherwise.
+    fn print_found(&mut self, rows: &[PeerLine], now: Now) {
+        rows.iter().filter(|peer| peer.age_s.is_none()).for_each(|peer| self.people.learn(peer));
+        let label = |peer: &PeerLine| match peer.age_s {
+            None => self.people.label(&peer.id),
+            Some(_) => Shown::line(Name::or_short_id(&peer.name, &peer.id).as_str()),
+        };
+        let labels: Vec<(Shown, &PeerLine)> = rows.iter().map(|peer| (label(peer), peer)).collect();
+        let text = self.look.peers(&labels, now.unix);
+        self.print(text);
     }
 
     fn print_history(&mut self, rows: &[HistoryLine], now: Now) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     clock::Instant,
-    control::proto::{PeerLine, Presence, Trust},
+    control::proto::{ContactLine, PeerLine, Presence, Trust},
     id::PeerId,
     text::{Name, Shown},
 };
@@ -96,6 +96,26 @@ impl People {
             self.insert(id, person);
         }
         self.label(&id)
+    }
+
+    /// Somebody is a contact from now on: its label.
+    pub(super) fn add(&mut self, contact: &ContactLine) -> Shown {
+        let ContactLine { id, petname, name, .. } = contact;
+        let old = self.remove(id);
+        let (presence, away, told) =
+            old.map_or((Presence::Unknown, String::new(), None), |old| (old.presence, old.away, old.told));
+        let person = Person {
+            name: Name::or_short_id(name, id),
+            petname: petname.as_deref().and_then(|petname| Name::parse(petname).ok()),
+            presence,
+            away,
+            trust: contact.trust,
+            contact: true,
+            told,
+            introduced: true,
+        };
+        self.insert(*id, person);
+        self.label(id)
     }
 
     fn insert(&mut self, id: PeerId, person: Person) {

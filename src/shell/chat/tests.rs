@@ -1,14 +1,17 @@
 //! The shell as a state machine: lines in, lines and calls out.
 
+mod phonebook;
+
 use jiff::tz::TimeZone;
 
 use super::*;
 use crate::{
     control::{
         call::WaitFor,
-        proto::{NoticeCode, NoticeLine, PathKind, StatusLine, Time, Trust},
+        proto::{MessageLine, NoticeCode, NoticeLine, PathKind, Presence, State, StatusLine, Time, Trust},
     },
     shell::render::Glyphs,
+    text::Shown,
 };
 
 /// 2026-01-02 10:00:00 UTC.
@@ -39,6 +42,8 @@ fn peer(n: u8, name: &str, presence: Presence) -> PeerLine {
         away: None,
         rtt_ms: None,
         already: false,
+        age_s: None,
+        listed: None,
     }
 }
 

@@ -3,10 +3,13 @@
 use super::{Glyphs, Look, NAME_COLUMNS_MAX, Paint, Pieces, reason};
 use crate::{
     clock::Unix,
-    control::proto::{OutboxLine, PathKind, PeerLine, Presence, State, Trust},
+    control::proto::{OutboxLine, PathKind, PeerLine, Presence, SeedLine, SeedState, State, Trust},
     shell::parse::{COMMANDS, Entry},
     text::Shown,
 };
+
+/// Columns of a seed's reason.
+const REASON_COLUMNS_MAX: usize = 60;
 
 impl Look {
     /// The list of peers, a row each.
@@ -36,6 +39,29 @@ impl Look {
         rows.collect::<Vec<_>>().join("\n")
     }
 
+    /// The seeds, a row each.
+    pub fn seeds(&self, seeds: &[SeedLine]) -> String {
+        let widest = seeds.iter().map(|seed| seed.addr.len()).max().unwrap_or(0);
+        let row = |seed: &SeedLine| {
+            let paint = if seed.state == SeedState::Ok { Paint::Name } else { Paint::Dim };
+            let what = match (seed.uptime_s, seed.records, &seed.reason) {
+                (_, _, Some(reason)) => Shown::short(reason, REASON_COLUMNS_MAX).to_string(),
+                (Some(uptime_s), Some(records), None) => {
+                    format!("up {}, {records} records", age(uptime_s.saturating_mul(1_000)))
+                }
+                _ => String::new(),
+            };
+            let mine = if seed.registered { "you are there" } else { "you are not there" };
+            let what = if what.is_empty() { mine.to_owned() } else { format!("{mine}; {what}") };
+            Pieces::default()
+                .shown(paint, &Shown::line(&format!("{:<widest$}", seed.addr)))
+                .own(Paint::Text, format!("  {:<13}  ", state_of(seed.state)))
+                .own(Paint::Dim, what)
+                .folded(&Self { columns: None, ..self.clone() }, 0)
+        };
+        seeds.iter().map(row).collect::<Vec<_>>().join("\n")
+    }
+
     fn place(&self, peer: &PeerLine) -> String {
         let path = path_word(peer.path);
         let addr = peer.addr.map(|addr| format!(" {addr}")).unwrap_or_default();
@@ -44,7 +70,11 @@ impl Look {
     }
 
     fn last_heard(&self, peer: &PeerLine, now: Unix) -> String {
-        peer.last_heard.map_or_else(|| "not heard yet".to_owned(), |time| format!("last heard {}", self.time(time.0, now)))
+        match (peer.last_heard, peer.age_s) {
+            (Some(time), _) => format!("last heard {}", self.time(time.0, now)),
+            (None, Some(age_s)) => format!("at a seed, heard there {} ago", age(age_s.saturating_mul(1_000))),
+            (None, None) => "not heard yet".to_owned(),
+        }
     }
 
     /// One peer in full.
@@ -65,7 +95,7 @@ impl Look {
             Presence::Unknown => self.last_heard(peer, now),
         };
         rows.push(format!("  presence  {presence}"));
-        rows.push(format!("  trust     {}", trust(peer)));
+        rows.push(format!("  trust     {}", trust(peer.trust)));
         rows.join("\n")
     }
 
@@ -130,8 +160,19 @@ const fn path_word(path: PathKind) -> &'static str {
     }
 }
 
-fn trust(peer: &PeerLine) -> &'static str {
-    match peer.trust {
+const fn state_of(state: SeedState) -> &'static str {
+    match state {
+        SeedState::Ok => "ok",
+        SeedState::Unreachable => "unreachable",
+        SeedState::BadSignature => "bad signature",
+        SeedState::OldVersion => "old version",
+        SeedState::WrongClock => "wrong clock",
+    }
+}
+
+/// Trust in a few words.
+pub(in crate::shell) const fn trust(trust: Trust) -> &'static str {
+    match trust {
         Trust::Unknown => "unverified: no word exchanged yet",
         Trust::Seen => "unverified: the same key since the first time",
         Trust::Verified => "verified",

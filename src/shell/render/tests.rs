@@ -51,6 +51,8 @@ fn peer(presence: Presence) -> PeerLine {
         away: None,
         rtt_ms: None,
         already: false,
+        age_s: None,
+        listed: None,
     }
 }
 

@@ -1,0 +1,87 @@
+//! `seed`: the phonebook across networks: how its seeds are, who is in it, and my own entry.
+
+use super::{
+    End,
+    output::{self, Output},
+};
+use crate::{
+    app::Program,
+    contact_link::check_seed,
+    control::{
+        call::{Seed, SeedAction},
+        client::Client,
+        proto::{Call, Line},
+    },
+};
+
+/// Arguments of `seed`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = false)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Action {
+    /// How they are: version, uptime, load, records, and the seeds that they know
+    Status(Which),
+    /// Who is listed there
+    List(Which),
+    /// Who has this name there
+    Lookup {
+        /// A whole name, a full id, or a link
+        name: String,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Have my entry there from now on
+    Register(Which),
+    /// Take my entry away, until the next start
+    Unregister(Which),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Which {
+    /// Only this seed, whether or not it is in use
+    #[arg(value_name = "HOST:PORT", value_parser = seed)]
+    seed: Option<String>,
+}
+
+fn seed(text: &str) -> Result<String, &'static str> {
+    check_seed(text).map(|()| text.to_owned())
+}
+
+impl Action {
+    fn call(self, program: &Program) -> Seed {
+        let (action, name, Which { seed }) = match self {
+            Self::Status(which) => (SeedAction::Status, None, which),
+            Self::List(which) => (SeedAction::List, None, which),
+            Self::Lookup { name, which } => (SeedAction::Lookup, Some(name), which),
+            Self::Register(which) => (SeedAction::Register, None, which),
+            Self::Unregister(which) => (SeedAction::Unregister, None, which),
+        };
+        Seed { action, name, seed, timeout: program.timeout }
+    }
+}
+
+/// Runs it with an owner.
+pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), End> {
+    let output = Output { json: program.json };
+    let mut any = false;
+    let mut replies = client.call(Call::Seed(args.action.clone().call(program)));
+    while let Some(line) = replies.next().await {
+        let line = line?;
+        any = true;
+        match &line {
+            Line::Seed(seed) => output.say(&line, || output::seed(seed))?,
+            Line::Peer(peer) => output.say(&line, || output::peer(peer, output::now()))?,
+            other if program.json => output.line(&other.to_json())?,
+            _ => {}
+        }
+    }
+    if !any && !program.json {
+        output.line("nobody is listed")?;
+    }
+    Ok(())
+}

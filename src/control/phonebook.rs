@@ -1,0 +1,246 @@
+//! Answers about who there is and how to find them: one peer, who fits some words, contacts, and what the
+//! seeds say. What a seed says is a claim: printed, and never mixed with what is known here.
+
+use std::{collections::BTreeSet, pin::pin, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    answer::{Answer, LOOK, Stop, ask, error_line, link, peers, plain, resolve, unexpected},
+    call::{Contact, ContactAction, Find, Seed, SeedAction, Whois},
+    proto::{ContactLine, ErrorLine, Line, PeerLine, SeedLine, Span},
+    server::{Node, Out, Owner},
+};
+use crate::{
+    contact_link::{ContactLink, check_seed},
+    id::PeerId,
+    node::command::{Claims, Command, PeerView, Question, Reply, SeedState},
+    text::{Name, Shown, name_key},
+};
+
+/// `whois`.
+pub(super) async fn whois<N: Node>(owner: &Owner<N>, call: Whois, out: &Out) -> Answer {
+    let id = resolve(owner, call.peer, call.timeout, out).await?;
+    let line = match peers(owner, false).await?.into_iter().find(|peer| peer.id == id) {
+        Some(known) => known.into(),
+        // Nothing but what it says at a seed, or not even that.
+        None => {
+            let claims = claims(owner, Question::Id(id), None, look(call.timeout)).await?;
+            claims.claims.into_iter().find(|claim| claim.id == id).map_or_else(|| PeerLine::never_seen(id), PeerLine::from)
+        }
+    };
+    Ok(out.say(Line::Peer(line)).await?)
+}
+
+/// `find`: those known here first, then those that seeds know, each id once.
+pub(super) async fn find<N: Node>(owner: &Owner<N>, call: Find, out: &Out) -> Answer {
+    let words = name(&link(&call.words).map_or(call.words, |link| link.id.to_string()))?;
+    let wait = look(call.timeout);
+    let mut gathered = pin!(gather(owner, &words, wait));
+    // Asked from the beginning: where nobody fits, it says whether everybody was asked.
+    let mut verdict = pin!(owner.node.call(Command::Resolve { peer: words.as_str().to_owned(), timeout: wait }));
+    let mut said = None;
+    let found = loop {
+        tokio::select! {
+            found = &mut gathered => break found?,
+            reply = &mut verdict, if said.is_none() => said = Some(reply),
+        }
+    };
+    let is_empty = found.is_empty();
+    for line in found {
+        out.say(Line::Peer(line)).await?;
+    }
+    if !is_empty {
+        return Ok(());
+    }
+    let reply = match said {
+        Some(reply) => reply,
+        None => verdict.await,
+    };
+    match reply {
+        Reply::Failed(error) => Err(error_line(&error).into()),
+        // It came while the others were listed.
+        Reply::Resolved(id) => whois(owner, Whois { peer: id.to_string(), timeout: call.timeout }, out).await,
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+async fn gather<N: Node>(owner: &Owner<N>, words: &Name, wait: Duration) -> Result<Vec<PeerLine>, Stop> {
+    let deadline = Instant::now() + wait;
+    let here = async {
+        match timeout_at(deadline, peers(owner, true)).await {
+            Ok(peers) => peers,
+            Err(_) => peers(owner, false).await,
+        }
+    };
+    let exact = match words.as_str().parse() {
+        Ok(id) => Question::Id(id),
+        Err(_) => Question::Name(words.as_str().to_owned()),
+    };
+    let begins = Question::Prefix(words.as_str().to_owned());
+    let (here, exact, begins) = tokio::join!(here, claims(owner, exact, None, wait), claims(owner, begins, None, wait));
+    let mut lines: Vec<PeerLine> = here?.into_iter().filter(|peer| fits(peer, words)).map(PeerLine::from).collect();
+    let mut seen: BTreeSet<PeerId> = lines.iter().map(|line| line.id).chain([owner.id]).collect();
+    for claim in exact?.claims.into_iter().chain(begins?.claims) {
+        if seen.insert(claim.id) {
+            lines.push(claim.into());
+        }
+    }
+    Ok(lines)
+}
+
+/// A part of its name or petname, or the beginning of its id.
+fn fits(peer: &PeerView, words: &Name) -> bool {
+    let key = words.key();
+    let mut names = [Some(&peer.name), peer.petname.as_ref()].into_iter().flatten();
+    names.any(|name| name_key(name).contains(&key)) || peer.id.to_string().starts_with(&key)
+}
+
+/// `contact`.
+pub(super) async fn contact<N: Node>(owner: &Owner<N>, call: Contact, out: &Out) -> Answer {
+    let only = match call {
+        Contact { action: ContactAction::Add, peer: Some(peer), petname } => {
+            let ContactLink { id, name: said, via } = link(&peer)?;
+            let petname = petname.map(|petname| name(&petname)).transpose()?.map(|name| name.as_str().to_owned());
+            let said = said.map(|name| name.as_str().to_owned());
+            plain(owner, Command::AddContact { peer: id, petname, name: said, seeds: via }).await?;
+            Some(id)
+        }
+        Contact { action: ContactAction::List, peer: None, petname: None } => None,
+        Contact { action: ContactAction::Add, .. } => {
+            return Err(ErrorLine::new("bad-request", 2, "contact: a link or an id is needed").into());
+        }
+        Contact { .. } => return Err(ErrorLine::new("bad-request", 2, "contact: list takes no peer and no petname").into()),
+    };
+    let rows = owner.node.reader().contacts()?;
+    for damaged in &rows.damaged {
+        tracing::warn!(%damaged, "left out of the contacts");
+    }
+    let wanted = rows.rows.into_iter().filter(|row| row.added && only.is_none_or(|id| id == row.id));
+    let mut lines: Vec<ContactLine> = wanted.map(ContactLine::from).collect();
+    lines.sort_by_cached_key(|line| (name_key(line.label()), line.id));
+    for line in lines {
+        out.say(Line::Contact(line)).await?;
+    }
+    Ok(())
+}
+
+/// `seed`.
+pub(super) async fn seed<N: Node>(owner: &Owner<N>, call: Seed, out: &Out) -> Answer {
+    let Seed { action, name: looked_up, seed: only, timeout } = call;
+    if let Some(seed) = &only {
+        check_seed(seed).map_err(|why| ErrorLine::new("bad-seed", 2, format!("bad seed: {seed}: {why}")))?;
+    }
+    let timeout = look(timeout);
+    match (action, looked_up) {
+        (SeedAction::Status, None) => {
+            let seeds = views(owner, Command::Seeds { only, timeout }, out).await?;
+            let unusable = named(&seeds, |seed| seed.state != SeedState::Ok);
+            if unusable.is_empty() { Ok(()) } else { Err(ErrorLine::new("seed-unusable", 9, unusable).into()) }
+        }
+        (SeedAction::Register, None) => {
+            let seeds = views(owner, Command::Register { on: true, only, timeout }, out).await?;
+            if seeds.iter().any(|seed| seed.registered) {
+                return Ok(());
+            }
+            let text = format!("not registered: {}", named(&seeds, |_| true));
+            Err(ErrorLine::new("not-registered", 9, text).into())
+        }
+        (SeedAction::Unregister, None) => {
+            let seeds = views(owner, Command::Register { on: false, only, timeout }, out).await?;
+            let left = named(&seeds, |seed| seed.registered);
+            if left.is_empty() {
+                return Ok(());
+            }
+            let error = ErrorLine::new("still-registered", 9, format!("still registered: {left}"));
+            Err(error.hint("it is not renewed there, and lapses within 75 s").into())
+        }
+        (SeedAction::List, None) => claimed(owner, Question::Prefix(String::new()), only, timeout, None, out).await,
+        (SeedAction::Lookup, Some(word)) => {
+            let question = match link(&word) {
+                Ok(ContactLink { id, .. }) => Question::Id(id),
+                Err(_) => Question::Name(name(&word)?.as_str().to_owned()),
+            };
+            claimed(owner, question, only, timeout, Some(word), out).await
+        }
+        (SeedAction::Lookup, None) => Err(ErrorLine::new("bad-request", 2, "seed: lookup needs a name").into()),
+        (_, Some(_)) => Err(ErrorLine::new("bad-request", 2, "seed: only lookup takes a name").into()),
+    }
+}
+
+/// Asks something about the seeds themselves, and says how they are.
+async fn views<N: Node>(owner: &Owner<N>, command: Command, out: &Out) -> Result<Vec<SeedLine>, Stop> {
+    let seeds: Vec<SeedLine> = match ask(owner, command).await? {
+        Reply::Seeds(seeds) => seeds.into_iter().map(SeedLine::from).collect(),
+        reply => return Err(unexpected(&reply)),
+    };
+    for seed in &seeds {
+        out.say(Line::Seed(seed.clone())).await?;
+    }
+    if seeds.is_empty() { Err(no_seeds().into()) } else { Ok(seeds) }
+}
+
+/// `192.0.2.1:17118 is unreachable (no answer)`, for each of these.
+fn named(seeds: &[SeedLine], which: impl Fn(&SeedLine) -> bool) -> String {
+    let each = seeds.iter().filter(|seed| which(seed)).map(|seed| {
+        let state = match seed.state {
+            SeedState::Ok => "in use",
+            SeedState::Unreachable => "unreachable",
+            SeedState::BadSignature => "not to be trusted",
+            SeedState::OldVersion => "of another version",
+            SeedState::WrongClock => "another time than here",
+        };
+        let why = seed.reason.as_ref().map(|why| format!(" ({})", Shown::line(why))).unwrap_or_default();
+        format!("{} is {state}{why}", seed.addr)
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn no_seeds() -> ErrorLine {
+    ErrorLine::new("no-seeds", 2, "no seeds: none is set and none was named")
+        .hint("name one with --via HOST:PORT; for good: p2pchat-udp config via HOST:PORT")
+}
+
+/// Asks the seeds, and says what they have. That nobody is listed is an answer; that somebody's `word` is
+/// not found is not.
+async fn claimed<N: Node>(
+    owner: &Owner<N>,
+    question: Question,
+    only: Option<String>,
+    timeout: Duration,
+    word: Option<String>,
+    out: &Out,
+) -> Answer {
+    let Claims { claims, asked, answered } = claims(owner, question, only, timeout).await?;
+    let found = !claims.is_empty();
+    for claim in claims {
+        out.say(Line::Peer(claim.into())).await?;
+    }
+    match word {
+        _ if asked == 0 => Err(no_seeds().into()),
+        _ if found => Ok(()),
+        None if answered == asked => Ok(()),
+        None => Err(ErrorLine::new("not-found", 9, format!("no list: {answered} of {asked} seeds answered")).into()),
+        Some(word) if answered == asked => {
+            Err(ErrorLine::new("no-such-peer", 3, format!("no such peer: {word} ({answered} of {asked} seeds)")).into())
+        }
+        Some(word) => {
+            Err(ErrorLine::new("not-found", 9, format!("not found: {word} ({answered} of {asked} seeds answered)")).into())
+        }
+    }
+}
+
+async fn claims<N: Node>(owner: &Owner<N>, question: Question, only: Option<String>, timeout: Duration) -> Result<Claims, Stop> {
+    match ask(owner, Command::Ask { question, only, timeout }).await? {
+        Reply::Claims(claims) => Ok(claims),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+fn look(timeout: Option<Span>) -> Duration {
+    timeout.map_or(LOOK, |span| span.0)
+}
+
+fn name(text: &str) -> Result<Name, ErrorLine> {
+    Name::parse(text).map_err(|why| ErrorLine::new("bad-name", 2, format!("bad name: {text}: {why}")))
+}
