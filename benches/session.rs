@@ -33,7 +33,7 @@ impl Pair {
     fn new() -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let now = Instant::from_start(Duration::from_secs(1));
-        let path = |port| PathAddr { remote: SocketAddr::from(([127, 0, 0, 1], port)), on_link: true };
+        let path = |port| PathAddr::direct(SocketAddr::from(([127, 0, 0, 1], port)), true);
         let paths = [path(1), path(2)];
         let payload = HandshakePayload { version: 1, boot: BootId(1), features: vec![], software: String::new() };
         let mut end = |role, local, remote, send: u8, receive: u8, path| {

@@ -257,6 +257,10 @@ counter!(
     BootId(u64)
 );
 counter!(
+    /// What a seed calls the way between two peers that it relays for.
+    ChannelId(u64)
+);
+counter!(
     /// Number of a write batch; they are committed in this order.
     BatchId(u64)
 );

@@ -121,7 +121,7 @@ impl Mallory {
 fuzz_target!(|input: Input| {
     let (of_mallory, of_victim) = PAIR.clone();
     let now = Instant::from_start(Duration::from_secs(1));
-    let addr = |port| PathAddr { remote: SocketAddr::from(([192, 0, 2, 1], port)), on_link: true };
+    let addr = |port| PathAddr::direct(SocketAddr::from(([192, 0, 2, 1], port)), true);
     let mut rng = ChaCha20Rng::seed_from_u64(2);
     let mut victim = Session::new(of_victim, addr(2_000), SessionConfig::default(), now, &mut rng);
     victim.grant(CREDIT_MAX);

@@ -68,7 +68,7 @@ struct World {
 
 fn addr(end: usize, port: u8) -> PathAddr {
     let remote = SocketAddr::from(([192, 0, 2, if end == 0 { 1 } else { 2 }], 2_000 + u16::from(port)));
-    PathAddr { remote, on_link: true }
+    PathAddr::direct(remote, true)
 }
 
 impl World {

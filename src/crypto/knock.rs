@@ -119,7 +119,12 @@ mod tests {
     }
 
     fn knock() -> Knock {
-        Knock { attempt: 5, secret: [7; PUNCH_SECRET_LEN], addrs: vec![Addr("[2001:db8::7]:17118".parse().unwrap()); ADDRS_MAX] }
+        Knock {
+            attempt: 5,
+            secret: [7; PUNCH_SECRET_LEN],
+            relay: false,
+            addrs: vec![Addr("[2001:db8::7]:17118".parse().unwrap()); ADDRS_MAX],
+        }
     }
 
     #[test]

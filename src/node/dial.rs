@@ -1,14 +1,15 @@
 //! Dialling and handshakes: when a peer is dialled, which datagram goes out again and when, and who is
 //! let in (protocol §2 "Dialling", §3). Which of several sessions counts is decided in `link`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use rand_core::RngCore;
 
 use super::{
-    Node, Target,
+    Node,
     link::Route,
     peer::{Dial, Link, Repeat, Rising},
+    relay::addressed,
 };
 use crate::{
     clock::Now,
@@ -87,7 +88,7 @@ impl Node {
         let Link::Handshaking(dial) = &mut peer.link else { return };
         let near = targets.iter().any(|target| on_link(&self.interfaces, &target.remote));
         for target in targets {
-            self.transmits.push_back((Target::Unicast(target.remote), dial.datagram.clone()));
+            self.transmits.push_back(addressed(target, &dial.datagram));
         }
         dial.repeat.tries += 1;
         dial.repeat.at = now.instant + retry(tries, near, &mut self.rng);
@@ -119,15 +120,16 @@ impl Node {
 
     // --- handshake datagrams
 
-    pub(crate) fn on_initiation(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn on_initiation(&mut self, now: Now, path: PathAddr, datagram: &[u8]) {
         let Ok(initiation) = Initiation::decode(datagram) else { return self.drop_datagram() };
         if !self.mac1.verify(datagram) || self.leaving.is_some() {
             return self.drop_datagram();
         }
         if let Some(response) = self.half_open.repeated(&initiation.mac1) {
-            let response = response.to_vec();
-            return self.transmits.push_back((Target::Unicast(from), response));
+            let response = addressed(path, response);
+            return self.transmits.push_back(response);
         }
+        let from = path.remote;
         if !self.half_open.admits(from) {
             return self.drop_datagram();
         }
@@ -143,30 +145,28 @@ impl Node {
             self.routes.remove(&evicted);
         }
         self.routes.insert(index, Route::HalfOpen);
-        self.transmits.push_back((Target::Unicast(from), response));
+        self.transmits.push_back(addressed(path, &response));
     }
 
-    pub(crate) fn on_response(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn on_response(&mut self, now: Now, path: PathAddr, datagram: &[u8]) {
         let Ok(response) = Response::decode(datagram) else { return self.drop_datagram() };
         let Some(&Route::Dial(id)) = self.routes.get(&response.receiver) else { return self.drop_datagram() };
         let payload = self.payload();
-        let path = self.path(from);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Link::Handshaking(dial) = &mut peer.link else { return };
         let Ok((established, confirm)) = dial.initiator.on_response(datagram, &payload) else { return self.drop_datagram() };
         let repeat = Repeat { tries: 1, at: now.instant + retry(0, path.on_link, &mut self.rng) };
         peer.link = Link::Idle;
-        self.transmits.push_back((Target::Unicast(from), confirm.clone()));
+        self.transmits.push_back(addressed(path, &confirm));
         self.add_rising(now, established, path, Some((confirm, repeat)));
     }
 
-    pub(crate) fn on_confirm(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn on_confirm(&mut self, now: Now, path: PathAddr, datagram: &[u8]) {
         let Ok(confirm) = Confirm::decode(datagram) else { return self.drop_datagram() };
         let Some(half_open) = self.half_open.get_mut(confirm.receiver) else { return self.drop_datagram() };
         let Ok(established) = half_open.responder.on_confirm(datagram) else { return self.drop_datagram() };
         self.half_open.remove(confirm.receiver);
         self.routes.remove(&confirm.receiver);
-        let path = self.path(from);
         if self.admits(&established.peer, path) {
             self.add_rising(now, established, path, None);
         }
@@ -207,7 +207,7 @@ impl Node {
             let Some((confirm, repeat)) = &mut rising.confirm else { continue };
             if repeat.at <= now.instant {
                 let path = rising.session.path();
-                self.transmits.push_back((Target::Unicast(path.remote), confirm.clone()));
+                self.transmits.push_back(addressed(path, confirm));
                 repeat.at = now.instant + retry(repeat.tries, path.on_link, &mut self.rng);
                 repeat.tries += 1;
             }

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use rand_core::RngCore;
 
-use super::{Node, Target, peer::Link};
+use super::{
+    Node, Target,
+    peer::{Link, Peer},
+};
 use crate::{
     clock::{Instant, Now},
     crypto::knock::{ProbeKey, open_knock, seal_knock},
@@ -93,7 +96,7 @@ impl Node {
         if is_under_way || self.punches.by_attempt.len() >= PUNCHES_MAX {
             return;
         }
-        let mut knock = Knock { attempt: self.rng.next_u64(), secret: [0; 16], addrs: Vec::new() };
+        let mut knock = Knock { attempt: self.rng.next_u64(), secret: [0; 16], relay: true, addrs: Vec::new() };
         self.rng.fill_bytes(&mut knock.secret);
         knock.addrs = self.own_addrs().into_iter().filter(|addr| is_dialable(addr, false)).take(ADDRS_MAX).map(Addr).collect();
         let sealed = seal_knock(&self.identity, &id, &self.config.network, &knock, &mut self.rng);
@@ -111,6 +114,16 @@ impl Node {
         };
         self.punches.by_attempt.insert(knock.attempt, punch);
         self.seeds.knock(now, seed, knock.attempt, *id.as_bytes(), sealed);
+    }
+
+    /// Our address may be another: a NAT on the other side does not know it, so whoever is reached across networks is
+    /// knocked for again.
+    pub(super) fn introduce_again(&mut self, now: Now) {
+        let is_far = |peer: &&Peer| peer.session().is_some_and(|session| !session.path().on_link);
+        let far = self.peers.values().filter(is_far).filter_map(|peer| Some((peer.contact.id, peer.seek.seed?)));
+        for (id, seed) in far.take(PUNCHES_MAX).collect::<Vec<_>>() {
+            self.introduce(now, id, seed, Vec::new());
+        }
     }
 
     /// The seed handed our knock over: the peer opens its NAT now, and so do we.
@@ -158,6 +171,9 @@ impl Node {
             until: now.instant + PUNCH_FOR,
         };
         self.punches.by_attempt.insert(knock.attempt, punch);
+        if knock.relay {
+            self.want_relay(now, id, seed);
+        }
         self.drive_punches(now);
     }
 
@@ -195,7 +211,7 @@ impl Node {
         match &mut peer.link {
             Link::Up(session) => {
                 let current = session.path();
-                let is_better = current != path && (path.on_link || !current.on_link);
+                let is_better = current != path && (path.on_link || !current.on_link || current.relay.is_some());
                 if is_better && is_news {
                     session.try_path(now.instant, path);
                 }

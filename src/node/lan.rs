@@ -79,6 +79,9 @@ impl Node {
     /// The way to everybody may have changed: sessions ask for a sign of life, which also shows the peer
     /// our new address, and nobody waits to dial.
     pub(super) fn wake_links(&mut self, now: Now) {
+        self.seeds.handle_network(now, self.own_addrs());
+        self.bind_all_again(now);
+        self.introduce_again(now);
         for peer in self.peers.values_mut() {
             peer.sessions_mut().for_each(|session| session.ping(now.instant));
         }

@@ -18,6 +18,7 @@ use crate::{
     session::{CloseReason, PathAddr, Session, SessionEvent},
     store::row::{Op, Trust},
     wire::{
+        self,
         frame::CloseCode,
         message::{self, Admission, Item},
         packet::PacketHeader,
@@ -52,10 +53,20 @@ pub(crate) enum Route {
 impl Node {
     // --- packets
 
-    pub(crate) fn on_packet(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) {
+    /// A handshake datagram or a packet, straight from a peer or by a relay.
+    pub(super) fn on_from_peer(&mut self, now: Now, path: PathAddr, bytes: &mut [u8]) {
+        match wire::kind(bytes) {
+            Ok(wire::KIND_PACKET) => self.on_packet(now, path, bytes),
+            Ok(wire::KIND_INITIATION) => self.on_initiation(now, path, bytes),
+            Ok(wire::KIND_RESPONSE) => self.on_response(now, path, bytes),
+            Ok(wire::KIND_CONFIRM) => self.on_confirm(now, path, bytes),
+            _ => self.drop_datagram(),
+        }
+    }
+
+    pub(crate) fn on_packet(&mut self, now: Now, path: PathAddr, datagram: &mut [u8]) {
         let Ok(header) = PacketHeader::decode(datagram) else { return self.drop_datagram() };
         let Some(&Route::Session(id)) = self.routes.get(&header.receiver) else { return self.drop_datagram() };
-        let path = self.path(from);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.sessions_mut().find(|session| session.local_index() == header.receiver) else { return };
         if session.handle_datagram(now.instant, path, datagram).is_err() {
@@ -155,7 +166,7 @@ impl Node {
         if is_first_meeting {
             peer.contact.trust = Trust::Seen;
         }
-        if (peer.remember(session.path().remote) || is_first_meeting) && peer.stored {
+        if (peer.remember(session.path()) || is_first_meeting) && peer.stored {
             let contact = peer.contact.clone();
             self.batches.push(Op::Contact(contact));
         }
@@ -399,7 +410,8 @@ impl Node {
         let missing = peer.conversation.as_ref().and_then(|one| one.missing_deadline());
         let rename = Self::rename_deadline(peer);
         let seek = self.seek_deadline(peer);
-        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing, seek]).flatten().min()
+        let relay = self.relay_deadline(peer);
+        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing, seek, relay]).flatten().min()
     }
 
     fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {
@@ -423,7 +435,7 @@ impl Node {
     }
 
     pub(crate) fn path(&self, remote: SocketAddr) -> PathAddr {
-        PathAddr { remote, on_link: on_link(&self.interfaces, &remote) }
+        PathAddr::direct(remote, on_link(&self.interfaces, &remote))
     }
 }
 

@@ -23,6 +23,7 @@ mod peer;
 mod phonebook;
 mod places;
 mod presence;
+mod relay;
 mod resolve;
 mod seeds;
 mod strangers;
@@ -32,6 +33,7 @@ mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -62,7 +64,7 @@ use crate::{
         handshake::Mac1Key,
         identity::{Identity, verify_announce},
     },
-    id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
+    id::{BatchId, BootId, ChannelId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
     session::{PathAddr, Session},
     store::{
         Loaded, Reader,
@@ -117,6 +119,8 @@ pub struct Node {
     seeds: Seeds,
     asks: BTreeMap<AskId, Asker>,
     punches: Punches,
+    /// Channels of relays: at which seed, to whom.
+    channels: BTreeMap<ChannelId, (SocketAddr, PeerId)>,
     /// Peers that seeds are asked for although there is nothing to deliver.
     presence_sought: BTreeSet<PeerId>,
     batches: Batches<Claim>,
@@ -185,6 +189,7 @@ impl Node {
             seeds: Seeds::new(seeds, seeds_seed, now.instant),
             asks: BTreeMap::new(),
             punches: Punches::default(),
+            channels: BTreeMap::new(),
             presence_sought: BTreeSet::new(),
             batches: Batches::new(),
             asked: BTreeMap::new(),
@@ -225,10 +230,8 @@ impl Node {
         let Datagram { from, interface, socket, hop_limit, bytes } = datagram;
         let is_session = socket == SocketKind::Session;
         match wire::kind(bytes) {
-            Ok(wire::KIND_PACKET) if is_session => self.on_packet(now, from, bytes),
-            Ok(wire::KIND_INITIATION) if is_session => self.on_initiation(now, from, bytes),
-            Ok(wire::KIND_RESPONSE) if is_session => self.on_response(now, from, bytes),
-            Ok(wire::KIND_CONFIRM) if is_session => self.on_confirm(now, from, bytes),
+            Ok(wire::KIND_PACKET..=wire::KIND_CONFIRM) if is_session => self.on_from_peer(now, self.path(from), bytes),
+            Ok(wire::KIND_RELAYED) if is_session => self.on_relayed(now, from, bytes),
             Ok(wire::KIND_ANSWER) if is_session => self.on_answer(now, from, bytes),
             Ok(wire::KIND_PROBE) if is_session => self.on_probe(now, from, bytes),
             Ok(wire::KIND_ANNOUNCE) => {
@@ -317,7 +320,6 @@ impl Node {
             _ => {}
         }
         if changed {
-            self.seeds.handle_network(now, self.own_addrs());
             self.wake_links(now);
         }
         self.finish(now);
@@ -331,7 +333,6 @@ impl Node {
     pub fn handle_wake(&mut self, now: Now) {
         self.now = now;
         self.discovery.handle_wake(now.instant);
-        self.seeds.handle_network(now, self.own_addrs());
         self.wake_links(now);
         self.finish(now);
     }
@@ -366,6 +367,7 @@ impl Node {
         self.grant_waiting();
         while let Some(id) = self.touched.pop_first() {
             self.drive_seek(now, id);
+            self.drive_relay(now, id);
             self.drive_link(now, id);
             self.offer(now, id);
             self.grant_credit(id);
@@ -405,6 +407,7 @@ impl Node {
             let peer = self.peers.get_mut(&id);
             let path = peer.and_then(|peer| peer.sessions_mut().find_map(|session| session.poll_transmit(now.instant, out)));
             if let Some(path) = path {
+                relay::wrap(path, out);
                 return Some(Target::Unicast(path.remote));
             }
             self.ready.remove(&id);
@@ -468,7 +471,7 @@ impl Node {
                 peer.heard = true;
                 for remote in neighbour.addrs.iter().rev() {
                     let on_link = interface::on_link(&self.interfaces, remote);
-                    peer.on_heard_at(now.instant, PathAddr { remote: *remote, on_link });
+                    peer.on_heard_at(now.instant, PathAddr::direct(*remote, on_link));
                 }
             }
             peer

@@ -11,7 +11,7 @@ use crate::{
     clock::{Instant, Unix},
     crypto::handshake::Initiator,
     id::{PeerId, SessionIndex},
-    node::{conversation::Conversation, phonebook::Seek},
+    node::{conversation::Conversation, phonebook::Seek, relay::Relay},
     session::{PathAddr, Session},
     store::{
         Loaded,
@@ -101,6 +101,8 @@ pub(crate) struct Peer {
     pub(crate) candidates: Vec<Candidate>,
     /// What its seeds say.
     pub(crate) seek: Seek,
+    /// The way by a seed, where there is no other.
+    pub(crate) relay: Relay,
     /// Dials that failed in a row.
     pub(crate) failures: u32,
     /// Dial no sooner than this: the lower id goes first.
@@ -151,7 +153,7 @@ impl Peer {
         let candidates = contact
             .addresses
             .iter()
-            .map(|&remote| Candidate { path: PathAddr { remote, on_link: false }, heard: None, tried: VecDeque::new() })
+            .map(|&remote| Candidate { path: PathAddr::direct(remote, false), heard: None, tried: VecDeque::new() })
             .collect();
         Self {
             contact,
@@ -161,6 +163,7 @@ impl Peer {
             fading: None,
             candidates,
             seek: Seek::default(),
+            relay: Relay::default(),
             failures: 0,
             dial_at: None,
             watched: false,
@@ -256,7 +259,9 @@ impl Peer {
         candidate.path = path;
         candidate.heard = Some(now);
         candidate.tried.clear();
-        self.candidates.insert(0, candidate);
+        // A relay comes behind all that goes straight, and is none of the first to be forgotten.
+        let at = if path.relay.is_some() { self.candidates.len().min(CANDIDATES_PER_TRY_MAX - 1) } else { 0 };
+        self.candidates.insert(at, candidate);
         self.candidates.truncate(CANDIDATES_MAX);
     }
 
@@ -296,10 +301,12 @@ impl Peer {
     }
 
     /// Remembers where an authenticated packet came from. True where the contact row changed.
-    /// Link-local addresses are not kept: their scope may mean something else tomorrow.
-    pub(crate) fn remember(&mut self, remote: SocketAddr) -> bool {
+    /// Link-local addresses are not kept: their scope may mean something else tomorrow; nor is a relay, which is
+    /// not where the peer is.
+    pub(crate) fn remember(&mut self, path: PathAddr) -> bool {
+        let remote = path.remote;
         let is_local = matches!(remote, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
-        if is_local || self.contact.addresses.first() == Some(&remote) {
+        if is_local || path.relay.is_some() || self.contact.addresses.first() == Some(&remote) {
             return false;
         }
         self.contact.addresses.retain(|known| *known != remote);

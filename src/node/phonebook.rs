@@ -158,6 +158,8 @@ impl Node {
                 SeedsEvent::State { code, text } => self.tell(Event::Notice { code, text, peer: None }),
                 SeedsEvent::Knocked { attempt, seen } => self.on_knocked(now, attempt, seen),
                 SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(attempt),
+                SeedsEvent::Bound { seed, peer, channel, open } => self.on_bound(now, seed, peer, channel, open),
+                SeedsEvent::NotBound { seed, peer, refused } => self.on_not_bound(now, seed, peer, refused),
                 SeedsEvent::Notified { seed, from, sealed } => self.on_notified(now, seed, from, &sealed),
             }
         }
@@ -272,6 +274,7 @@ impl Node {
         self.on_name(id, &found.record.name);
         if !is_up {
             self.introduce(now, id, found.seed, told);
+            self.want_relay(now, id, found.seed);
         }
         self.touch(id);
     }

@@ -35,6 +35,7 @@ impl Node {
     pub(super) fn view(&self, peer: &Peer) -> PeerView {
         let session = peer.session();
         let path = match session {
+            Some(session) if session.path().relay.is_some() => PathKind::Relay,
             Some(session) if session.path().on_link => PathKind::Lan,
             Some(_) => PathKind::Direct,
             None if peer.neighbour && !peer.silent => PathKind::Lan,

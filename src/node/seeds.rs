@@ -32,7 +32,7 @@ use self::{
 use super::{command::SeedView, event::NoticeCode};
 use crate::{
     clock::{Instant, Now},
-    id::PeerId,
+    id::{ChannelId, PeerId},
     wire::record::{Record, Visibility},
 };
 
@@ -73,6 +73,10 @@ pub(crate) enum SeedsEvent {
     Knocked { attempt: u64, seen: SocketAddr },
     /// It did not.
     NotKnocked { attempt: u64 },
+    /// The seed relays for us and this peer; `open`: its end is there too.
+    Bound { seed: SocketAddr, peer: PeerId, channel: ChannelId, open: bool },
+    /// It does not; `refused`: and will not.
+    NotBound { seed: SocketAddr, peer: PeerId, refused: bool },
     /// Somebody knocks.
     Notified { seed: SocketAddr, from: SocketAddr, sealed: Vec<u8> },
     /// A seed in use became another.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Asked, Seed, directory::TTL};
 use crate::wire::{
     DATAGRAM_LEN_MAX,
-    phonebook::{ANSWER_FACTOR_MAX, Answer, COOKIE_LEN, Entry, Header, Query, Refusal, Status},
+    phonebook::{ANSWER_FACTOR_MAX, Answer, COOKIE_LEN, Entry, Header, Query, Refusal, RelayStatus, Status},
 };
 
 /// Program and version, for people.
@@ -37,6 +37,7 @@ impl Seed {
             Query::Status => self.on_status(asked),
             // It asks for a cookie, which it got.
             Query::Hello => {}
+            Query::Bind { .. } => self.answer(asked, &Answer::Refused(Refusal::NoRelay)),
         }
     }
 
@@ -53,6 +54,7 @@ impl Seed {
             records: records as u64,
             load,
             seeds: self.fellows.clone(),
+            relay: RelayStatus::default(),
         };
         let mut datagram = self.buffer();
         loop {
@@ -86,7 +88,7 @@ const fn cost(query: &Query<'_>) -> u32 {
         // Each may lead to a signature check, to a walk over many records, or takes room for others.
         Query::Register { token: None, .. } | Query::Unregister { .. } => 4,
         Query::Find { .. } | Query::Search { .. } | Query::Lookup { watch: true, .. } => 4,
-        Query::Register { token: Some(_), .. } | Query::Knock { .. } => 2,
+        Query::Register { token: Some(_), .. } | Query::Knock { .. } | Query::Bind { .. } => 2,
         Query::Hello | Query::Refresh { .. } | Query::Lookup { watch: false, .. } | Query::Status => 1,
     }
 }

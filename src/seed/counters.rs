@@ -25,6 +25,8 @@ pub struct Counters {
     pub knock: u64,
     /// Likewise.
     pub status: u64,
+    /// Likewise.
+    pub bind: u64,
     /// Queries of another version.
     pub other_version: u64,
     /// Cookies given.
@@ -62,6 +64,7 @@ impl Counters {
             unregister,
             knock,
             status,
+            bind,
             other_version,
             cookies,
             refused,
@@ -83,6 +86,7 @@ impl Counters {
         self.unregister += unregister;
         self.knock += knock;
         self.status += status;
+        self.bind += bind;
         self.other_version += other_version;
         self.cookies += cookies;
         self.refused += refused;
@@ -107,6 +111,7 @@ impl Counters {
             Query::Unregister { .. } => &mut self.unregister,
             Query::Knock { .. } => &mut self.knock,
             Query::Status => &mut self.status,
+            Query::Bind { .. } => &mut self.bind,
         };
         *count += 1;
     }

@@ -185,6 +185,7 @@ fn plain(datagram: &[u8]) -> Answer<'static> {
         Answer::Unregistered => Answer::Unregistered,
         Answer::Knocked { seen } => Answer::Knocked { seen },
         Answer::Refused(refusal) => Answer::Refused(refusal),
+        Answer::Bound { channel, open } => Answer::Bound { channel, open },
         Answer::Found { .. } | Answer::Notify { .. } | Answer::Status(_) => panic!("{answer:?}"),
     }
 }

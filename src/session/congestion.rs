@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use crate::{clock::Instant, wire::DATAGRAM_LEN_MAX};
+use crate::{
+    clock::Instant,
+    wire::{
+        DATAGRAM_LEN_MAX,
+        relay::{RELAY_BURST_LEN_MAX, RELAY_RATE},
+    },
+};
 
 /// Window at the start, in packets (protocol §4).
 const WINDOW_FIRST: usize = 10;
@@ -18,6 +24,9 @@ const WINDOW_MIN: usize = 10;
 const BURST_MAX: usize = 44;
 /// A pacer that must wait waits for what this time earns, not for each datagram.
 const PACE_INTERVAL: Duration = Duration::from_millis(1);
+/// On a relay we stay below what it forwards: acks and probes are not paced, and what is dropped costs more.
+const PACED_RELAY_RATE: usize = RELAY_RATE - RELAY_RATE / 8;
+const PACED_RELAY_BURST: usize = RELAY_BURST_LEN_MAX / 2;
 /// Below this round trip nothing is paced.
 const PACED_RTT_MIN: Duration = Duration::from_millis(2);
 /// Rounds that a delivery rate is remembered.
@@ -212,13 +221,24 @@ impl Pacer {
         }
         // A quarter faster than the window, so that pacing itself is never what limits.
         let per_rtt = window.saturating_add(window / 4).max(1);
+        self.wait_at(now, per_rtt, rtt, Self::BURST_LEN_MAX)
+    }
+
+    /// The same on a relay, which drops what is faster than its budget.
+    pub(super) fn wait_for_relay(&mut self, now: Instant) -> Option<Instant> {
+        self.wait_at(now, PACED_RELAY_RATE, Duration::from_secs(1), PACED_RELAY_BURST)
+    }
+
+    /// Earns `per_rtt` bytes in each `rtt`, and holds at most `burst_len_max`.
+    fn wait_at(&mut self, now: Instant, per_rtt: usize, rtt: Duration, burst_len_max: usize) -> Option<Instant> {
         let elapsed = now.since(self.at).as_nanos();
         let earned = u128::try_from(per_rtt).unwrap_or(u128::MAX).saturating_mul(elapsed);
         let earned = earned.checked_div(rtt.as_nanos()).unwrap_or(0);
         if earned > 0 {
-            self.budget = self.budget.saturating_add(usize::try_from(earned).unwrap_or(usize::MAX)).min(Self::BURST_LEN_MAX);
+            self.budget = self.budget.saturating_add(usize::try_from(earned).unwrap_or(usize::MAX)).min(burst_len_max);
             self.at = now;
         }
+        self.budget = self.budget.min(burst_len_max);
         if self.budget >= DATAGRAM_LEN_MAX {
             return None;
         }
@@ -228,7 +248,7 @@ impl Pacer {
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))
         };
         let one = time_for(DATAGRAM_LEN_MAX.saturating_sub(self.budget));
-        let burst = time_for(Self::BURST_LEN_MAX / 2);
+        let burst = time_for(burst_len_max / 2);
         Some(now + one.max(PACE_INTERVAL.min(burst)))
     }
 

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 #[expect(unused_imports, reason = "named in the documentation")]
 use super::Session;
-use crate::wire::frame::CloseCode;
+use crate::{
+    id::ChannelId,
+    wire::{DATAGRAM_LEN_MAX, frame::CloseCode, relay::RELAYED_LEN_MAX},
+};
 
 /// One way to reach the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +16,25 @@ pub struct PathAddr {
     pub remote: SocketAddr,
     /// True where no router is between: first guesses of the round trip and the window are bolder.
     pub on_link: bool,
+    /// `remote` is a seed that relays in this channel.
+    pub relay: Option<ChannelId>,
+}
+
+impl PathAddr {
+    /// Straight to the peer.
+    pub const fn direct(remote: SocketAddr, on_link: bool) -> Self {
+        Self { remote, on_link, relay: None }
+    }
+
+    /// By a seed.
+    pub const fn relayed(seed: SocketAddr, channel: ChannelId) -> Self {
+        Self { remote: seed, on_link: false, relay: Some(channel) }
+    }
+
+    /// Bytes of a datagram on this path at most, before it has proved more.
+    pub const fn datagram_len_max(&self) -> usize {
+        if self.relay.is_some() { RELAYED_LEN_MAX } else { DATAGRAM_LEN_MAX }
+    }
 }
 
 /// What a session may be told at its start.

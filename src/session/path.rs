@@ -77,7 +77,8 @@ impl Paths {
         }
         match &mut self.candidate {
             Some(candidate) if candidate.path == from => candidate.received = candidate.received.saturating_add(len),
-            _ if newest => {
+            // A relay is where the peer was before it had a way of its own: nobody goes back there.
+            _ if newest && (from.relay.is_none() || self.current.relay.is_some()) => {
                 self.try_path(now, from, rng);
                 self.candidate.iter_mut().for_each(|candidate| candidate.received = len);
                 return true;

@@ -67,7 +67,7 @@ const A: usize = 0;
 const B: usize = 1;
 
 fn addr(last: u8, port: u16) -> PathAddr {
-    PathAddr { remote: SocketAddr::from(([192, 168, 1, last], port)), on_link: true }
+    PathAddr::direct(SocketAddr::from(([192, 168, 1, last], port)), true)
 }
 
 impl Pair {

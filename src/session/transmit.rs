@@ -58,7 +58,7 @@ impl Session {
         }
         self.rekey_if_due(now);
         let (path, allowance) = self.paths.destination();
-        let len_max = allowance.unwrap_or(DATAGRAM_LEN_MAX).min(DATAGRAM_LEN_MAX);
+        let len_max = allowance.unwrap_or(DATAGRAM_LEN_MAX).min(path.datagram_len_max());
         let len_max = len_max.saturating_sub(TAG_LEN + ACK_NOW_LEN);
         // An unproved path whose allowance is used up: every single short frame fits, or nothing leaves.
         if len_max < PACKET_LEN_MIN {
@@ -106,7 +106,10 @@ impl Session {
         if !self.recovery.has_room() || (in_flight > 0 && in_flight.saturating_add(DATAGRAM_LEN_MAX) > window) {
             return false;
         }
-        let wait = self.pacer.wait(now, window, self.rtt.smoothed());
+        let wait = match self.paths.destination().0.relay {
+            Some(_) => self.pacer.wait_for_relay(now),
+            None => self.pacer.wait(now, window, self.rtt.smoothed()),
+        };
         self.timers.set(Timer::Pace, wait);
         wait.is_none()
     }

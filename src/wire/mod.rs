@@ -18,6 +18,7 @@ pub mod packet;
 pub mod phonebook;
 pub mod probe;
 pub mod record;
+pub mod relay;
 
 pub use map::MAP_DEPTH_MAX;
 
@@ -44,6 +45,8 @@ pub const KIND_QUERY: u8 = 7;
 pub const KIND_ANSWER: u8 = 8;
 /// First byte of a probe between two peers that a seed has introduced.
 pub const KIND_PROBE: u8 = 9;
+/// First byte of a datagram on its way through a relay.
+pub const KIND_RELAYED: u8 = 10;
 
 /// The largest datagram before a path has proved more: what every IPv6 path carries, with room for
 /// tunnels (RFC 9000 §14).
@@ -140,7 +143,7 @@ fn encoded_len<T: bincode::Encode>(value: &T) -> usize {
 /// What a datagram is, by its first byte. Errors where the byte is none of ours or nothing is there.
 pub fn kind(datagram: &[u8]) -> Result<u8, WireError> {
     match datagram.first() {
-        Some(&kind @ KIND_PACKET..=KIND_PROBE) => Ok(kind),
+        Some(&kind @ KIND_PACKET..=KIND_RELAYED) => Ok(kind),
         Some(&kind) => Err(WireError::UnknownKind(kind)),
         None => Err(WireError::Malformed),
     }

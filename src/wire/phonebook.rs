@@ -5,16 +5,19 @@
 //! follow: they make it long enough for what it asks, since no answer is longer than its query without a
 //! valid cookie, nor than three times as long with one.
 
+mod form;
+
 use std::net::SocketAddr;
 
 use bincode::{BorrowDecode, Encode};
 
+use self::form::AnswerForm;
 use super::{
-    DATAGRAM_LEN_MAX, KIND_ANSWER, KIND_QUERY, MAGIC, NAME_LEN_MAX, SIGNATURE_LEN, WIRE_VERSION, WireError,
-    addr::AddrForm,
-    bincode_config, encode_to,
+    DATAGRAM_LEN_MAX, KIND_ANSWER, KIND_QUERY, MAGIC, NAME_LEN_MAX, SIGNATURE_LEN, WIRE_VERSION, WireError, bincode_config,
+    encode_to,
     record::{KNOCK_LEN_MAX, RECORD_LEN_MAX},
 };
+use crate::id::ChannelId;
 
 /// Bytes of a cookie: proof that its holder receives at the address it sends from.
 pub const COOKIE_LEN: usize = 16;
@@ -116,6 +119,16 @@ pub enum Query<'a> {
     },
     /// How are you, and whom do you know? Answer: [`Answer::Status`].
     Status,
+    /// Relay for me and this peer: both must be registered, and both must ask, again within the time of a record.
+    /// Answers: [`Answer::Bound`], [`Answer::Refused`], [`Answer::Need`] where I am not registered.
+    Bind {
+        /// Whose record I gave the seed.
+        id: RawId,
+        /// What the seed gave for it.
+        token: [u8; TOKEN_LEN],
+        /// Whom to relay to.
+        peer: RawId,
+    },
 }
 
 /// What a seed answers.
@@ -171,6 +184,13 @@ pub enum Answer<'a> {
     Status(Status<'a>),
     /// Not done, and nothing has changed.
     Refused(Refusal),
+    /// My end of the channel is here.
+    Bound {
+        /// Stands in front of what is relayed.
+        channel: ChannelId,
+        /// The peer's end is there too.
+        open: bool,
+    },
 }
 
 /// A record as a seed hands it on.
@@ -203,6 +223,19 @@ pub struct Status<'a> {
     pub load: u16,
     /// Fellow seeds that it knows, at most [`SEEDS_PER_ANSWER_MAX`].
     pub seeds: Vec<SocketAddr>,
+    /// What it relays.
+    pub relay: RelayStatus,
+}
+
+/// What a seed relays; zeros where it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, BorrowDecode)]
+pub struct RelayStatus {
+    /// Bytes that it relays in a second at most, of all pairs.
+    pub rate_max: u32,
+    /// Pairs that it relays for now.
+    pub channels: u32,
+    /// Bytes relayed since it started.
+    pub bytes: u64,
 }
 
 /// Why a seed does not do what it was asked.
@@ -227,29 +260,8 @@ pub enum Refusal {
         /// Seconds to wait.
         retry_after: u16,
     },
-}
-
-#[derive(Encode, BorrowDecode)]
-struct EntryForm<'a> {
-    record: &'a [u8],
-    signature: [u8; SIGNATURE_LEN],
-    seen: AddrForm,
-    age: u16,
-}
-
-/// The order is the wire's.
-#[derive(Encode, BorrowDecode)]
-enum AnswerForm<'a> {
-    Cookie { seen: AddrForm },
-    Registered { token: [u8; TOKEN_LEN], ttl: u16, seen: AddrForm },
-    Need,
-    Found { entries: Vec<EntryForm<'a>>, more: bool },
-    NotFound { warming: bool, retry_after: u16, seeds: Vec<AddrForm> },
-    Unregistered,
-    Knocked { seen: AddrForm },
-    Notify { from: AddrForm, sealed: &'a [u8] },
-    Status { name: &'a str, software: &'a str, unix: u64, uptime: u64, records: u64, load: u16, seeds: Vec<AddrForm> },
-    Refused(Refusal),
+    /// The seed relays for nobody.
+    NoRelay,
 }
 
 impl<'a> Query<'a> {
@@ -281,7 +293,7 @@ impl<'a> Query<'a> {
                 prefix.len() <= NAME_LEN_MAX && after.is_none_or(|(name, _)| name.len() <= NAME_LEN_MAX)
             }
             Self::Knock { sealed, .. } => sealed.len() <= SEALED_LEN_MAX,
-            Self::Hello | Self::Refresh { .. } | Self::Lookup { .. } | Self::Status => true,
+            Self::Hello | Self::Refresh { .. } | Self::Lookup { .. } | Self::Status | Self::Bind { .. } => true,
         };
         if is_sound && padding.iter().all(|byte| *byte == 0) { Ok((header, query)) } else { Err(WireError::Malformed) }
     }
@@ -364,76 +376,6 @@ pub fn answer_txid(datagram: &[u8]) -> Option<u64> {
     let (_version, rest) = rest.split_first()?;
     let (txid, _) = rest.split_first_chunk::<8>()?;
     (*kind == KIND_ANSWER && *magic == MAGIC).then(|| u64::from_le_bytes(*txid))
-}
-
-fn forms(addrs: &[SocketAddr]) -> Vec<AddrForm> {
-    addrs.iter().map(|addr| (*addr).into()).collect()
-}
-
-fn addrs(forms: Vec<AddrForm>) -> Vec<SocketAddr> {
-    forms.into_iter().map(Into::into).collect()
-}
-
-impl<'a> From<&Answer<'a>> for AnswerForm<'a> {
-    fn from(answer: &Answer<'a>) -> Self {
-        match answer {
-            Answer::Cookie { seen } => Self::Cookie { seen: (*seen).into() },
-            Answer::Registered { token, ttl, seen } => Self::Registered { token: *token, ttl: *ttl, seen: (*seen).into() },
-            Answer::Need => Self::Need,
-            Answer::Found { entries, more } => {
-                let form = |entry: &Entry<'a>| EntryForm {
-                    record: entry.record,
-                    signature: entry.signature,
-                    seen: entry.seen.into(),
-                    age: entry.age,
-                };
-                Self::Found { entries: entries.iter().map(form).collect(), more: *more }
-            }
-            Answer::NotFound { warming, retry_after, seeds } => {
-                Self::NotFound { warming: *warming, retry_after: *retry_after, seeds: forms(seeds) }
-            }
-            Answer::Unregistered => Self::Unregistered,
-            Answer::Knocked { seen } => Self::Knocked { seen: (*seen).into() },
-            Answer::Notify { from, sealed } => Self::Notify { from: (*from).into(), sealed },
-            Answer::Status(status) => Self::Status {
-                name: status.name,
-                software: status.software,
-                unix: status.unix,
-                uptime: status.uptime,
-                records: status.records,
-                load: status.load,
-                seeds: forms(&status.seeds),
-            },
-            Answer::Refused(refusal) => Self::Refused(*refusal),
-        }
-    }
-}
-
-impl<'a> From<AnswerForm<'a>> for Answer<'a> {
-    fn from(form: AnswerForm<'a>) -> Self {
-        match form {
-            AnswerForm::Cookie { seen } => Self::Cookie { seen: seen.into() },
-            AnswerForm::Registered { token, ttl, seen } => Self::Registered { token, ttl, seen: seen.into() },
-            AnswerForm::Need => Self::Need,
-            AnswerForm::Found { entries, more } => {
-                let entry = |form: EntryForm<'a>| Entry {
-                    record: form.record,
-                    signature: form.signature,
-                    seen: form.seen.into(),
-                    age: form.age,
-                };
-                Self::Found { entries: entries.into_iter().map(entry).collect(), more }
-            }
-            AnswerForm::NotFound { warming, retry_after, seeds } => Self::NotFound { warming, retry_after, seeds: addrs(seeds) },
-            AnswerForm::Unregistered => Self::Unregistered,
-            AnswerForm::Knocked { seen } => Self::Knocked { seen: seen.into() },
-            AnswerForm::Notify { from, sealed } => Self::Notify { from: from.into(), sealed },
-            AnswerForm::Status { name, software, unix, uptime, records, load, seeds } => {
-                Self::Status(Status { name, software, unix, uptime, records, load, seeds: addrs(seeds) })
-            }
-            AnswerForm::Refused(refusal) => Self::Refused(refusal),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -180,6 +180,9 @@ pub struct Knock {
     /// Keys the probes.
     #[serde(rename = "k", with = "serde_bytes")]
     pub secret: [u8; PUNCH_SECRET_LEN],
+    /// The sender asks the same seed to relay, in case that nothing else works.
+    #[serde(rename = "r", default, skip_serializing_if = "std::ops::Not::not")]
+    pub relay: bool,
     /// Addresses of the sender's own interfaces, at most [`ADDRS_MAX`]: probed only where they are on-link.
     #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
     pub addrs: Vec<Addr>,
@@ -277,7 +280,7 @@ mod tests {
     #[test]
     fn a_knock_is_short_and_keeps_its_limits() {
         let addr = Addr("[2001:db8::7]:17118".parse().unwrap());
-        let knock = Knock { attempt: u64::MAX, secret: [7; PUNCH_SECRET_LEN], addrs: vec![addr; ADDRS_MAX] };
+        let knock = Knock { attempt: u64::MAX, secret: [7; PUNCH_SECRET_LEN], relay: true, addrs: vec![addr; ADDRS_MAX] };
         assert_eq!(Knock::decode(&knock.encode()), Ok(knock.clone()));
         let more = Knock { addrs: vec![addr; ADDRS_MAX + 1], ..knock };
         assert_eq!(Knock::decode(&more.encode()), Err(WireError::Malformed));

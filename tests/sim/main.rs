@@ -14,6 +14,7 @@ mod faults;
 mod heard;
 mod nat;
 mod network;
+mod phonebook;
 mod reads;
 mod rivals;
 mod scenarios;

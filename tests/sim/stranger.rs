@@ -88,7 +88,7 @@ impl Future {
 
     /// Takes a datagram.
     pub(crate) fn handle(&mut self, now: Instant, parcel: &mut Parcel) {
-        let from = PathAddr { remote: parcel.from, on_link: true };
+        let from = PathAddr::direct(parcel.from, true);
         match parcel.bytes.first() {
             Some(&KIND_INITIATION) => self.on_initiation(parcel.from, &parcel.bytes),
             Some(&KIND_CONFIRM) => {

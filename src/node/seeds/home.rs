@@ -6,6 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use super::{Seeds, SeedsConfig, around, query::Purpose};
 use crate::{
     clock::{Instant, Now, Unix},
+    id::PeerId,
     node::command::SeedState,
     wire::{
         SIGNATURE_LEN,
@@ -135,6 +136,28 @@ impl Seeds {
             self.want_farewell(now);
         }
         self.drive(now);
+    }
+
+    /// A relay serves only who is registered: whoever had no record of its own, as a command that ends soon, has one from
+    /// now on.
+    pub(crate) fn register_for_relay(&mut self, now: Now) {
+        if !self.own.is_registering(&self.config) && !self.own.withdrawn {
+            self.own.forced = true;
+            self.drive(now);
+        }
+    }
+
+    /// Asks a seed for a channel to a peer; [`SeedsEvent::Bound`] or [`SeedsEvent::NotBound`](super::SeedsEvent::NotBound)
+    /// follows. False where we are not registered there now.
+    pub(crate) fn bind(&mut self, now: Now, seed: SocketAddr, peer: PeerId) -> bool {
+        let held = |one: &super::Seed| one.addr() == Some(seed) && one.home.is_held();
+        let Some(index) = self.seeds.iter().position(held) else { return false };
+        self.query(now, seed, Purpose::Bind { seed: index, peer })
+    }
+
+    pub(super) fn bind_query(&self, seed: usize, peer: &PeerId) -> Option<Query<'_>> {
+        let (_, token) = self.seeds.get(seed)?.token?;
+        Some(Query::Bind { id: *self.config.id.as_bytes(), token, peer: *peer.as_bytes() })
     }
 
     /// Says goodbye to the seeds that hold our record.
@@ -350,7 +373,7 @@ impl Seeds {
                 }
                 RETRY_MAX
             }
-            Refusal::BadRecord | Refusal::Full => RETRY_MAX,
+            Refusal::BadRecord | Refusal::Full | Refusal::NoRelay => RETRY_MAX,
         };
         self.seeds[index].home = Home::Waiting { until: now.instant + around(wait, &mut self.rng), failures: 0 };
     }

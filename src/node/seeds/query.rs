@@ -10,10 +10,11 @@ use super::{AskId, Found, Seeds, SeedsEvent, seed::CLOCK_ERROR_MAX};
 use crate::{
     clock::{Instant, Now},
     crypto::record::verify_record,
+    id::PeerId,
     node::command::SeedState,
     wire::{
         WireError,
-        phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, answer_txid},
+        phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, Refusal, answer_txid},
         record::Record,
     },
 };
@@ -54,6 +55,11 @@ pub(super) enum Purpose {
     Unregister(usize),
     /// A question.
     Ask(AskId),
+    /// A channel to this peer, at this seed.
+    Bind {
+        seed: usize,
+        peer: PeerId,
+    },
     /// To be handed on.
     Knock {
         attempt: u64,
@@ -118,6 +124,7 @@ impl Seeds {
             Purpose::Refresh { seed, .. } => self.refresh_query(*seed),
             Purpose::Unregister(_) => self.unregister_query(),
             Purpose::Ask(ask) => self.ask_query(*ask, to),
+            Purpose::Bind { seed, peer } => self.bind_query(*seed, peer),
             Purpose::Knock { to, sealed, .. } => Some(Query::Knock { to: *to, sealed }),
         }
     }
@@ -151,6 +158,9 @@ impl Seeds {
             Purpose::Register { seed, .. } | Purpose::Refresh { seed, .. } => self.on_home_failed(now, seed),
             Purpose::Unregister(seed) => self.on_unregistered(seed),
             Purpose::Ask(ask) => self.on_target_failed(now, ask, pending.to),
+            Purpose::Bind { peer, .. } => {
+                self.events.push_back(SeedsEvent::NotBound { seed: pending.to, peer, refused: false });
+            }
             Purpose::Knock { attempt, .. } => self.events.push_back(SeedsEvent::NotKnocked { attempt }),
         }
     }
@@ -216,6 +226,13 @@ impl Seeds {
             }
             (Purpose::Unregister(seed), _) => self.on_unregistered(seed),
             (Purpose::Ask(ask), answer) => self.on_ask_answer(now, ask, txid, from, answer),
+            (Purpose::Bind { peer, .. }, Answer::Bound { channel, open }) => {
+                self.events.push_back(SeedsEvent::Bound { seed: from, peer, channel: *channel, open: *open });
+            }
+            (Purpose::Bind { peer, .. }, answer) => {
+                let refused = matches!(answer, Answer::Refused(Refusal::NoRelay));
+                self.events.push_back(SeedsEvent::NotBound { seed: from, peer, refused });
+            }
             (Purpose::Knock { attempt, .. }, Answer::Knocked { seen }) => {
                 self.events.push_back(SeedsEvent::Knocked { attempt, seen: *seen });
             }

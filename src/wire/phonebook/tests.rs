@@ -28,6 +28,7 @@ fn queries() -> Vec<Query<'static>> {
         Query::Unregister { record: &[1; 60], signature: [2; 64] },
         Query::Knock { to: ID, sealed: &[4; SEALED_LEN_MAX] },
         Query::Status,
+        Query::Bind { id: ID, token: [3; TOKEN_LEN], peer: [6; 32] },
     ]
 }
 
@@ -41,6 +42,7 @@ fn answers() -> Vec<Answer<'static>> {
         records: u64::MAX,
         load: 1_000,
         seeds: vec![far(); SEEDS_PER_ANSWER_MAX],
+        relay: RelayStatus { rate_max: u32::MAX, channels: 1, bytes: u64::MAX },
     };
     vec![
         Answer::Cookie { seen: far() },
@@ -58,6 +60,8 @@ fn answers() -> Vec<Answer<'static>> {
         Answer::Refused(Refusal::Stale { seq: u64::MAX }),
         Answer::Refused(Refusal::Full),
         Answer::Refused(Refusal::Busy { retry_after: 1 }),
+        Answer::Refused(Refusal::NoRelay),
+        Answer::Bound { channel: ChannelId(u64::MAX), open: true },
     ]
 }
 

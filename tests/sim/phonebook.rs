@@ -1,0 +1,201 @@
+//! Worlds with seeds: people behind NATs who find each other through a phonebook, and what becomes of them
+//! when seeds lie, restart or are gone. The seed is the real one; times are exact.
+
+use std::{net::SocketAddr, time::Duration};
+
+use p2pchat_udp::{
+    clock::{Instant, Now},
+    node::{
+        command::{Command, CommandError, PathKind, Reply},
+        event::Event,
+    },
+    seed::{Seed, SeedConfig, Shared, memory::Memory},
+    wire::record::Visibility,
+};
+
+use crate::{nat::Kind, service::Service, world::World};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const SEED_PORT: u16 = 17_118;
+
+/// The real seed, one thread of it.
+struct Station(Seed);
+
+impl Service for Station {
+    fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        self.0.handle_datagram(now, from, bytes);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.0.handle_timeout(now);
+    }
+
+    fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        self.0.poll_transmit(out)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.0.poll_timeout()
+    }
+}
+
+/// A seed on a host of its own, open from the beginning on.
+fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, SocketAddr) {
+    let host = world.network.add_public_host(SEED_PORT);
+    let begin = move |rng_seed: [u8; 32], now: Now| -> Box<dyn Service> {
+        let config =
+            SeedConfig { name: "attic".to_owned(), records_max: 1_000, fellows: fellows.clone(), cores: 1, loopback: false };
+        let directory = Box::new(Memory::new(config.records_max, [7; 16], now));
+        let shared = Shared::new(config, &[1; 32], &rng_seed, [7; 16], now, directory);
+        Box::new(Station(Seed::new(shared, rng_seed, now)))
+    };
+    world.add_station(host, Box::new(begin));
+    world.open_at(world.now, host);
+    (host, world.network.address(host))
+}
+
+/// Two people, each behind a NAT of this kind, who have each other's links, and one seed.
+fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
+    let mut world = World::new(rng_seed);
+    let (host, addr) = seed(&mut world, Vec::new());
+    world.node_config.seeds = vec![addr.to_string()];
+    world.node_config.visibility = Some(Visibility::Findable);
+    for (segment, kind) in kinds.into_iter().enumerate() {
+        let machine = world.add_machine(["alice", "bob"][segment], &[segment], true, false);
+        world.network.add_router(segment, kind);
+        world.start_at(Duration::ZERO, machine);
+    }
+    world.run_until(10 * MS);
+    befriend(&mut world, 0, 1);
+    befriend(&mut world, 1, 0);
+    (world, host)
+}
+
+fn befriend(world: &mut World, machine: usize, other: usize) {
+    let peer = world.machines[other].person;
+    world.command(machine, Command::AddContact { peer, petname: None, name: None, seeds: Vec::new() });
+}
+
+/// How `machine` reaches `other` now.
+fn path(world: &World, machine: usize, other: usize) -> PathKind {
+    let node = &world.machines[machine].process.as_ref().expect("it runs").node;
+    match node.session(&world.machines[other].person) {
+        Some(session) if session.path().on_link => PathKind::Lan,
+        Some(_) => PathKind::Direct,
+        None => PathKind::None,
+    }
+}
+
+/// What was replied last to a machine.
+fn last_reply(world: &World, machine: usize) -> Option<&Reply> {
+    world.seen.iter().rev().find_map(|(_, who, event)| match event {
+        Event::Reply(_, reply) if *who == machine => Some(reply),
+        _ => None,
+    })
+}
+
+#[test]
+fn people_behind_cones_find_each_other_and_go_direct() {
+    for kind in [Kind::FULL_CONE, Kind::RESTRICTED_CONE, Kind::PORT_RESTRICTED_CONE, Kind::LINUX] {
+        for rng_seed in 0..5 {
+            println!("{kind:?}, rng seed {rng_seed}");
+            let (mut world, _) = two_networks(rng_seed, [kind, kind]);
+            world.run_until(SECOND);
+            let begin = world.now;
+            let message = world.send(0, 1, "across");
+            let done = world.run_while(begin + 10 * SECOND, |world| world.shown_at(1, message).is_some());
+            assert!(done, "not delivered");
+            println!("delivered after {:?}", world.now - begin);
+            assert!(world.now - begin <= 1_500 * MS, "{:?}", world.now - begin);
+            assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Direct; 2]);
+            world.finish();
+        }
+    }
+}
+
+#[test]
+fn mail_for_somebody_who_is_away_is_delivered_when_the_seed_hears_of_him() {
+    let (mut world, _) = two_networks(3, [Kind::PORT_RESTRICTED_CONE; 2]);
+    world.run_until(5 * SECOND);
+    world.leave(1, 300 * SECOND);
+    world.run_until(20 * SECOND);
+    let message = world.send(0, 1, "when you are back");
+    let back = world.now + 300 * SECOND;
+    assert!(!world.run_while(back - 20 * SECOND, |world| world.shown_at(1, message).is_some()));
+    let started = |world: &World| world.machines[1].process.is_some();
+    assert!(world.run_while(back + 10 * SECOND, started));
+    let begin = world.now;
+    assert!(world.run_while(begin + 20 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
+    println!("delivered {:?} after the return", world.now - begin);
+    assert!(world.now - begin <= 3 * SECOND, "{:?}", world.now - begin);
+    world.finish();
+}
+
+#[test]
+fn a_name_that_nobody_has_is_nobodys_only_once_all_seeds_have_said_so() {
+    let (mut world, host) = two_networks(4, [Kind::PORT_RESTRICTED_CONE; 2]);
+    // A seed that has just started has not heard of everybody.
+    world.run_until(80 * SECOND);
+    let resolve = |world: &mut World, peer: &str| {
+        world.command(0, Command::Resolve { peer: peer.to_owned(), timeout: 3 * SECOND });
+        world.run_until(world.now + 4 * SECOND);
+        last_reply(world, 0).cloned()
+    };
+    let Some(Reply::Failed(CommandError::NoSuchPeer { asked, .. })) = resolve(&mut world, "carol") else {
+        panic!("{:?}", last_reply(&world, 0));
+    };
+    assert_eq!(asked, "asked the LAN, 0 there; 1 of 1 seeds");
+    world.close_at(world.now, host);
+    let Some(Reply::Failed(CommandError::NotFound { asked, .. })) = resolve(&mut world, "carol") else {
+        panic!("{:?}", last_reply(&world, 0));
+    };
+    assert_eq!(asked, "LAN; 0 of 1 seeds answered");
+}
+
+#[test]
+fn a_stranger_is_found_by_a_name_with_one_claim() {
+    let (mut world, _) = two_networks(5, [Kind::PORT_RESTRICTED_CONE; 2]);
+    let carol = world.add_machine("carol", &[1], true, false);
+    world.start_at(world.now, carol);
+    world.run_until(5 * SECOND);
+    world.command(0, Command::Resolve { peer: "CAROL".to_owned(), timeout: 3 * SECOND });
+    world.run_until(world.now + 4 * SECOND);
+    assert_eq!(last_reply(&world, 0), Some(&Reply::Resolved(world.machines[carol].person)));
+}
+
+#[test]
+fn with_a_path_on_the_lan_no_seed_is_asked_for_the_peer() {
+    let mut world = World::new(6);
+    let victim = world.network.add_public_host(SEED_PORT);
+    world.node_config.seeds = vec![world.network.address(victim).to_string()];
+    for name in ["alice", "bob"] {
+        let machine = world.add_machine(name, &[0], true, true);
+        world.start_at(Duration::ZERO, machine);
+    }
+    world.network.add_router(0, Kind::PORT_RESTRICTED_CONE);
+    world.run_until(10 * MS);
+    befriend(&mut world, 0, 1);
+    befriend(&mut world, 1, 0);
+    let message = world.send(0, 1, "near");
+    assert!(world.run_while(3 * SECOND, |world| world.shown_at(1, message).is_some()));
+    assert!(world.now < 300 * MS, "{:?}", world.now);
+    world.run_until(600 * SECOND);
+    assert_eq!(path(&world, 0, 1), PathKind::Lan);
+    assert!(!world.heard.contains_key(&victim), "{:?}", world.heard.get(&victim));
+    world.finish();
+}
+
+#[test]
+fn with_all_seeds_gone_known_addresses_still_work() {
+    let (mut world, host) = two_networks(7, [Kind::FULL_CONE; 2]);
+    world.run_until(5 * SECOND);
+    assert_eq!(path(&world, 0, 1), PathKind::Direct);
+    world.close_at(world.now, host);
+    world.leave(0, 10 * SECOND);
+    let begin = world.now + 10 * SECOND;
+    world.run_until(begin + SECOND);
+    let message = world.send(0, 1, "without any seed");
+    assert!(world.run_while(begin + 30 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
+    println!("delivered {:?} after the return", world.now - begin);
+}
