@@ -25,6 +25,9 @@ use rand_core::{RngCore, SeedableRng};
 use ring::{aead, digest, hkdf};
 use x25519_dalek::{PublicKey, StaticSecret};
 
+mod page;
+mod seeds;
+
 /// Hexadecimal digits of a line on the page.
 const LINE_LEN: usize = 64;
 
@@ -262,6 +265,7 @@ fn the_manual_has_the_vectors_of_the_program() {
     add_rekey(&mut vectors, &of_alice, &of_bob);
     add_frames(&mut vectors);
     add_items(&mut vectors);
+    seeds::add(&mut vectors, &alice, &bob);
 
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/p2pchat-udp-protocol.7");
     let page = fs::read_to_string(page).unwrap();
