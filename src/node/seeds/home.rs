@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Seeds, SeedsConfig, around, query::Purpose};
+use super::{Seeds, SeedsConfig, around, query::Purpose, seed::CLOCK_ERROR_MAX};
 use crate::{
     clock::{Instant, Now, Unix},
     id::PeerId,
@@ -23,6 +23,9 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A record is signed anew long before it is over.
 const SIGN_AGAIN: Duration = Duration::from_secs(RECORD_LIFETIME_MAX as u64 / 2);
+/// No seed knows a record of ours with a seq from further ahead, in milliseconds: its clock and the one that
+/// signed may each be ahead by what is forgiven.
+const SEQ_AHEAD_MAX: u64 = 2 * CLOCK_ERROR_MAX * 1_000;
 /// The second farewell.
 const SECOND_FAREWELL: Duration = Duration::from_millis(20);
 
@@ -361,7 +364,7 @@ impl Seeds {
     fn on_refused(&mut self, now: Now, index: usize, refusal: Refusal) {
         let wait = match refusal {
             // Another copy of this profile, or this one before its clock went back: the next is above it.
-            Refusal::Stale { seq } => {
+            Refusal::Stale { seq } if seq <= now.unix.0.saturating_add(SEQ_AHEAD_MAX) => {
                 self.own.seq = self.own.seq.max(seq);
                 RETRY_MIN
             }
@@ -373,7 +376,9 @@ impl Seeds {
                 }
                 RETRY_MAX
             }
-            Refusal::BadRecord | Refusal::Full | Refusal::NoRelay => RETRY_MAX,
+            // A seed that could raise our seq at will would leave us no higher one, and nobody would take a
+            // later record of ours.
+            Refusal::Stale { .. } | Refusal::BadRecord | Refusal::Full | Refusal::NoRelay => RETRY_MAX,
         };
         self.seeds[index].home = Home::Waiting { until: now.instant + around(wait, &mut self.rng), failures: 0 };
     }

@@ -14,10 +14,11 @@ use p2pchat_udp::{
         knock::{ProbeKey, open_knock, seal_knock},
         record::{TokenKey, sign_record, verify_record},
     },
+    id::ChannelId,
     text::name_key,
     wire::{
         addr::Addr,
-        phonebook::{Answer, Entry, Header, Query, Refusal, Status, other_version},
+        phonebook::{Answer, Entry, Header, Query, Refusal, RelayStatus, Status, other_version},
         probe::ProbeStage,
         record::{Knock, Record, Visibility},
     },
@@ -185,13 +186,14 @@ impl Scene<'_> {
     /// Alice knocks for bob, and both probe.
     fn add_knock(&mut self, vectors: &mut Vectors) {
         let near: SocketAddr = "192.168.1.5:17118".parse().unwrap();
-        let knock = Knock { attempt: ATTEMPT, secret: secret(0x80), addrs: vec![Addr(near)] };
+        let knock = Knock { attempt: ATTEMPT, secret: secret(0x80), relay: true, addrs: vec![Addr(near)] };
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let ephemeral = ephemeral(&rng);
         self.sealed = seal_knock(self.alice, &self.bob.id(), NETWORK, &knock, &mut rng);
         assert_eq!(open_knock(self.bob, NETWORK, &self.sealed).unwrap(), (self.alice.id(), knock.clone()));
 
-        let contents = map(&[("n", integer(ATTEMPT)), ("k", bin(&secret::<16>(0x80))), ("a", addresses(&[near]))]);
+        let contents =
+            map(&[("n", integer(ATTEMPT)), ("k", bin(&secret::<16>(0x80))), ("r", vec![0xc3]), ("a", addresses(&[near]))]);
         let (alice_secret, bob_secret) = (noise_secret(self.alice), noise_secret(self.bob));
         let bob_public = noise_public(&self.bob.id());
         let builder = |secret| {
@@ -262,6 +264,12 @@ impl Scene<'_> {
             ),
             ("Knock", alice, Query::Knock { to: id, sealed: &self.sealed }, [&[7], &id[..], &counted(&self.sealed)].concat()),
             ("Status", alice, Query::Status, vec![8]),
+            (
+                "Bind bob to alice",
+                bob,
+                Query::Bind { id, token, peer: *self.alice.id().as_bytes() },
+                [&[9], &id[..], &token, self.alice.id().as_bytes()].concat(),
+            ),
         ] {
             let mut datagram = Vec::new();
             query.encode(Header { txid: TXID, cookie }, &mut datagram);
@@ -287,6 +295,7 @@ impl Scene<'_> {
             records: 300,
             load: 21,
             seeds: vec![self.fellow_at],
+            relay: RelayStatus { rate_max: 1_000_000, channels: 2, bytes: 70_000 },
         };
         let status_body = [
             &[8],
@@ -297,6 +306,9 @@ impl Scene<'_> {
             &varint(300),
             &[21, 1],
             &fellow,
+            &varint(1_000_000),
+            &[2],
+            &varint(70_000),
         ];
         for (name, answer, body) in [
             ("Cookie", Answer::Cookie { seen: self.alice_at }, [&[0], &alice[..]].concat()),
@@ -333,6 +345,8 @@ impl Scene<'_> {
             ),
             ("Refused, Full", Answer::Refused(Refusal::Full), vec![9, 3]),
             ("Refused, Busy", Answer::Refused(Refusal::Busy { retry_after: 300 }), [&[9, 4], &varint(300)[..]].concat()),
+            ("Refused, NoRelay", Answer::Refused(Refusal::NoRelay), vec![9, 5]),
+            ("Bound", Answer::Bound { channel: ChannelId(70_000), open: true }, [&[10], &varint(70_000)[..], &[1]].concat()),
         ] {
             let txid = if matches!(answer, Answer::Notify { .. }) { 0 } else { TXID };
             let cookie = if matches!(answer, Answer::Cookie { .. }) { cookie } else { [0; 16] };
