@@ -17,10 +17,12 @@ use tokio::{io::Interest, net::UdpSocket};
 use super::{counters::Counters, multicast::LanSockets};
 use crate::node::{Datagram, SocketKind, Target, discovery::Group, interface::Interface};
 
+mod batch;
 mod config;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{BATCH_DATAGRAMS_MAX, Batch};
 pub use config::{GROUP_PORT, GROUP_V4, GROUP_V6, GroupError, Groups, Listen, ListenError, SocketConfig};
 
 /// The session port that is tried first.

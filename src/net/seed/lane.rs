@@ -5,10 +5,12 @@ use std::{future::poll_fn, net::SocketAddr, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
-use super::super::{clock, socket::Sockets};
+use super::super::{
+    clock,
+    socket::{Batch, Sockets},
+};
 use crate::{
     clock::Now,
-    node::Target,
     seed::Seed,
     wire::{DATAGRAM_LEN_MAX, KIND_ANSWER},
 };
@@ -30,6 +32,7 @@ pub(super) struct Lane {
     /// Only the first asks fellows.
     heard: Option<mpsc::Receiver<Heard>>,
     datagram: Vec<u8>,
+    batch: Batch,
 }
 
 enum Wake {
@@ -47,7 +50,7 @@ impl Lane {
         answers: mpsc::Sender<Heard>,
         heard: Option<mpsc::Receiver<Heard>>,
     ) -> Self {
-        Self { seed, sockets, fellows, answers, heard, datagram: Vec::with_capacity(DATAGRAM_LEN_MAX) }
+        Self { seed, sockets, fellows, answers, heard, datagram: Vec::with_capacity(DATAGRAM_LEN_MAX), batch: Batch::default() }
     }
 
     /// Answers until nobody can name fellows any more.
@@ -109,9 +112,12 @@ impl Lane {
     /// What the system cannot take now is lost, as any datagram on its way, and counted.
     fn transmit(&mut self) {
         while let Some(to) = self.seed.poll_transmit(&mut self.datagram) {
-            self.sockets.send(Target::Unicast(to), &self.datagram);
+            self.batch.push(to, &self.datagram);
+            if self.batch.is_full() {
+                self.sockets.send_batch(&mut self.batch);
+            }
         }
-        self.sockets.flush();
+        self.sockets.send_batch(&mut self.batch);
     }
 }
 

@@ -205,6 +205,35 @@ async fn a_taken_port_is_an_error_where_it_was_asked_for_and_none_where_not() {
     assert!(ports.iter().any(|port| !(PORT_FIRST..=PORT_LAST).contains(port)), "any port after the last");
 }
 
+#[tokio::test]
+async fn of_a_batch_everything_leaves_that_can() {
+    let mut sockets = open(groups(29_123), true);
+    let receivers = [0; 8].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let mut batch = Batch::default();
+    for (n, receiver) in (0u8..).zip(&receivers) {
+        // Nobody may broadcast who did not ask for it.
+        batch.push("255.255.255.255:9".parse().unwrap(), b"refused");
+        batch.push(receiver.local_addr().unwrap(), &vec![n; 100 + usize::from(n)]);
+    }
+    assert!(!batch.is_full());
+    sockets.send_batch(&mut batch);
+    for (n, receiver) in (0u8..).zip(&receivers) {
+        receiver.set_read_timeout(Some(HANG)).unwrap();
+        let mut buffer = [0; 200];
+        let len = receiver.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..len], vec![n; 100 + usize::from(n)]);
+    }
+    let counts = sockets.counters.read();
+    assert_eq!((counts.sent, counts.sent_bytes, counts.send_failed, counts.send_full), (8, 828, 8, 0));
+    sockets.send_batch(&mut batch);
+    assert_eq!(sockets.counters.read(), counts, "it is empty");
+    for _ in 0..BATCH_DATAGRAMS_MAX {
+        assert!(!batch.is_full());
+        batch.push(receivers[0].local_addr().unwrap(), b"x");
+    }
+    assert!(batch.is_full());
+}
+
 /// Every sender of many reaches one of the sets, and neither set is left without any.
 #[tokio::test]
 async fn a_shared_port_is_shared_among_those_who_belong_together_only() {
