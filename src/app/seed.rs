@@ -142,6 +142,7 @@ fn log_counters((counts, asked): &(Counts, Counters)) {
         signatures = asked.signatures,
         tokens = asked.tokens,
         told = asked.told,
+        notified = asked.notified,
         refused = asked.refused,
         busy = asked.busy,
         other_version = asked.other_version,

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
 };
 
 use self::lane::Lane;
@@ -30,8 +30,6 @@ mod lane;
 pub const THREADS_MAX: usize = 64;
 /// Addresses of fellow seeds at most; what is beyond is left out.
 pub const FELLOWS_MAX: usize = 32;
-/// Answers of fellows on their way to the thread that asked; what is beyond is lost, as on any way.
-const ANSWERS_MAX: usize = 64;
 
 /// What a seed is told once.
 pub struct ServerConfig {
@@ -89,13 +87,11 @@ impl Server {
         }
         let shared = share(config, bound.len())?;
         let (fellows, told) = watch::channel(Vec::new());
-        let (answers, heard) = mpsc::channel(ANSWERS_MAX);
-        let mut heard = Some(heard);
         let fallen = Arc::new(Notify::new());
         let mut threads = Vec::with_capacity(bound.len());
         for (runtime, sockets) in bound {
             let seed = Seed::new(shared.clone(), random()?, clock::now());
-            let lane = Lane::new(seed, sockets, told.clone(), answers.clone(), heard.take());
+            let lane = Lane::new(seed, sockets, told.clone());
             let fall = Fall(fallen.clone());
             let run = move || {
                 let _fall = fall;

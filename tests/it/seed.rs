@@ -119,6 +119,7 @@ struct Entered {
     id: PeerId,
     record: Vec<u8>,
     signature: [u8; 64],
+    farewell: (Vec<u8>, [u8; 64]),
 }
 
 fn entered(name: &str, rng_seed: u64) -> Entered {
@@ -134,8 +135,9 @@ fn entered(name: &str, rng_seed: u64) -> Entered {
         seeds: Vec::new(),
         addrs: Vec::new(),
     };
+    let farewell = sign_record(&identity, &Record { seq: 2, lifetime: 0, ..record.clone() });
     let (record, signature) = sign_record(&identity, &record);
-    Entered { id: identity.id(), record, signature }
+    Entered { id: identity.id(), record, signature, farewell }
 }
 
 impl Entered {
@@ -190,7 +192,7 @@ fn people_see_one_line_that_says_where_it_is() {
 }
 
 #[test]
-fn a_record_comes_and_stays() {
+fn a_record_comes_stays_and_goes() {
     let dir = tempfile::tempdir().unwrap();
     let seed = Seed::start(&dir, &[]);
     let (alice, addr) = (entered("alice", 1), seed.addr());
@@ -206,12 +208,21 @@ fn a_record_comes_and_stays() {
         },
         _ => false,
     };
-    assert!(is_alice(other.ask(&alice.lookup())));
+    // Whichever thread hears them, each from a socket of its own.
+    for _ in 0..8 {
+        assert!(is_alice(Asker::new(addr).ask(&alice.lookup())));
+    }
+    assert!(is_alice(other.ask(&Query::Find { network: [0; 8], name: "ALICE" })));
+    assert!(is_alice(other.ask(&Query::Search { network: [0; 8], prefix: "al", after: None })));
     let refresh = Query::Refresh { id: *alice.id.as_bytes(), seq: 1, token };
     assert!(matches!(owner.ask(&refresh), Answer::Registered { .. }));
 
+    let (record, signature) = &alice.farewell;
+    assert!(matches!(owner.ask(&Query::Unregister { record, signature: *signature }), Answer::Unregistered));
+    assert!(matches!(other.ask(&alice.lookup()), Answer::NotFound { .. }));
+    assert!(matches!(owner.ask(&refresh), Answer::Need));
     let log = seed.end();
-    assert_eq!((counted(&log, "register"), counted(&log, "records")), (1, 1), "{log}");
+    assert_eq!((counted(&log, "register"), counted(&log, "records")), (1, 0), "{log}");
 }
 
 #[test]
@@ -237,7 +248,7 @@ fn after_a_restart_a_token_spares_the_signature() {
     alice.register(&mut asker, Some(token));
     assert!(matches!(asker.ask(&alice.lookup()), Answer::Found { .. }));
     let log = seed.end();
-    assert_eq!(counted(&log, "signatures"), 0, "{log}");
+    assert_eq!((counted(&log, "signatures"), counted(&log, "tokens")), (0, 1), "{log}");
 }
 
 #[test]
@@ -335,6 +346,40 @@ fn what_makes_no_sense_for_a_seed_is_refused_by_name() {
     running.line();
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end(), 0);
+}
+
+/// A port that nobody has, below those that the system gives away.
+fn free_port(from: u16) -> u16 {
+    let from = from + u16::try_from(std::process::id() % 1_000).unwrap() * 4;
+    let is_free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    (from..).find(is_free).unwrap()
+}
+
+#[test]
+fn seeds_that_know_each_other_say_so() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let ports = [free_port(12_000), free_port(16_000)];
+    let addrs = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    // One list for both: none of them is its own fellow.
+    let via = format!("{},{}", addrs[0], addrs[1]);
+    let seeds = [0, 1].map(|n| Seed::start_at(&dirs[n], &addrs[n].to_string(), &["--via", &via]));
+    let nobody = entered("nobody", 3);
+    for (n, fellow) in [(0, addrs[1]), (1, addrs[0])] {
+        let mut asker = Asker::new(addrs[n]);
+        let until = std::time::Instant::now() + HANG;
+        loop {
+            let Answer::Status(status) = asker.ask(&Query::Status) else { panic!() };
+            if status.seeds == [fellow] {
+                break;
+            }
+            assert!(status.seeds.is_empty() && std::time::Instant::now() < until, "{:?}", status.seeds);
+        }
+        assert!(matches!(asker.ask(&nobody.lookup()), Answer::NotFound { seeds, .. } if seeds == [fellow]));
+    }
+    for seed in seeds {
+        let log = seed.end();
+        assert_eq!(counted(&log, "dropped"), 0, "each fellow's answer was heard: {log}");
+    }
 }
 
 #[test]
