@@ -316,6 +316,21 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// `seed lookup bob` once gave whoever asked the name bob.
+    #[test]
+    fn no_argument_of_a_command_is_taken_for_an_option_of_all() {
+        fn check(command: &clap::Command, of_all: &[clap::Id]) {
+            for arg in command.get_arguments() {
+                assert!(!of_all.contains(arg.get_id()), "{}: {}", command.get_name(), arg.get_id());
+            }
+            command.get_subcommands().for_each(|command| check(command, of_all));
+        }
+        // Not built: what all commands take stands once, at the top.
+        let cli = Cli::command();
+        let of_all: Vec<clap::Id> = cli.get_arguments().map(|arg| arg.get_id().clone()).collect();
+        cli.get_subcommands().for_each(|command| check(command, &of_all));
+    }
+
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
         let helps =

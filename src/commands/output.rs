@@ -136,9 +136,13 @@ pub fn contact(line: &ContactLine, now: Unix) -> String {
 
 /// A seed on one line.
 pub fn seed(line: &SeedLine) -> String {
-    let mut text = format!("{:<24} {:<13}", line.addr, seed_state(line.state));
+    let mut text = format!("{:<22} {}", line.addr, seed_state(line.state));
+    if let Some(reason) = &line.reason {
+        text.push_str(&format!(" ({})", Shown::line(reason)));
+    }
+    text.push_str(if line.registered { ", registered" } else { ", not registered" });
     if let Some(version) = &line.version {
-        text.push_str(&format!(" {}", Shown::short(version, 40)));
+        text.push_str(&format!(", {}", Shown::short(version, 40)));
     }
     if let Some(name) = &line.name {
         text.push_str(&format!(" \"{}\"", Shown::line(name)));
@@ -150,10 +154,6 @@ pub fn seed(line: &SeedLine) -> String {
     if !line.fellows.is_empty() {
         let fellows: Vec<String> = line.fellows.iter().map(ToString::to_string).collect();
         text.push_str(&format!(", knows {}", fellows.join(" ")));
-    }
-    text.push_str(if line.registered { ", registered" } else { ", not registered" });
-    if let Some(reason) = &line.reason {
-        text.push_str(&format!(": {}", Shown::line(reason)));
     }
     text
 }

@@ -31,7 +31,8 @@ enum Action {
     /// Who has this name there
     Lookup {
         /// A whole name, a full id, or a link
-        name: String,
+        #[arg(value_name = "NAME")]
+        who: String,
         #[command(flatten)]
         which: Which,
     },
@@ -45,7 +46,7 @@ enum Action {
 struct Which {
     /// Only this seed, whether or not it is in use
     #[arg(value_name = "HOST:PORT", value_parser = seed)]
-    seed: Option<String>,
+    only: Option<String>,
 }
 
 fn seed(text: &str) -> Result<String, &'static str> {
@@ -54,14 +55,14 @@ fn seed(text: &str) -> Result<String, &'static str> {
 
 impl Action {
     fn call(self, program: &Program) -> Seed {
-        let (action, name, Which { seed }) = match self {
+        let (action, name, Which { only }) = match self {
             Self::Status(which) => (SeedAction::Status, None, which),
             Self::List(which) => (SeedAction::List, None, which),
-            Self::Lookup { name, which } => (SeedAction::Lookup, Some(name), which),
+            Self::Lookup { who, which } => (SeedAction::Lookup, Some(who), which),
             Self::Register(which) => (SeedAction::Register, None, which),
             Self::Unregister(which) => (SeedAction::Unregister, None, which),
         };
-        Seed { action, name, seed, timeout: program.timeout }
+        Seed { action, name, seed: only, timeout: program.timeout }
     }
 }
 

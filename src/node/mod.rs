@@ -345,6 +345,8 @@ impl Node {
             self.routes.remove(&index);
         }
         self.seeds.handle_timeout(now);
+        // A look-up and what it asks of seeds end at one time: what they said comes first.
+        self.drain_seeds(now);
         self.drive_punches(now);
         self.expire(now);
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.instant) {

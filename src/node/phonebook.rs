@@ -200,7 +200,7 @@ impl Node {
 
     /// Asks the seeds for a peer that is wanted, and that nobody hears on this LAN.
     pub(super) fn drive_seek(&mut self, now: Now, id: PeerId) {
-        if !self.seeds.is_in_use() || self.is_leaving() {
+        if !self.may_ask_for(&id) {
             return;
         }
         let (for_presence, lan_first) = (self.may_seek_for_presence(&id), self.lan_first_until());
@@ -230,6 +230,12 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.seek.ask = Some(ask);
         }
+    }
+
+    /// There are seeds to ask: those in use, or where there is none those of its link.
+    fn may_ask_for(&self, id: &PeerId) -> bool {
+        let has_own = self.peers.get(id).is_some_and(|peer| !peer.contact.seeds.is_empty());
+        (self.seeds.is_in_use() || has_own) && !self.is_leaving()
     }
 
     fn may_seek_for_presence(&self, id: &PeerId) -> bool {
@@ -296,7 +302,7 @@ impl Node {
     /// When this peer wants to be looked for again.
     pub(super) fn seek_deadline(&self, peer: &Peer) -> Option<Instant> {
         let is_sought = is_sought(peer, self.may_seek_for_presence(&peer.contact.id));
-        let wants = is_sought && self.seeds.is_in_use() && !self.is_leaving();
+        let wants = is_sought && self.may_ask_for(&peer.contact.id);
         peer.seek.at.filter(|_| wants && !peer.seek.is_asking)
     }
 }

@@ -164,7 +164,8 @@ impl Node {
     /// Nobody here has the name: what the seeds say about it counts.
     fn by_claims(&mut self, word: &str, settled: bool, seeds: Asked) -> Reply {
         let claims = match seeds {
-            Asked::NotYet => return Reply::Failed(self.nobody(word, settled, None)),
+            // Without time to ask them none has answered.
+            Asked::NotYet => return Reply::Failed(self.nobody(word, settled, (self.seeds.views(None).len(), 0))),
             Asked::Asking(ask) => {
                 let claims = self.claims_so_far(ask);
                 self.seeds.forget(ask);
@@ -176,7 +177,7 @@ impl Node {
         let me = self.id();
         let others: Vec<_> = claims.claims.iter().filter(|claim| claim.id != me).collect();
         match others[..] {
-            [] => Reply::Failed(self.nobody(word, settled, Some((claims.asked, claims.answered)))),
+            [] => Reply::Failed(self.nobody(word, settled, (claims.asked, claims.answered))),
             [one] => Reply::Resolved(one.id),
             _ => {
                 let candidates = others.iter().map(|claim| self.view_of_claim(claim)).collect();
@@ -186,10 +187,10 @@ impl Node {
     }
 
     /// Says that there is nobody, where all who could know have answered; else who has not.
-    fn nobody(&self, word: &str, settled: bool, seeds: Option<(usize, usize)>) -> CommandError {
+    fn nobody(&self, word: &str, settled: bool, seeds: (usize, usize)) -> CommandError {
         let peer = Shown::line(word).to_string();
         let has_lan = self.first_announce.is_some();
-        let (asked, answered) = seeds.unwrap_or_default();
+        let (asked, answered) = seeds;
         let all_seeds = asked == answered;
         if (has_lan || asked > 0) && (settled || !has_lan) && all_seeds {
             let lan = has_lan.then(|| format!("the LAN, {} there", self.discovery.neighbours().count()));

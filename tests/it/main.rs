@@ -1,5 +1,6 @@
 //! The program and its documents from outside.
 
+mod across;
 mod chat;
 mod corpus;
 mod log;

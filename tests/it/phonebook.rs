@@ -1,11 +1,11 @@
-//! Links, contacts, `find` and `seed` through the program.
+//! Links, contacts, `find` and `seed` through the program, where no seed answers. With one: `across`.
 
 use crate::person::{Ended, Net, Person, program, run};
 
 /// Nobody listens there: the port is privileged, and no service of a test machine has it.
-const DEAD: &str = "127.0.0.1:9";
+pub(crate) const DEAD: &str = "127.0.0.1:9";
 
-fn link(person: &Person) -> String {
+pub(crate) fn link(person: &Person) -> String {
     person.run(["whoami", "--link"]).expect(0).out.trim_end().to_owned()
 }
 
@@ -162,4 +162,38 @@ fn seeds_count_from_the_start_of_an_owner_on() {
     let me = alice.run(["whoami", "--json", "--via", "127.0.0.1:10"]).expect(0);
     assert!(me.err.contains("--via has no effect"), "{}", me.err);
     assert_eq!(me.lines()[0]["seeds"], serde_json::json!([DEAD]));
+}
+
+#[test]
+fn a_seed_that_does_not_answer_is_exit_9_and_in_nobodys_way() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _alice = alice.start(&["daemon", "--json", "--via", DEAD]);
+    _alice.until(|line| line["event"] == "ready");
+    let _bob = bob.daemon();
+    for args in [&["seed", "status"][..], &["seed", "status", DEAD], &["seed", "register"]] {
+        let ended = alice.run(args.iter().chain(&["--json", "--timeout", "300ms"])).expect(9);
+        let seeds = ended.events("seed");
+        assert_eq!((seeds.len(), &seeds[0]["addr"], &seeds[0]["state"]), (1, &DEAD.into(), &"unreachable".into()), "{args:?}");
+        assert!(seeds[0]["version"].is_null() && seeds[0]["registered"] == false, "{}", seeds[0]);
+        assert!(ended.err.contains(&format!("{DEAD} is unreachable")), "{}", ended.err);
+    }
+    for args in [&["seed", "lookup", "bob"][..], &["seed", "list"]] {
+        let ended = alice.run(args.iter().chain(&["--timeout", "300ms"])).expect(9);
+        assert!(ended.err.contains("0 of 1 seeds answered"), "{}", ended.err);
+    }
+    alice.run(["send", "bob", "hi"]).expect(0);
+    assert_eq!(bob.history(), ["in hi delivered"]);
+    assert_eq!(alice.run(["find", "bob", "--json", "--timeout", "300ms"]).expect(0).events("peer")[0]["path"], "lan");
+    let nobody = alice.run(["find", "zoe", "--timeout", "300ms"]).expect(9);
+    assert!(nobody.err.contains("0 of 1 seeds answered"), "{}", nobody.err);
+}
+
+#[test]
+fn a_seed_whose_name_does_not_resolve_says_why() {
+    let alice = Net::new().person("alice");
+    let ended = alice.run(["seed", "status", "nobody.invalid:17118", "--json"]).expect(9);
+    let seed = ended.events("seed").remove(0);
+    assert_eq!((&seed["addr"], &seed["state"]), (&"nobody.invalid:17118".into(), &"unreachable".into()));
+    assert!(seed["reason"].as_str().is_some_and(|why| !why.is_empty()), "{seed}");
 }

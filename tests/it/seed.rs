@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::person::{HANG, Running, program, run};
 
 /// A seed of this test's own; killed when it is dropped.
-struct Seed {
+pub(crate) struct Seed {
     dir: PathBuf,
     running: Running,
     ready: Value,
@@ -34,7 +34,7 @@ struct Seed {
 
 impl Seed {
     /// On a port that is free, with this directory.
-    fn start(dir: &tempfile::TempDir, args: &[&str]) -> Self {
+    pub(crate) fn start(dir: &tempfile::TempDir, args: &[&str]) -> Self {
         Self::start_at(dir, "127.0.0.1:0", args)
     }
 
@@ -49,7 +49,7 @@ impl Seed {
         Self { dir, running, ready }
     }
 
-    fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], u16::try_from(self.ready["port"].as_u64().unwrap()).unwrap()))
     }
 

@@ -1,0 +1,243 @@
+//! People who do not hear each other on a LAN, with a seed between them: everything that they type.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use p2pchat_udp::{
+    clock::Now,
+    net::clock::now,
+    seed::{Seed as Core, SeedConfig, Shared, memory::Memory},
+    wire::DATAGRAM_LEN_MAX,
+};
+
+use crate::{
+    person::{Net, Person, Running},
+    phonebook::{DEAD, link},
+    seed::Seed,
+};
+
+/// A seed that has run for long enough to know that somebody is not there: before that it says that it
+/// cannot tell yet. It is the real one in a loop of the test's own, whose clock has gone ahead.
+struct OldSeed {
+    addr: SocketAddr,
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// So long a record lives, and so long a seed is young.
+const RECORD_LIFETIME: Duration = Duration::from_secs(75);
+
+impl OldSeed {
+    fn start() -> Self {
+        let begun = now();
+        let config = SeedConfig { name: "attic".to_owned(), records_max: 100, fellows: Vec::new(), cores: 1, loopback: true };
+        let directory = Box::new(Memory::new(config.records_max, [1; 16], begun));
+        let shared = Shared::new(config, &[2; 32], &[3; 32], [1; 16], begun, directory);
+        let mut core = Core::new(shared, [4; 32], begun);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        // Its deadlines and the end are looked at this often.
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let end = Arc::new(AtomicBool::new(false));
+        let ended = end.clone();
+        let thread = std::thread::spawn(move || {
+            let mut datagram = [0; DATAGRAM_LEN_MAX];
+            let mut out = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                let received = socket.recv_from(&mut datagram);
+                let now = Now { instant: now().instant + RECORD_LIFETIME, ..now() };
+                if let Ok((len, from)) = received {
+                    core.handle_datagram(now, from, &datagram[..len]);
+                }
+                core.handle_timeout(now);
+                while let Some(to) = core.poll_transmit(&mut out) {
+                    socket.send_to(&out, to).unwrap();
+                }
+            }
+        });
+        Self { addr, end, thread: Some(thread) }
+    }
+}
+
+impl Drop for OldSeed {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// Runs with this seed and no LAN, and is in its phonebook when this returns.
+fn daemon(person: &Person, seed: SocketAddr, visibility: &str) -> Running {
+    let daemon = person.start(&["daemon", "--json", "--no-lan", "--via", &seed.to_string(), "--visibility", visibility]);
+    daemon.until(|line| line["event"] == "ready");
+    if visibility != "hidden" {
+        person.run(["seed", "register"]).expect(0);
+    }
+    daemon
+}
+
+#[test]
+fn everything_that_a_seed_says_of_itself_and_of_whom_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let addr = seed.addr().to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _alice = daemon(&alice, seed.addr(), "listed");
+    let status = alice.run(["seed", "status", "--json"]).expect(0).events("seed").remove(0);
+    assert_eq!((&status["addr"], &status["state"], &status["name"]), (&addr.as_str().into(), &"ok".into(), &"home".into()));
+    assert_eq!((&status["records"], &status["registered"]), (&1.into(), &true.into()));
+    assert_eq!(status["version"], format!("p2pchat-udp/{}", env!("CARGO_PKG_VERSION")));
+    assert!(status["uptime_s"].is_u64() && status["load"].is_f64() && status["fellows"] == serde_json::json!([]), "{status}");
+    let human = alice.run(["seed", "status"]).expect(0).out;
+    assert!(human.starts_with(&addr) && human.contains(" ok, registered, p2pchat-udp/"), "{human}");
+
+    // Named on the command line, a seed need not be in use.
+    let id = alice.id();
+    for args in [&["list"][..], &["lookup", "ALICE"], &["lookup", &id], &["lookup", &link(&alice)]] {
+        let args = ["seed"].iter().chain(args).copied().chain([addr.as_str(), "--json", "--no-lan"]);
+        let found = bob.run(args).expect(0).events("peer");
+        assert_eq!((found.len(), &found[0]["id"], &found[0]["name"]), (1, &id.as_str().into(), &"alice".into()));
+        assert_eq!(
+            (&found[0]["presence"], &found[0]["path"], &found[0]["trust"]),
+            (&"unknown".into(), &"none".into(), &"unknown".into())
+        );
+        assert!(found[0]["age_s"].is_u64() && found[0]["listed"] == true, "{}", found[0]);
+        assert!(found[0]["addr"].as_str().unwrap().starts_with("127.0.0.1:"), "{}", found[0]);
+    }
+    assert_eq!(alice.run(["whoami", "--json"]).expect(0).lines()[0]["name"], "alice", "who asks keeps his name");
+    let both = bob.run(["seed", "status", "--no-lan", "--via", &addr, "--via", DEAD, "--json"]).expect(9);
+    let states: Vec<_> = both.events("seed").iter().map(|seed| seed["state"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(states, ["ok", "unreachable"], "in the order in which they were given");
+}
+
+#[test]
+fn who_is_found_at_a_seed_can_be_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let addr = seed.addr().to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _alice = daemon(&alice, seed.addr(), "listed");
+    let options = ["--no-lan", "--via", &addr, "--json"];
+    let found = bob.run(["find", "ali"].iter().chain(&options)).expect(0).events("peer");
+    assert_eq!((found.len(), &found[0]["name"]), (1, &"alice".into()));
+    let whois = bob.run(["whois", "alice"].iter().chain(&options)).expect(0).events("peer").remove(0);
+    assert_eq!((&whois["id"], &whois["contact"]), (&alice.id().into(), &false.into()));
+    assert!(whois["age_s"].is_u64(), "nothing has been exchanged: {whois}");
+    bob.run(["send", "alice", "hello"].iter().chain(&options)).expect(0);
+    assert_eq!(alice.history(), ["in hello delivered"]);
+    let known = bob.run(["find", "ali"].iter().chain(&options)).expect(0).events("peer");
+    assert_eq!((known.len(), &known[0]["contact"]), (1, &true.into()), "each id once, as it is known here");
+    assert!(known[0].get("age_s").is_none(), "{}", known[0]);
+}
+
+#[test]
+fn the_seeds_of_a_link_lead_to_whoever_gave_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _alice = daemon(&alice, seed.addr(), "findable");
+    let link = link(&alice);
+    assert!(link.contains("&via=127.0.0.1%3A"), "{link}");
+    bob.run(["contact", "add", &link, "--no-lan"]).expect(0);
+    bob.run(["send", "alice", "by your link", "--no-lan"]).expect(0);
+    assert_eq!(alice.history(), ["in by your link delivered"]);
+}
+
+#[test]
+fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
+    let seed = OldSeed::start();
+    let old = seed.addr.to_string();
+    let net = Net::new();
+    let alice = net.person("alice");
+    let run = |args: &[&str], vias: &[&str]| {
+        let vias = vias.iter().flat_map(|via| ["--via", *via]);
+        alice.run(args.iter().copied().chain(["--no-lan", "--timeout", "1s"]).chain(vias))
+    };
+    let nobody = run(&["seed", "lookup", "zoe"], &[&old]).expect(3);
+    assert_eq!(nobody.err.lines().next(), Some("p2pchat-udp: no such peer: zoe (1 of 1 seeds)"));
+    assert_eq!(run(&["seed", "list"], &[&old]).expect(0).out, "nobody is listed\n");
+    let some = run(&["seed", "lookup", "zoe"], &[&old, DEAD]).expect(9);
+    assert_eq!(some.err.lines().next(), Some("p2pchat-udp: not found: zoe (1 of 2 seeds answered)"));
+    run(&["find", "zoe"], &[&old, DEAD]).expect(9);
+    run(&["send", "zoe", "hi"], &[&old, DEAD]).expect(9);
+    // On a LAN all of it can be asked.
+    let on_lan = alice.run(["find", "zoe", "--via", &old]).expect(3);
+    assert!(on_lan.err.starts_with("p2pchat-udp: no such peer: zoe (asked the LAN, 0 there; 1 of 1 seeds)"), "{}", on_lan.err);
+    alice.run(["send", "zoe", "hi", "--via", &old]).expect(3);
+    // One that has just started cannot know.
+    let dir = tempfile::tempdir().unwrap();
+    let young = Seed::start(&dir, &[]);
+    run(&["seed", "lookup", "zoe"], &[&young.addr().to_string()]).expect(9);
+}
+
+#[test]
+fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
+    let seed = OldSeed::start();
+    let addr = seed.addr.to_string();
+    let net = Net::new();
+    let [alice, bob, carol, dave] = ["alice", "bob", "carol", "dave"].map(|name| net.person(name));
+    let _alice = daemon(&alice, seed.addr, "listed");
+    let _bob = daemon(&bob, seed.addr, "findable");
+    let _carol = daemon(&carol, seed.addr, "hidden");
+    let names = |args: &[&str], code| {
+        let ended = dave.run(["seed"].iter().chain(args).copied().chain([addr.as_str(), "--json", "--no-lan"])).expect(code);
+        ended.events("peer").iter().map(|peer| peer["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["list"], 0), ["alice"]);
+    assert_eq!(names(&["lookup", "alice"], 0), ["alice"]);
+    assert_eq!(names(&["lookup", "bob"], 0), ["bob"]);
+    assert!(names(&["lookup", "bo"], 3).is_empty(), "only by the whole name");
+    assert!(names(&["lookup", "carol"], 3).is_empty());
+    let carols = carol.run(["seed", "status", "--json"]).expect(0).events("seed").remove(0);
+    assert_eq!(carols["registered"], false);
+
+    let gone = bob.run(["seed", "unregister", "--json"]).expect(0).events("seed").remove(0);
+    assert_eq!(gone["registered"], false);
+    assert!(names(&["lookup", "bob"], 3).is_empty());
+    assert!(names(&["lookup", &bob.id()], 3).is_empty());
+    bob.run(["seed", "register"]).expect(0);
+    assert_eq!(names(&["lookup", "bob"], 0), ["bob"]);
+    alice.run(["stop"]).expect(0);
+    assert!(names(&["lookup", "alice"], 3).is_empty(), "who ends says goodbye there too");
+}
+
+#[test]
+fn without_an_owner_an_entry_is_left_behind() {
+    let seed = OldSeed::start();
+    let addr = seed.addr.to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let seeds = alice.run(["seed", "register", "--no-lan", "--via", &addr, "--json"]).expect(0).events("seed");
+    assert_eq!((seeds.len(), &seeds[0]["registered"]), (1, &true.into()));
+    bob.run(["seed", "lookup", "alice", &addr, "--no-lan"]).expect(0);
+    // Any other command is gone before anybody could write to it.
+    bob.run(["peers", "--no-lan", "--via", &addr]).expect(0);
+    alice.run(["seed", "lookup", "bob", &addr, "--no-lan"]).expect(3);
+}
+
+#[test]
+fn the_shell_asks_its_seeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let addr = seed.addr().to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _alice = daemon(&alice, seed.addr(), "listed");
+    let ended = bob.run_with(b"/seeds\n/find ali\n/msg alice hi\n", &["--no-lan", "--via", &addr]).expect(0);
+    let rows: Vec<&str> = ended.out.lines().collect();
+    assert!(rows.iter().any(|row| row.starts_with(&addr) && row.contains("ok")), "{rows:?}");
+    assert!(rows.iter().any(|row| row.starts_with("alice") && row.contains("at a seed, heard there")), "{rows:?}");
+    assert_eq!(alice.history(), ["in hi delivered"]);
+}
