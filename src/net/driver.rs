@@ -1,7 +1,11 @@
 //! THE loop: the only place where a node meets sockets, clocks, the disk and the front doors. What is
 //! decided lives in `node`; what bytes do on their way in `socket`.
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::poll_fn,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use super::{
     clock::{self, SleepWatch},
@@ -10,8 +14,9 @@ use super::{
     doorbell::Doorbell,
     handle::{self, Front, Handle},
     interfaces,
+    portmap::PortMapper,
     resolver::{Resolved, Resolver},
-    socket::{BindError, SocketConfig, Sockets},
+    socket::{BindError, Listen, SocketConfig, Sockets},
 };
 use crate::{
     clock::{Instant, Now},
@@ -99,6 +104,7 @@ pub struct Driver {
     interfaces: Vec<Interface>,
     doorbell: Doorbell,
     resolver: Resolver,
+    port_mapper: PortMapper,
     look_at: Instant,
     rejoin_at: Instant,
     last_turn: Instant,
@@ -116,6 +122,7 @@ enum Wake {
     Command(CommandId, Command),
     Committed(BatchId, Result<Committed, CommitError>),
     Resolved(Resolved),
+    Mapped(Option<SocketAddr>),
 }
 
 /// What a turn leaves behind.
@@ -152,6 +159,7 @@ impl Driver {
         front.set_local_addrs(sockets.local_addrs());
         let lan = !config.sockets.no_lan;
         let node_config = NodeConfig { port: sockets.port(), lan, interfaces: config.sockets.interfaces, ..config.node };
+        let port_mapper = port_mapper(&node_config, config.sockets.listen).map_err(StartError::Random)?;
         let committer = Committer::spawn(store).map_err(StartError::Thread)?;
         let mut node = Node::new(node_config, identity, loaded, reader, rng_seed, now);
         node.handle_interfaces(now, interfaces.clone());
@@ -163,6 +171,7 @@ impl Driver {
             interfaces,
             doorbell,
             resolver: Resolver::default(),
+            port_mapper,
             look_at: now.instant + INTERFACES_INTERVAL,
             rejoin_at: now.instant + REJOIN_INTERVAL,
             last_turn: now.instant,
@@ -192,7 +201,7 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline();
         let pause = if self.breathe { BREATH } else { deadline.since(clock::now().instant) };
-        let Self { sockets, committer, front, doorbell, resolver, .. } = self;
+        let Self { sockets, committer, front, doorbell, resolver, port_mapper, .. } = self;
         tokio::select! {
             biased;
             (batch, outcome) = committer.committed() => Wake::Committed(batch, outcome),
@@ -200,6 +209,7 @@ impl Driver {
             () = poll_fn(|cx| sockets.poll_readable(cx)) => Wake::Ready,
             () = doorbell.rings() => Wake::Rung,
             resolved = resolver.resolved() => Wake::Resolved(resolved),
+            outside = port_mapper.asked() => Wake::Mapped(outside),
             () = tokio::time::sleep(pause) => Wake::Ready,
         }
     }
@@ -219,6 +229,7 @@ impl Driver {
             Wake::Command(id, command) => self.command(now, id, command),
             Wake::Committed(batch, outcome) => self.node.handle_committed(now, batch, outcome),
             Wake::Resolved((name, outcome)) => self.node.handle_resolved(now, &name, outcome),
+            Wake::Mapped(outside) => self.node.handle_mapped(now, outside),
         }
         let node = &mut self.node;
         self.sockets.receive(|datagram| node.handle_datagram(now, datagram));
@@ -303,6 +314,7 @@ impl Driver {
             tracing::info!("the machine slept");
             self.look_at_interfaces(now);
             self.sockets.rejoin();
+            self.port_mapper.on_network();
             self.node.handle_wake(now);
         }
     }
@@ -320,12 +332,15 @@ impl Driver {
             tracing::debug!(count = interfaces.len(), "interfaces changed");
             self.front.set_local_addrs(self.sockets.local_addrs());
             self.interfaces.clone_from(&interfaces);
+            self.port_mapper.on_network();
             self.node.handle_interfaces(now, interfaces);
         }
     }
 
-    /// What was promised to the disk gets there before the loop ends, where the disk is quick enough.
+    /// What was promised to the disk gets there before the loop ends, where the disk is quick enough. The
+    /// goodbye is out already: a router that is slow delays no more than the end.
     async fn finish(mut self) {
+        let unmapped = std::mem::take(&mut self.port_mapper).remove();
         let writes = async {
             while self.committer.is_busy() {
                 let (batch, outcome) = self.committer.committed().await;
@@ -335,9 +350,19 @@ impl Driver {
             }
             self.committer.close().await;
         };
-        if tokio::time::timeout(LAST_COMMIT_TIMEOUT, writes).await.is_err() {
+        let (written, ()) = tokio::join!(tokio::time::timeout(LAST_COMMIT_TIMEOUT, writes), unmapped);
+        if written.is_err() {
             tracing::warn!("the disk is too slow: the last changes may be missing");
         }
+    }
+}
+
+/// Only who can be found through seeds has any use for a port of a router.
+fn port_mapper(config: &NodeConfig, listen: Option<Listen>) -> Result<PortMapper, getrandom::Error> {
+    let listen = listen.map_or(Some(Ipv4Addr::UNSPECIFIED), |listen| listen.v4);
+    match listen.filter(|_| !config.seeds.is_empty() && config.visibility.is_some()) {
+        Some(listen) => PortMapper::start(config.port, listen),
+        None => Ok(PortMapper::default()),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod handle;
 pub mod interfaces;
 pub mod multicast;
+pub mod portmap;
 pub mod resolver;
 pub mod seed;
 pub mod socket;

@@ -89,6 +89,14 @@ impl Node {
         self.finish(now);
     }
 
+    /// A router sends on to our session port what comes to this address of its own; `None`: none does. Seeds
+    /// hear of it where it is a global one. Whether it is true, whoever dials it finds out.
+    pub fn handle_mapped(&mut self, now: Now, outside: Option<SocketAddr>) {
+        self.now = now;
+        self.seeds.handle_mapped(now, outside);
+        self.finish(now);
+    }
+
     pub(super) fn on_answer(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
         if !self.seeds.handle_datagram(now, from, bytes) {
             self.drop_datagram();

@@ -159,6 +159,12 @@ impl Seeds {
         self.drive(now);
     }
 
+    /// Our session port is reachable from outside there, or, as far as we know, nowhere.
+    pub(crate) fn handle_mapped(&mut self, now: Now, outside: Option<SocketAddr>) {
+        self.own.set_outside(outside);
+        self.drive(now);
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         self.say_farewell_again(now);

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod limits;
+mod mapped;
 mod order;
 mod reading;
 mod withdrawing;

@@ -94,6 +94,8 @@ pub(super) struct OwnRecord {
     /// A record with this seq exists, ours or a seed's word for it.
     seq: u64,
     addrs: Vec<SocketAddr>,
+    /// A port of our router that leads to us.
+    outside: Option<SocketAddr>,
     /// Taken away by a command.
     withdrawn: bool,
     /// Wanted although the settings say that there is none.
@@ -111,6 +113,16 @@ struct Signed {
 impl OwnRecord {
     pub(super) fn set_addrs(&mut self, addrs: Vec<SocketAddr>) {
         self.addrs = addrs;
+    }
+
+    pub(super) fn set_outside(&mut self, outside: Option<SocketAddr>) {
+        self.outside = outside;
+    }
+
+    /// What a record may list; first what a router said, which is one address and must not be crowded out.
+    fn listed(&self) -> Vec<Addr> {
+        let own = self.addrs.iter().filter(|addr| Some(**addr) != self.outside);
+        self.outside.iter().chain(own).filter(|addr| is_global(addr)).take(ADDRS_MAX).copied().map(Addr).collect()
     }
 
     pub(super) fn is_registering(&self, config: &SeedsConfig) -> bool {
@@ -297,7 +309,7 @@ impl Seeds {
     /// False where the record is to be signed first.
     fn keep_record_true(&mut self, now: Now, homes: &[usize]) -> bool {
         let seeds: Vec<_> = homes.iter().filter_map(|index| self.seeds[*index].addr()).take(HOME_SEEDS_MAX).map(Addr).collect();
-        let addrs: Vec<_> = self.own.addrs.iter().filter(|addr| is_global(addr)).take(ADDRS_MAX).copied().map(Addr).collect();
+        let addrs = self.own.listed();
         let visibility = self.config.visibility.unwrap_or_default();
         let is_true = self.own.signed.as_ref().is_some_and(|signed| {
             let record = &signed.record;
@@ -328,6 +340,14 @@ impl Seeds {
         let signed = self.own.signed.as_ref().filter(|signed| signed.record.seq == seq)?;
         let token = self.seeds.get(seed)?.token.filter(|(seq, _)| *seq == signed.record.seq).map(|(_, token)| token);
         Some(Query::Register { record: &signed.bytes, signature: signed.signature, token })
+    }
+
+    /// What was to be registered is our record no more: the new one is due at once.
+    pub(super) fn on_outdated(&mut self, seed: usize) {
+        match &mut self.seeds[seed].home {
+            Home::Held(held) => held.refreshing = false,
+            home => *home = Home::Idle,
+        }
     }
 
     pub(super) fn refresh_query(&self, seed: usize) -> Option<Query<'_>> {

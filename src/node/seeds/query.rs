@@ -107,8 +107,10 @@ impl Seeds {
             None => Some(Query::Hello),
         };
         let Some(query) = query else {
-            if let Some(pending) = self.queries.remove(&txid) {
-                self.on_failed(now, pending);
+            match self.queries.remove(&txid) {
+                Some(Pending { purpose: Purpose::Register { seed, .. }, .. }) => self.on_outdated(seed),
+                Some(pending) => self.on_failed(now, pending),
+                None => {}
             }
             return;
         };
