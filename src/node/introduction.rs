@@ -33,6 +33,12 @@ const PROBES_AT: [Duration; 7] = {
     let ms = Duration::from_millis;
     [ms(0), ms(50), ms(100), ms(200), ms(400), ms(800), ms(1_600)]
 };
+/// Probes to one address within [`PROBED_WITHIN`] at most, unless it has answered: whoever claims that a peer is
+/// there, a victim gets no more than one introduction's.
+const PROBES_MAX: usize = PROBES_AT.len();
+const PROBED_WITHIN: Duration = Duration::from_secs(60);
+/// Addresses whose probes are counted at most; more are not probed.
+const PROBED_MAX: usize = 1_024;
 /// Addresses probed in one introduction at most.
 const TARGETS_MAX: usize = ADDRS_MAX + 2;
 /// Where nothing came over any path by then, the addresses of the record are dialled as they are.
@@ -66,6 +72,8 @@ pub(super) struct Punches {
     by_attempt: BTreeMap<u64, Punch>,
     /// Knocks opened in the second that began then.
     opened: (Instant, u32),
+    /// Probes to addresses that have not answered: how many since when.
+    probed: BTreeMap<SocketAddr, (Instant, usize)>,
 }
 
 impl Punch {
@@ -78,6 +86,22 @@ impl Punch {
 impl Punches {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.by_attempt.values().map(Punch::deadline).min()
+    }
+
+    /// True where one more probe may go there; counts it.
+    fn may_probe(probed: &mut BTreeMap<SocketAddr, (Instant, usize)>, now: Instant, to: SocketAddr) -> bool {
+        if probed.len() >= PROBED_MAX && !probed.contains_key(&to) {
+            probed.retain(|_, (since, _)| now.since(*since) < PROBED_WITHIN);
+        }
+        if probed.len() >= PROBED_MAX && !probed.contains_key(&to) {
+            return false;
+        }
+        let (since, count) = probed.entry(to).or_insert((now, 0));
+        if now.since(*since) >= PROBED_WITHIN {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= PROBES_MAX
     }
 
     fn takes_knock(&mut self, now: Instant) -> bool {
@@ -139,9 +163,9 @@ impl Node {
     }
 
     /// It did not: all that is left is to try the addresses that we were told.
-    pub(super) fn on_not_knocked(&mut self, attempt: u64) {
+    pub(super) fn on_not_knocked(&mut self, now: Now, attempt: u64) {
         if let Some(punch) = self.punches.by_attempt.remove(&attempt) {
-            self.dial_told(punch.peer, punch.told);
+            self.dial_told(now, punch.peer, punch.told);
         }
     }
 
@@ -198,6 +222,7 @@ impl Node {
             punch.is_live = true;
             punch.told_at = None;
             let peer = punch.peer;
+            self.punches.probed.remove(&from);
             self.on_live_path(now, peer, from);
         }
     }
@@ -226,13 +251,17 @@ impl Node {
     /// Sends the probes that are due, and ends what took too long.
     pub(super) fn drive_punches(&mut self, now: Now) {
         let mut untold = Vec::new();
-        for punch in self.punches.by_attempt.values_mut() {
+        let Punches { by_attempt, probed, .. } = &mut self.punches;
+        for punch in by_attempt.values_mut() {
             while let Some(at) = punch.began.and_then(|began| PROBES_AT.get(punch.round).map(|at| began + *at))
                 && at <= now.instant
             {
                 punch.round += 1;
                 // Over a path that is live everything is known already.
                 for to in punch.targets.iter().take(TARGETS_MAX).filter(|_| !punch.is_live) {
+                    if !Punches::may_probe(probed, now.instant, *to) {
+                        continue;
+                    }
                     let probe = punch.key.probe(ProbeStage::Probe).encode().to_vec();
                     self.transmits.push_back((Target::Unicast(*to), probe));
                 }
@@ -242,15 +271,15 @@ impl Node {
             }
         }
         for (peer, told) in untold {
-            self.dial_told(peer, told);
+            self.dial_told(now, peer, told);
         }
         self.punches.by_attempt.retain(|_, punch| punch.until > now.instant);
     }
 
-    fn dial_told(&mut self, id: PeerId, told: Vec<SocketAddr>) {
+    fn dial_told(&mut self, now: Now, id: PeerId, told: Vec<SocketAddr>) {
         let paths: Vec<PathAddr> = told.into_iter().map(|addr| self.path(addr)).collect();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        paths.into_iter().for_each(|path| peer.on_told_at(path));
+        paths.into_iter().for_each(|path| peer.on_told_at(now.instant, path));
         if peer.session().is_none() {
             self.dial_soon(id);
         }

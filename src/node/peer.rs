@@ -36,6 +36,8 @@ pub(crate) struct Candidate {
     pub(crate) path: PathAddr,
     /// Something authenticated, or a valid announce with hop limit 255, came from here then.
     heard: Option<Instant>,
+    /// A seed said then that it is here.
+    told: Option<Instant>,
     /// Initiations sent there since it was last heard.
     tried: VecDeque<Instant>,
 }
@@ -153,7 +155,7 @@ impl Peer {
         let candidates = contact
             .addresses
             .iter()
-            .map(|&remote| Candidate { path: PathAddr::direct(remote, false), heard: None, tried: VecDeque::new() })
+            .map(|&remote| Candidate { path: PathAddr::direct(remote, false), heard: None, told: None, tried: VecDeque::new() })
             .collect();
         Self {
             contact,
@@ -254,7 +256,7 @@ impl Peer {
         let found = self.candidates.iter().position(|candidate| candidate.path.remote == path.remote);
         let mut candidate = match found {
             Some(index) => self.candidates.remove(index),
-            None => Candidate { path, heard: None, tried: VecDeque::new() },
+            None => Candidate { path, heard: None, told: None, tried: VecDeque::new() },
         };
         candidate.path = path;
         candidate.heard = Some(now);
@@ -269,14 +271,15 @@ impl Peer {
         self.candidates.first().is_some_and(|candidate| candidate.path == path && candidate.heard.is_some())
     }
 
-    /// Somebody says that it may be at this address: behind all where it was heard.
-    pub(crate) fn on_told_at(&mut self, path: PathAddr) {
-        if self.candidates.iter().any(|candidate| candidate.path.remote == path.remote) {
+    /// A seed says that it may be at this address: behind all where it was heard.
+    pub(crate) fn on_told_at(&mut self, now: Instant, path: PathAddr) {
+        if let Some(known) = self.candidates.iter_mut().find(|candidate| candidate.path.remote == path.remote) {
+            known.told = Some(now);
             return;
         }
         let is_heard = |candidate: &Candidate| candidate.heard.is_some();
         let at = self.candidates.iter().rposition(is_heard).map_or(0, |last| last + 1);
-        self.candidates.insert(at, Candidate { path, heard: None, tried: VecDeque::new() });
+        self.candidates.insert(at, Candidate { path, heard: None, told: Some(now), tried: VecDeque::new() });
         self.candidates.truncate(CANDIDATES_MAX);
     }
 
@@ -284,8 +287,15 @@ impl Peer {
     /// budget. Counts them as tried.
     pub(crate) fn targets(&mut self, now: Instant) -> Vec<PathAddr> {
         let mut targets = Vec::new();
+        let hold = self.seek.hold;
         for candidate in &mut self.candidates {
-            let proved = candidate.heard.is_some_and(|heard| now.since(heard) < PROVED_FOR);
+            let is_far = !candidate.path.on_link && candidate.path.relay.is_none();
+            let is_before = |at: Option<Instant>| hold.is_some_and(|since| is_far && at.is_none_or(|at| at < since));
+            if is_before(candidate.heard) && is_before(candidate.told) {
+                continue;
+            }
+            // What was proved before seeds were asked is what they say now, or nothing.
+            let proved = candidate.heard.is_some_and(|heard| now.since(heard) < PROVED_FOR) && !is_before(candidate.heard);
             candidate.tried.retain(|tried| now.since(*tried) < UNPROVED_WITHIN);
             if !proved && candidate.tried.len() >= UNPROVED_TRIES_MAX {
                 continue;

@@ -63,8 +63,13 @@ pub(crate) struct Seek {
     failures: u32,
     /// Highest seq of its records so far.
     seq: u64,
-    /// A seed said that it is there, and a dial has not shown otherwise.
+    /// A seed said that it is there, and none has said otherwise since.
     is_here: bool,
+    /// The question under way has found it.
+    is_found: bool,
+    /// Nothing goes to an address off this LAN that was not heard since then: what comes before an introduction may
+    /// spoil it, since some NATs remember whom they refused.
+    pub(super) hold: Option<Instant>,
     /// Which seed: the one that can introduce us.
     pub(super) seed: Option<SocketAddr>,
 }
@@ -165,7 +170,7 @@ impl Node {
                 SeedsEvent::Done { ask, asked, answered } => self.on_ask_done(now, ask, asked, answered),
                 SeedsEvent::State { code, text } => self.tell(Event::Notice { code, text, peer: None }),
                 SeedsEvent::Knocked { attempt, seen } => self.on_knocked(now, attempt, seen),
-                SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(attempt),
+                SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(now, attempt),
                 SeedsEvent::Bound { seed, peer, channel, open } => self.on_bound(now, seed, peer, channel, open),
                 SeedsEvent::NotBound { seed, peer, refused } => self.on_not_bound(now, seed, peer, refused),
                 SeedsEvent::Notified { seed, from, sealed } => self.on_notified(now, seed, from, &sealed),
@@ -212,6 +217,7 @@ impl Node {
             return;
         }
         let (for_presence, lan_first) = (self.may_seek_for_presence(&id), self.lan_first_until());
+        let is_helpful = self.seeds.is_reachable();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !is_sought(peer, for_presence) {
             return self.end_seek(id);
@@ -225,6 +231,8 @@ impl Node {
         }
         let watched = peer.seek.ask.take();
         peer.seek.is_asking = true;
+        peer.seek.is_found = false;
+        peer.seek.hold = is_helpful.then_some(now.instant);
         if !peer.has_mail() && !peer.watched {
             self.presence_sought.insert(id);
         }
@@ -261,7 +269,7 @@ impl Node {
 
     /// The peer is reached, or nobody wants it any more.
     pub(super) fn end_seek(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.seek.at.is_some() || peer.seek.ask.is_some()) else { return };
         let Seek { seq, seed, ask, .. } = std::mem::take(&mut peer.seek);
         peer.seek = Seek { seq, seed, ..Seek::default() };
         self.presence_sought.remove(&id);
@@ -279,7 +287,7 @@ impl Node {
             return;
         }
         peer.seek.seq = found.record.seq;
-        peer.seek.is_here = true;
+        (peer.seek.is_here, peer.seek.is_found) = (true, true);
         peer.seek.seed = Some(found.seed);
         let loopback = found.seed.ip().is_loopback();
         let listed = found.record.addrs.iter().map(|addr| addr.0).filter(|addr| is_global(addr) || on_link(interfaces, addr));
@@ -297,6 +305,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let seek = &mut peer.seek;
         seek.is_asking = false;
+        seek.is_here &= seek.is_found || !all_answered;
+        seek.hold = seek.hold.filter(|_| seek.is_found);
         let wait = if all_answered && !seek.is_here {
             SEEK_MAX
         } else {

@@ -122,6 +122,11 @@ impl Seeds {
         self.leaving.is_none() && self.seeds.iter().any(|seed| seed.in_use)
     }
 
+    /// True where a seed in use answered last time.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.leaving.is_none() && self.seeds.iter().any(|seed| seed.in_use && seed.is_well())
+    }
+
     /// Every seed in use, or this one, as far as we know it.
     pub(crate) fn views(&self, only: Option<&str>) -> Vec<SeedView> {
         let wanted = |seed: &&Seed| only.map_or(seed.in_use, |only| seed.name == only);

@@ -12,6 +12,7 @@ mod dice;
 mod disk;
 mod faults;
 mod heard;
+mod liars;
 mod nat;
 mod network;
 mod phonebook;

@@ -15,8 +15,8 @@ use p2pchat_udp::{
 
 use crate::{nat::Kind, service::Service, world::World};
 
-const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const SEED_PORT: u16 = 17_118;
 
 /// The real seed, one thread of it.
@@ -41,7 +41,7 @@ impl Service for Station {
 }
 
 /// A seed on a host of its own, open from the beginning on.
-fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, SocketAddr) {
+pub(crate) fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, SocketAddr) {
     let host = world.network.add_public_host(SEED_PORT);
     let begin = move |rng_seed: [u8; 32], now: Now| -> Box<dyn Service> {
         let config =
@@ -56,7 +56,7 @@ fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, SocketAddr) {
 }
 
 /// Two people, each behind a NAT of this kind, who have each other's links, and one seed.
-fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
+pub(crate) fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
     let mut world = World::new(rng_seed);
     let (host, addr) = seed(&mut world, Vec::new());
     world.node_config.seeds = vec![addr.to_string()];
@@ -72,7 +72,7 @@ fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
     (world, host)
 }
 
-fn befriend(world: &mut World, machine: usize, other: usize) {
+pub(crate) fn befriend(world: &mut World, machine: usize, other: usize) {
     let peer = world.machines[other].person;
     world.command(machine, Command::AddContact { peer, petname: None, name: None, seeds: Vec::new() });
 }
@@ -88,7 +88,7 @@ fn path(world: &World, machine: usize, other: usize) -> PathKind {
 }
 
 /// What was replied last to a machine.
-fn last_reply(world: &World, machine: usize) -> Option<&Reply> {
+pub(crate) fn last_reply(world: &World, machine: usize) -> Option<&Reply> {
     world.seen.iter().rev().find_map(|(_, who, event)| match event {
         Event::Reply(_, reply) if *who == machine => Some(reply),
         _ => None,

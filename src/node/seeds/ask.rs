@@ -11,7 +11,7 @@ use crate::{
     text::name_key,
     wire::{
         addr::is_dialable,
-        phonebook::{Answer, Entry, Query, RawId, Refusal},
+        phonebook::{Answer, Entry, Query, RawId},
         record::Record,
     },
 };
@@ -126,6 +126,7 @@ impl Seeds {
             Ask { want, targets: Vec::new(), deadline: now.instant + timeout, watch, watched: Vec::new(), is_done: false };
         for seed in named.into_iter().take(TARGETS_MAX) {
             if ask.targets.iter().all(|target| target.seed != Some(seed)) {
+                self.seeds[seed].on_wanted();
                 ask.targets.push(Target::of_seed(seed));
             }
         }
@@ -167,7 +168,7 @@ impl Seeds {
                 target.state = match &seed.home {
                     Home::Held(_) if *on => State::Answered,
                     Home::Waiting { .. } if *on => State::Failed,
-                    Home::Idle if !*on => State::Answered,
+                    Home::Idle | Home::Waiting { .. } if !*on => State::Answered,
                     _ if seed.is_lost() => State::Failed,
                     _ => State::Unsent,
                 };
@@ -259,7 +260,6 @@ impl Seeds {
                 }
                 self.on_target_answered(id, from);
             }
-            Answer::Refused(Refusal::Busy { .. }) | Answer::Refused(_) => return self.on_target_failed(now, id, from),
             _ => return self.on_target_failed(now, id, from),
         }
         self.drive_ask(now, id);
@@ -267,6 +267,10 @@ impl Seeds {
 
     fn on_found(&mut self, now: Now, id: AskId, from: SocketAddr, entries: &[Entry<'_>], more: bool) {
         let found = self.fitting(now, id, from, entries);
+        // Nothing of what it says holds: it has not answered.
+        if found.is_empty() && !entries.is_empty() {
+            return self.on_target_failed(now, id, from);
+        }
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let last = found.last().map(|found| (found.record.name.clone(), *found.record.id.as_bytes()));
         let Some(target) = ask.target(from) else { return };

@@ -367,6 +367,10 @@ impl Seeds {
                 let refresh_at = now.instant + around(REFRESH, &mut self.rng);
                 self.seeds[index].token = Some((seq, *token));
                 self.seeds[index].home = Home::Held(Held { seq, refresh_at, refreshing: false });
+                // Withdrawn while it was on its way there.
+                if !self.own.is_registering(&self.config) && self.own.wanted.is_none() {
+                    self.want_farewell(now);
+                }
             }
             Answer::Need => {
                 self.seeds[index].home = Home::Asking { failures: 0 };

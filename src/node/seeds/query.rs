@@ -28,6 +28,8 @@ const RETRY_MAX: Duration = Duration::from_millis(600);
 const COOKIE_ROUNDS_MAX: u32 = 2;
 /// A cookie is used for so long; seeds take it a little longer.
 const COOKIE_FOR: Duration = Duration::from_secs(110);
+/// A refresh asks for another so early that goodbye, whenever it comes, need not ask first.
+const COOKIE_RENEWED: Duration = Duration::from_secs(80);
 /// Cookies kept at most.
 const COOKIES_MAX: usize = 128;
 /// Queries under way at most; more are not sent.
@@ -101,7 +103,9 @@ impl Seeds {
     fn send_query(&mut self, now: Now, txid: u64) {
         let Some(pending) = self.queries.get(&txid) else { return };
         let to = pending.to;
-        let cookie = self.cookies.get(&to).filter(|cookie| now.instant.since(cookie.got) < COOKIE_FOR);
+        let is_refresh = matches!(pending.purpose, Purpose::Refresh { .. });
+        let good_for = if is_refresh { COOKIE_RENEWED } else { COOKIE_FOR };
+        let cookie = self.cookies.get(&to).filter(|cookie| now.instant.since(cookie.got) < good_for);
         let query = match cookie {
             Some(_) => self.query_of(&pending.purpose, to),
             None => Some(Query::Hello),

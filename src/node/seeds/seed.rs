@@ -94,6 +94,11 @@ impl Seed {
         self.state == SeedState::Ok || self.reason.is_none()
     }
 
+    /// It answered last time.
+    pub(super) fn is_well(&self) -> bool {
+        self.state == SeedState::Ok
+    }
+
     pub(super) fn view(&self) -> SeedView {
         SeedView {
             seed: self.name.clone(),
@@ -145,11 +150,16 @@ impl Seed {
         }
     }
 
-    /// Everything that waited for better times is tried now.
-    pub(super) fn on_network(&mut self, now: Instant) {
+    /// Somebody asks for it: a name that did not resolve may by now.
+    pub(super) fn on_wanted(&mut self) {
         if matches!(self.resolve, Resolve::Failed { .. }) {
             self.resolve = Resolve::Wanted;
         }
+    }
+
+    /// Everything that waited for better times is tried now.
+    pub(super) fn on_network(&mut self, now: Instant) {
+        self.on_wanted();
         self.home.on_network(now);
     }
 
@@ -204,6 +214,9 @@ impl Seed {
         self.uptime = Duration::from_secs(status.uptime);
         (self.records, self.load) = (status.records, status.load);
         self.fellows.clone_from(&status.seeds);
-        (self.state, self.reason) = (SeedState::Ok, None);
+        // Who handed on a forgery once is not better for being well.
+        if self.state != SeedState::BadSignature {
+            (self.state, self.reason) = (SeedState::Ok, None);
+        }
     }
 }
