@@ -2,9 +2,11 @@
 //! that, every test says so and passes. Times are measured and printed, never asserted; whatever waits
 //! has a limit of three times what it should take, so that nothing hangs.
 
+mod across;
 mod faults;
 mod lab;
 mod meeting;
 mod person;
 mod router;
+mod seed;
 mod sockets;

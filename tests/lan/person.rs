@@ -164,6 +164,11 @@ impl Client {
         Some(Self { name, stream, lines, kept: Vec::new(), next_tag: 0, ready })
     }
 
+    /// This person's full id.
+    pub(crate) fn id(&self) -> String {
+        self.ready["id"].as_str().unwrap().to_owned()
+    }
+
     /// Asks, and does not wait. Gives the tag. An owner that is gone does not hear it.
     pub(crate) fn ask(&mut self, mut call: Value) -> u64 {
         self.next_tag += 1;
@@ -225,6 +230,25 @@ impl Client {
         }
         let what = format!("peer {name} {presence}");
         self.expect(&what, hang, |line| line["event"] == "peer" && line["name"] == name && line["presence"] == presence)
+    }
+
+    /// Makes somebody a contact, by a link or an id.
+    pub(crate) fn add(&mut self, link: &str) {
+        let answer = self.call(json!({"call": "contact", "action": "add", "peer": link}));
+        assert_eq!(answer.last().unwrap()["event"], "done", "{answer:?}");
+    }
+
+    /// Waits until this peer is reached over such a path. Gives its line. That a path becomes another is no event.
+    pub(crate) fn reaches(&mut self, id: &str, path: &str, hang: Duration) -> Value {
+        let begun = Instant::now();
+        loop {
+            let known = self.call(json!({"call": "peers"}));
+            if let Some(line) = known.iter().find(|line| line["id"] == id && line["path"] == path) {
+                return line.clone();
+            }
+            assert!(begun.elapsed() < hang, "{}: no path {path} to {id} within {hang:?}: {known:?}", self.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Puts a text into the outbox and does not wait longer. Gives its id.

@@ -1,0 +1,67 @@
+//! Seeds on public hosts: the real program as a phonebook server, for as long as a test runs.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    sync::mpsc::channel,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{lab::Host, person::SOON};
+
+/// A running seed. It is killed when this is dropped.
+pub(crate) struct Seed {
+    child: Child,
+    dir: TempDir,
+    /// The first line.
+    pub(crate) ready: Value,
+}
+
+impl Seed {
+    /// Starts one on port `port`, and waits until it is ready. It knows the `fellows`.
+    pub(crate) fn new(host: &Host, port: u16, fellows: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("p2plan").tempdir().unwrap();
+        let mut command = host.command(env!("CARGO_BIN_EXE_p2pchat-udp"));
+        command.arg("-d").arg(dir.path().join("profile")).args(["--seed", "--json", "-v", "-n", "attic"]);
+        command.args(["--listen", &format!("0.0.0.0:{port}")]).args(fellows.iter().flat_map(|fellow| ["--via", fellow]));
+        command.env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let (sender, first) = channel();
+        // Reads on to the end, so that the program never writes into a closed pipe.
+        std::thread::spawn(move || lines.for_each(|line| drop(sender.send(line))));
+        let line = first.recv_timeout(SOON).unwrap_or_default();
+        let seed = Self { child, dir, ready: serde_json::from_str(&line).unwrap_or_default() };
+        assert_eq!(seed.ready["event"], "ready", "{}", seed.said());
+        seed
+    }
+
+    /// SIGTERM. Gives what it has counted under this name.
+    pub(crate) fn end_and_count(mut self, name: &str) -> u64 {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{}", self.said());
+        let log = self.said();
+        let counted = log.rsplit_once(&format!(" {name}=")).unwrap_or_else(|| panic!("{name} is not in {log}")).1;
+        counted.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("--- a seed said:\n{}", self.said());
+        }
+    }
+}
