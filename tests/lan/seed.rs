@@ -40,14 +40,16 @@ impl Seed {
         seed
     }
 
-    /// SIGTERM. Gives what it has counted under this name.
-    pub(crate) fn end_and_count(mut self, name: &str) -> u64 {
+    /// SIGTERM. Gives what it has counted under these names.
+    pub(crate) fn end_and_count<const N: usize>(mut self, names: [&str; N]) -> [u64; N] {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
         assert!(self.child.wait().unwrap().success(), "{}", self.said());
         let log = self.said();
-        let counted = log.rsplit_once(&format!(" {name}=")).unwrap_or_else(|| panic!("{name} is not in {log}")).1;
-        counted.split_whitespace().next().unwrap().parse().unwrap()
+        names.map(|name| {
+            let last = log.rsplit_once(&format!(" {name}=")).unwrap_or_else(|| panic!("{name} is not in {log}")).1;
+            last.split_whitespace().next().unwrap().parse().unwrap()
+        })
     }
 
     /// What it wrote to stderr.
