@@ -3,11 +3,10 @@
 
 use std::hash::Hasher;
 
-use blake2::{Blake2s256, Digest};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
+use super::rotating::RotatingKey;
 use crate::wire::phonebook::COOKIE_LEN;
 
 /// Seconds for which a cookie is good.
@@ -19,18 +18,12 @@ const MAC_LEN: usize = COOKIE_LEN - TIME_LEN;
 
 /// Makes and checks cookies: 4 bytes of time and 12 of a keyed SipHash-2-4-128. All threads of a seed share
 /// the secret; a restart makes another, and costs everybody one round trip.
-pub struct Cookies {
-    secret: Zeroizing<[u8; 32]>,
-    /// Keys in use and the hour of each: deriving one for every datagram would cost more than the rest.
-    keys: [(u32, Zeroizing<[u8; 16]>); 2],
-}
+pub struct Cookies(RotatingKey);
 
 impl Cookies {
     /// From a random secret.
     pub fn new(secret: &[u8; 32]) -> Self {
-        let secret = Zeroizing::new(*secret);
-        let keys = [0, 1].map(|hour| (hour, derive(&secret, hour)));
-        Self { secret, keys }
+        Self(RotatingKey::new(secret, b"cookie"))
     }
 
     /// The cookie of `address` at `now`, in seconds since some start.
@@ -51,27 +44,12 @@ impl Cookies {
     }
 
     fn mac(&mut self, time: u32, address: &[u8]) -> [u8; MAC_LEN] {
-        let mut hasher = SipHasher24::new_with_key(self.key(time / KEY_SECONDS));
+        let mut hasher = SipHasher24::new_with_key(self.0.key((time / KEY_SECONDS).into()));
         hasher.write(&time.to_le_bytes());
         hasher.write(address);
         let hash = hasher.finish128().as_bytes();
         hash.first_chunk().copied().unwrap_or_default()
     }
-
-    fn key(&mut self, hour: u32) -> &[u8; 16] {
-        let [even, odd] = &mut self.keys;
-        let slot = if hour.is_multiple_of(2) { even } else { odd };
-        if slot.0 != hour {
-            *slot = (hour, derive(&self.secret, hour));
-        }
-        &slot.1
-    }
-}
-
-fn derive(secret: &[u8; 32], hour: u32) -> Zeroizing<[u8; 16]> {
-    let hash: [u8; 32] =
-        Blake2s256::new().chain_update(b"cookie").chain_update(secret).chain_update(hour.to_le_bytes()).finalize().into();
-    Zeroizing::new(hash.first_chunk().copied().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -12,3 +12,4 @@ pub mod keys;
 pub mod knock;
 pub mod record;
 pub mod replay;
+mod rotating;

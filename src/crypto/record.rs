@@ -1,15 +1,13 @@
 //! Signing and checking records of the phonebook, and the token by which a seed knows a record again that
 //! it has checked before (protocol §7). What a record says stands in `wire::record`.
 
-use blake2::{
-    Blake2s256, Blake2sMac, Digest,
-    digest::{Mac, consts::U16},
-};
-use ed25519_dalek::{Signature, VerifyingKey};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use std::hash::Hasher;
 
-use super::identity::Identity;
+use ed25519_dalek::{Signature, VerifyingKey};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use subtle::ConstantTimeEq;
+
+use super::{identity::Identity, rotating::RotatingKey};
 use crate::{
     id::PeerId,
     wire::{
@@ -46,31 +44,39 @@ pub fn verify_claim(id: &RawId, bytes: &[u8], signature: &[u8; SIGNATURE_LEN]) -
     PeerId::from_point(*id, &key.to_edwards()).map_err(|_| WireError::Malformed)
 }
 
-/// Makes and checks a seed's tokens. Its secret is all that a seed keeps over a restart.
-pub struct TokenKey(Zeroizing<[u8; 32]>);
+/// Makes and checks a seed's tokens. Its secret is all that a seed keeps over a restart. A token is a keyed
+/// SipHash-2-4-128: only the seed that made it reads it, and one is checked for every refresh.
+pub struct TokenKey(RotatingKey);
 
 impl TokenKey {
     /// From the seed's secret.
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self(Zeroizing::new(*secret))
+        Self(RotatingKey::new(secret, b"token"))
     }
 
     /// The token of a record whose signature was checked; `unix`: the seed's clock in seconds.
-    pub fn token(&self, unix: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) -> [u8; TOKEN_LEN] {
+    pub fn token(&mut self, unix: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) -> [u8; TOKEN_LEN] {
         self.mac(unix / TOKEN_KEY_SECONDS, id, record, signature)
     }
 
     /// True where this seed made the token for this very record, today or yesterday.
-    pub fn verify(&self, unix: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN], token: &[u8; TOKEN_LEN]) -> bool {
+    pub fn verify(
+        &mut self,
+        unix: u64,
+        id: &RawId,
+        record: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+        token: &[u8; TOKEN_LEN],
+    ) -> bool {
         let today = unix / TOKEN_KEY_SECONDS;
         [today, today.saturating_sub(1)].into_iter().any(|day| self.mac(day, id, record, signature).ct_eq(token).into())
     }
 
-    fn mac(&self, day: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) -> [u8; TOKEN_LEN] {
-        let key =
-            Blake2s256::new().chain_update(b"token").chain_update(self.0.as_slice()).chain_update(day.to_le_bytes()).finalize();
-        let mac = <Blake2sMac<U16> as Mac>::new_from_slice(&key).expect("BLAKE2s takes keys of up to 32 bytes");
-        mac.chain_update(id).chain_update(signature).chain_update(record).finalize().into_bytes().into()
+    fn mac(&mut self, day: u64, id: &RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) -> [u8; TOKEN_LEN] {
+        let mut hasher = SipHasher24::new_with_key(self.0.key(day));
+        // Two of fixed length, then what is left: no two inputs look the same.
+        [id, &signature[..], record].into_iter().for_each(|part| hasher.write(part));
+        hasher.finish128().as_bytes()
     }
 }
 
@@ -118,11 +124,11 @@ mod tests {
     #[test]
     fn a_token_is_of_one_record_and_of_two_days() {
         let alice = identity(1);
-        let key = TokenKey::new(&[7; 32]);
+        let mut key = TokenKey::new(&[7; 32]);
         let (bytes, signature) = sign_record(&alice, &record(&alice));
         let id = alice.id();
         let token = key.token(TOKEN_KEY_SECONDS, id.as_bytes(), &bytes, &signature);
-        let good = |unix: u64| key.verify(unix, id.as_bytes(), &bytes, &signature, &token);
+        let mut good = |unix: u64| key.verify(unix, id.as_bytes(), &bytes, &signature, &token);
         assert!(good(TOKEN_KEY_SECONDS) && good(3 * TOKEN_KEY_SECONDS - 1));
         assert!(!good(TOKEN_KEY_SECONDS - 1) && !good(3 * TOKEN_KEY_SECONDS));
         assert!(!key.verify(TOKEN_KEY_SECONDS, id.as_bytes(), &bytes[1..], &signature, &token));

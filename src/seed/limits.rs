@@ -13,17 +13,19 @@ const LINE_LEN: usize = 8;
 
 /// What one address may cost in a second, of an IPv4 address and of an IPv6 network of one house (/64): a
 /// refresh is 1. Behind one address there may be a thousand people, each refreshing every 20 s.
-const NEAR_PER_SECOND: u32 = 500;
+const NEAR_PER_SECOND: u64 = 500;
 /// What its surroundings may: /24, /48.
-const WIDE_PER_SECOND: u32 = 2_000;
+const WIDE_PER_SECOND: u64 = 2_000;
 /// Signature checks in a second and core, at most: about half of a core.
 pub(super) const SIGNATURES_PER_SECOND: u32 = 12_000;
 /// Knocks from one address to one peer in a second.
-const KNOCKS_PER_PAIR: u32 = 1;
+const KNOCKS_PER_PAIR: u64 = 1;
 /// Knocks to one peer in a second.
-const KNOCKS_PER_TARGET: u32 = 10;
+const KNOCKS_PER_TARGET: u64 = 10;
+/// A second in the unit of the counters.
+const SECOND: u64 = 1_000_000_000;
 /// For so long a source may be ahead of its rate.
-const AHEAD_MAX: Duration = Duration::from_secs(2);
+const AHEAD_MAX: u64 = 2 * SECOND;
 /// Likewise for signature checks: as much as may delay everybody else.
 const SIGNATURES_AHEAD_MAX: Duration = Duration::from_millis(100);
 
@@ -37,25 +39,26 @@ pub(super) struct Limiter {
     signatures: Instant,
     hash_key: [u8; 16],
     /// Threads among which a source's queries are spread.
-    cores: u32,
+    cores: u64,
 }
 
-/// Two counters, and by how much they run at which rate.
+/// Two counters, and by how many nanoseconds they run.
 struct Count {
     line: usize,
     counters: [usize; 2],
-    step: Duration,
+    step: u64,
 }
 
 impl Limiter {
     /// One thread's part of `cores`.
     pub(super) fn new(cores: u32, hash_key: [u8; 16]) -> Self {
-        let lines = TABLES_LEN / (LINE_LEN * 8) / cores.max(1) as usize;
+        let cores = cores.max(1);
+        let lines = TABLES_LEN / (LINE_LEN * 8) / cores as usize;
         Self {
             lines: vec![[0; LINE_LEN]; lines.max(1)].into_boxed_slice(),
             signatures: Instant::default(),
             hash_key,
-            cores: cores.max(1),
+            cores: cores.into(),
         }
     }
 
@@ -66,8 +69,9 @@ impl Limiter {
             IpAddr::V4(v4) => (self.key(b"4", &v4.octets()), self.key(b"w", &v4.octets()[..3])),
             IpAddr::V6(v6) => (self.key(b"6", &v6.octets()[..8]), self.key(b"W", &v6.octets()[..6])),
         };
-        let near = self.count(near, self.cores * cost, NEAR_PER_SECOND);
-        let wide = self.count(wide, self.cores * cost, WIDE_PER_SECOND);
+        let times = self.cores * u64::from(cost);
+        let near = self.count(near, times * (SECOND / NEAR_PER_SECOND));
+        let wide = self.count(wide, times * (SECOND / WIDE_PER_SECOND));
         self.pay(now, [near, wide])
     }
 
@@ -77,8 +81,8 @@ impl Limiter {
             IpAddr::V4(v4) => keyed_hash(&self.hash_key, &[b"k", target, &v4.octets()]),
             IpAddr::V6(v6) => keyed_hash(&self.hash_key, &[b"k", target, &v6.octets()[..8]]),
         };
-        let pair = self.count(key, 1, KNOCKS_PER_PAIR);
-        let door = self.count(self.key(b"d", target), self.cores, KNOCKS_PER_TARGET);
+        let pair = self.count(key, SECOND / KNOCKS_PER_PAIR);
+        let door = self.count(self.key(b"d", target), self.cores * (SECOND / KNOCKS_PER_TARGET));
         self.pay(now, [pair, door])
     }
 
@@ -96,36 +100,31 @@ impl Limiter {
         keyed_hash(&self.hash_key, &[domain, bytes])
     }
 
-    fn count(&self, hash: u64, times: u32, per_second: u32) -> Count {
-        let lines = self.lines.len() as u64;
-        Count {
-            line: (hash % lines) as usize,
-            counters: [(hash >> 58) as usize % LINE_LEN, (hash >> 55) as usize % LINE_LEN],
-            step: Duration::from_secs(1) / per_second * times,
-        }
+    fn count(&self, hash: u64, step: u64) -> Count {
+        // The high bits choose a line, evenly and without a division; the low ones choose counters.
+        let line = (u128::from(hash) * self.lines.len() as u128) >> 64;
+        Count { line: line as usize, counters: [hash as usize % LINE_LEN, (hash >> 3) as usize % LINE_LEN], step }
     }
 
     /// Counts both or none.
     fn pay(&mut self, now: Instant, counts: [Count; 2]) -> Result<(), Duration> {
-        let now = now.since_start();
-        let ahead = counts.iter().map(|count| self.paid_off(count).saturating_sub(now)).max().unwrap_or_default();
+        let now = u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX);
+        let paid_off = counts.each_ref().map(|count| {
+            let line = &self.lines[count.line];
+            count.counters.map(|counter| line[counter]).into_iter().min().unwrap_or(0)
+        });
+        let ahead = paid_off.into_iter().max().unwrap_or(0).saturating_sub(now);
         if ahead > AHEAD_MAX {
-            return Err(ahead - AHEAD_MAX);
+            return Err(Duration::from_nanos(ahead - AHEAD_MAX));
         }
-        for count in &counts {
-            let paid_off = self.paid_off(count).max(now) + count.step;
-            let paid_off = u64::try_from(paid_off.as_nanos()).unwrap_or(u64::MAX);
+        for (count, paid_off) in counts.iter().zip(paid_off) {
+            let paid_off = paid_off.max(now).saturating_add(count.step);
             for counter in count.counters {
                 let counter = &mut self.lines[count.line][counter];
                 *counter = paid_off.max(*counter);
             }
         }
         Ok(())
-    }
-
-    /// When a source has no more than its rate behind it.
-    fn paid_off(&self, count: &Count) -> Duration {
-        Duration::from_nanos(count.counters.map(|counter| self.lines[count.line][counter]).into_iter().min().unwrap_or(0))
     }
 }
 
@@ -142,8 +141,8 @@ mod tests {
     }
 
     /// How many queries of `source` pass at `now`.
-    fn passing(limiter: &mut Limiter, now: Instant, source: IpAddr) -> u32 {
-        (0..100_000).take_while(|_| limiter.count_query(now, source, 1).is_ok()).count() as u32
+    fn passing(limiter: &mut Limiter, now: Instant, source: IpAddr) -> u64 {
+        (0..100_000).take_while(|_| limiter.count_query(now, source, 1).is_ok()).count() as u64
     }
 
     #[test]
@@ -153,7 +152,7 @@ mod tests {
         assert_eq!(passing(&mut limiter, at(10_000), v4(113, 1)), 0);
         assert_eq!(passing(&mut limiter, at(11_000), v4(113, 1)), NEAR_PER_SECOND);
         assert_eq!(passing(&mut limiter, at(11_000), v4(114, 1)), 2 * NEAR_PER_SECOND + 1, "another network");
-        let near: u32 = (2..50).map(|last| passing(&mut limiter, at(11_000), v4(113, last))).sum();
+        let near: u64 = (2..50).map(|last| passing(&mut limiter, at(11_000), v4(113, last))).sum();
         assert!((WIDE_PER_SECOND..2 * WIDE_PER_SECOND).contains(&near), "a whole /24 asked {near}");
         let house = |last| IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, last]);
         let one = passing(&mut limiter, at(11_000), house(1));
@@ -176,7 +175,7 @@ mod tests {
     fn what_is_dearer_counts_for_more_and_a_core_is_a_part() {
         let mut limiter = Limiter::new(4, [5; 16]);
         let passing = (0..10_000).take_while(|_| limiter.count_query(at(1_000), v4(113, 1), 5).is_ok()).count();
-        assert_eq!(passing as u32, 2 * NEAR_PER_SECOND / 4 / 5 + 1);
+        assert_eq!(passing as u64, 2 * NEAR_PER_SECOND / 4 / 5 + 1);
     }
 
     #[test]

@@ -307,3 +307,6 @@ impl Directory for Memory {
         self.held.load(Relaxed).saturating_sub(self.gone.load(Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests;

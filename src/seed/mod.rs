@@ -74,7 +74,7 @@ pub struct Shared {
     directory: Box<dyn Directory>,
     watches: Watches,
     fellows: Shards<Fellows>,
-    tokens: TokenKey,
+    token_secret: Zeroizing<[u8; 32]>,
     cookie_secret: Zeroizing<[u8; 32]>,
     hash_key: [u8; 16],
     start: Now,
@@ -105,7 +105,7 @@ impl Shared {
             directory,
             watches: Watches::new(hash_key),
             fellows,
-            tokens: TokenKey::new(token_secret),
+            token_secret: Zeroizing::new(*token_secret),
             cookie_secret: Zeroizing::new(*cookie_secret),
             hash_key,
             start: now,
@@ -128,6 +128,7 @@ pub struct Seed {
     /// The first one made asks the fellows.
     index: usize,
     cookies: Cookies,
+    tokens: TokenKey,
     limiter: Limiter,
     load: Load,
     rng: ChaCha20Rng,
@@ -159,6 +160,7 @@ impl Seed {
         let mut seed = Self {
             index,
             cookies: Cookies::new(&shared.cookie_secret),
+            tokens: TokenKey::new(&shared.token_secret),
             limiter: Limiter::new(shared.config.cores, shared.hash_key),
             load: Load::default(),
             rng: ChaCha20Rng::from_seed(rng_seed),
@@ -230,12 +232,13 @@ impl Seed {
                 return;
             }
         };
-        let subject = subject(&from);
+        let mut subject_bytes = [0; 18];
+        let subject = subject(from, &mut subject_bytes);
         let seconds = self.seconds(now);
-        if query == Query::Hello || !self.cookies.verify(seconds, &subject, &header.cookie) {
+        if query == Query::Hello || !self.cookies.verify(seconds, subject, &header.cookie) {
             self.counters.hello += u64::from(query == Query::Hello);
             self.counters.cookies += 1;
-            let header = Header { txid: header.txid, cookie: self.cookies.make(seconds, &subject) };
+            let header = Header { txid: header.txid, cookie: self.cookies.make(seconds, subject) };
             return self.transmit(from, header, &Answer::Cookie { seen: from });
         }
         self.on_asked(&Asked { now, from, txid: header.txid, len: bytes.len(), query });
@@ -308,13 +311,20 @@ impl Seed {
 }
 
 /// What a cookie is of: the octets of the address and the port.
-fn subject(from: &SocketAddr) -> Vec<u8> {
-    let mut subject = match from.ip() {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    subject.extend_from_slice(&from.port().to_be_bytes());
-    subject
+fn subject(from: SocketAddr, out: &mut [u8; 18]) -> &[u8] {
+    let [high, low] = from.port().to_be_bytes();
+    match from.ip() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            out[..6].copy_from_slice(&[a, b, c, d, high, low]);
+            &out[..6]
+        }
+        IpAddr::V6(v6) => {
+            out[..16].copy_from_slice(&v6.octets());
+            out[16..].copy_from_slice(&[high, low]);
+            out
+        }
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Seed {
         if claim.issued > unix.saturating_add(CLOCK_AHEAD_MAX) || claim.expires() <= unix {
             return Err(Answer::Refused(Refusal::WrongClock { unix }));
         }
-        let has_token = token.is_some_and(|token| self.shared.tokens.verify(unix, &claim.id, record, signature, token));
+        let has_token = token.is_some_and(|token| self.tokens.verify(unix, &claim.id, record, signature, token));
         match self.shared.directory.known(asked.now, &claim.id) {
             Known::Live { seq, seen } if claim.seq < seq || claim.seq == seq && seen != from && !has_token => {
                 return Err(Answer::Refused(Refusal::Stale { seq }));
@@ -71,7 +71,7 @@ impl Seed {
         let registration = Registration { claim: &claim, record, signature, seen: from, may_move: has_token };
         match self.shared.directory.register(asked.now, &registration) {
             Outcome::Registered { ttl } => {
-                let token = self.shared.tokens.token(unix, &claim.id, record, signature);
+                let token = self.tokens.token(unix, &claim.id, record, signature);
                 Ok((claim.id, Answer::Registered { token, ttl, seen: from }))
             }
             Outcome::Stale { seq } => Err(Answer::Refused(Refusal::Stale { seq })),
@@ -83,7 +83,7 @@ impl Seed {
         if !self.may_register(asked) {
             return self.answer(asked, &Answer::Refused(Refusal::BadRecord));
         }
-        let (tokens, unix) = (&self.shared.tokens, unix(asked));
+        let (tokens, unix) = (&mut self.tokens, unix(asked));
         // The token proves the owner, the cookie the address: so the address may move.
         let ttl = self.shared.directory.refresh(asked.now, id, seq, asked.from, &mut |entry| {
             tokens.verify(unix, id, entry.record, &entry.signature, &token)

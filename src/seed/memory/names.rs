@@ -39,6 +39,11 @@ impl Names {
         self.claims(hash).map(|(_, _, place)| place).collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn claims(&self, hash: u32) -> impl Iterator<Item = (u32, Reverse<Tick>, Place)> + '_ {
         let ends = (hash, Reverse(Tick::MAX), Place::new(0, 0))..=(hash, Reverse(0), Place::new(u8::MAX, 0x00ff_ffff));
         self.0.range(ends).copied()
@@ -74,5 +79,10 @@ impl Lists {
             .take(max)
             .map(|(line, place)| (line.clone(), *place))
             .collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
