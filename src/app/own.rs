@@ -143,6 +143,7 @@ impl Own {
                 seeds: settings.via.clone(),
                 // Before anybody could write to it, a node that lives for one command is gone.
                 visibility: settings.visibility.filter(|_| mode != Mode::Command),
+                hidden: settings.visibility.is_none(),
             },
         };
         let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {

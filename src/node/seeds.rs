@@ -45,8 +45,10 @@ pub(crate) struct SeedsConfig {
     pub(crate) id: PeerId,
     pub(crate) network: [u8; 8],
     pub(crate) name: String,
-    /// `None`: no record of ours.
+    /// `None`: no record of ours, unless something needs one.
     pub(crate) visibility: Option<Visibility>,
+    /// Only a command may have us registered.
+    pub(crate) hidden: bool,
     /// In the order of preference.
     pub(crate) seeds: Vec<String>,
 }

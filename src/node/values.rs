@@ -23,8 +23,10 @@ pub struct NodeConfig {
     pub interfaces: Vec<String>,
     /// Seeds to use, each as `HOST:PORT`.
     pub seeds: Vec<String>,
-    /// Who may find our record at the seeds; `None`: there is none.
+    /// Who may find our record at the seeds; `None`: there is none, unless something needs one.
     pub visibility: Option<Visibility>,
+    /// Seeds never hear of us, whatever would need it, but for a command that says so.
+    pub hidden: bool,
 }
 
 impl NodeConfig {
@@ -47,6 +49,7 @@ impl NodeConfig {
             network: network_tag(&self.network),
             name: self.name.clone(),
             visibility: self.visibility,
+            hidden: self.hidden,
             seeds: self.seeds.clone(),
         }
     }

@@ -98,8 +98,10 @@ pub(super) struct OwnRecord {
     outside: Option<SocketAddr>,
     /// Taken away by a command.
     withdrawn: bool,
-    /// Wanted although the settings say that there is none.
+    /// Wanted although the settings say that there is none; a command leaves it there to lapse.
     forced: bool,
+    /// A relay needs it, as long as we run.
+    relayed: bool,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl OwnRecord {
     }
 
     pub(super) fn is_registering(&self, config: &SeedsConfig) -> bool {
-        (config.visibility.is_some() && !self.withdrawn) || self.forced
+        (config.visibility.is_some() && !self.withdrawn) || self.forced || self.relayed
     }
 
     /// When the record is to be signed anew.
@@ -144,7 +146,7 @@ impl OwnRecord {
 impl Seeds {
     /// Have our record at the seeds from now on, or take it away.
     pub(crate) fn register(&mut self, now: Now, on: bool) {
-        (self.own.forced, self.own.withdrawn) = (on, !on);
+        (self.own.forced, self.own.withdrawn, self.own.relayed) = (on, !on, false);
         if on {
             self.seeds.iter_mut().for_each(|seed| seed.home.on_network(now.instant));
         } else {
@@ -154,10 +156,10 @@ impl Seeds {
     }
 
     /// A relay serves only who is registered: whoever had no record of its own, as a command that ends soon, has one from
-    /// now on.
+    /// now on. Who hides goes without a relay.
     pub(crate) fn register_for_relay(&mut self, now: Now) {
-        if !self.own.is_registering(&self.config) && !self.own.withdrawn {
-            self.own.forced = true;
+        if !self.own.is_registering(&self.config) && !self.own.withdrawn && !self.config.hidden {
+            self.own.relayed = true;
             self.drive(now);
         }
     }
@@ -177,11 +179,13 @@ impl Seeds {
 
     /// Says goodbye to the seeds that hold our record.
     pub(crate) fn leave(&mut self, now: Now) {
-        if self.registered() > 0 && self.config.visibility.is_some() {
+        let lapses = self.own.forced && self.config.visibility.is_none();
+        if self.registered() > 0 && !lapses {
             self.leaving = Some(now.instant + SECOND_FAREWELL);
             self.want_farewell(now);
         } else {
             self.leaving = Some(now.instant);
+            self.seeds.iter_mut().for_each(|seed| seed.home = Home::Idle);
         }
     }
 
@@ -250,7 +254,7 @@ impl Seeds {
 
     /// The seeds that should hold our record: the first three in use that promise to answer.
     fn homes(&self) -> Vec<usize> {
-        let usable = |index: &usize| self.seeds[*index].in_use || self.own.forced;
+        let usable = |index: &usize| self.seeds[*index].in_use || self.own.forced || self.own.relayed;
         let mut homes: Vec<_> =
             (0..self.seeds.len()).filter(usable).filter(|index| self.seeds[*index].addr().is_some()).collect();
         homes.sort_by_key(|index| !self.seeds[*index].is_promising());
@@ -311,11 +315,14 @@ impl Seeds {
         let seeds: Vec<_> = homes.iter().filter_map(|index| self.seeds[*index].addr()).take(HOME_SEEDS_MAX).map(Addr).collect();
         let addrs = self.own.listed();
         let visibility = self.config.visibility.unwrap_or_default();
+        // Where only a relay needs it nobody is to find it by a name.
+        let is_named = self.config.visibility.is_some() || self.own.forced;
+        let name = if is_named { self.config.name.clone() } else { String::new() };
         let is_true = self.own.signed.as_ref().is_some_and(|signed| {
             let record = &signed.record;
             now.instant.since(signed.at) < SIGN_AGAIN
                 && record.seq == self.own.seq
-                && (&record.name, record.visibility, &record.addrs) == (&self.config.name, visibility, &addrs)
+                && (&record.name, record.visibility, &record.addrs) == (&name, visibility, &addrs)
                 && same(&record.seeds, &seeds)
         });
         if !is_true && self.own.wanted.is_none() {
@@ -326,7 +333,7 @@ impl Seeds {
                 issued: now.unix.0 / 1_000,
                 lifetime: RECORD_LIFETIME_MAX,
                 network: self.config.network,
-                name: self.config.name.clone(),
+                name,
                 visibility,
                 seeds,
                 addrs,

@@ -15,19 +15,20 @@ struct World {
     seeds: Seeds,
     seed: SocketAddr,
     now: Now,
-    /// Seqs of the records that were signed.
-    signed: Vec<u64>,
+    /// Records that were signed.
+    signed: Vec<Record>,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(visibility: Option<Visibility>, hidden: bool) -> Self {
         let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(1));
         let seed: SocketAddr = "192.0.2.1:17118".parse().unwrap();
         let config = SeedsConfig {
             id: identity.id(),
             network: [0; 8],
             name: "alice".to_owned(),
-            visibility: Some(Visibility::Findable),
+            visibility,
+            hidden,
             seeds: vec![seed.to_string()],
         };
         let now = Now { instant: Instant::from_start(Duration::from_secs(100)), unix: Unix(UNIX_MS) };
@@ -36,12 +37,17 @@ impl World {
     }
 
     /// Lets time pass until a query of ours that is no Hello has left, and returns its txid and whether it
-    /// registers. The seed gives a cookie to who has none.
+    /// registers.
     fn next_query(&mut self) -> (u64, bool) {
-        for _ in 0..100 {
+        self.query_within(100).expect("something is asked")
+    }
+
+    /// The same within so many seconds. The seed gives a cookie to who has none.
+    fn query_within(&mut self, seconds: u32) -> Option<(u64, bool)> {
+        for _ in 0..seconds {
             self.seeds.handle_timeout(self.now);
             while let Some(record) = self.seeds.poll_record() {
-                self.signed.push(record.seq);
+                self.signed.push(record.clone());
                 let (bytes, signature) = sign_record(&self.identity, &record);
                 self.seeds.handle_signed(self.now, record, bytes, signature);
             }
@@ -51,13 +57,13 @@ impl World {
                         let cookie = Header { txid: header.txid, cookie: [7; COOKIE_LEN] };
                         self.answer(cookie, &Answer::Cookie { seen: self.seed });
                     }
-                    (header, query) => return (header.txid, matches!(query, Query::Register { .. })),
+                    (header, query) => return Some((header.txid, matches!(query, Query::Register { .. }))),
                 }
             }
             let wait = Duration::from_secs(1);
             self.now = Now { instant: self.now.instant + wait, unix: self.now.unix.after(wait) };
         }
-        panic!("nothing is asked any more");
+        None
     }
 
     fn answer(&mut self, header: Header, answer: &Answer<'_>) {
@@ -75,10 +81,42 @@ impl World {
 
 #[test]
 fn a_seq_that_a_seed_knows_is_passed_by_unless_none_could_be() {
-    let mut world = World::new();
+    let mut world = World::new(Some(Visibility::Findable), false);
     world.refuse(Refusal::Stale { seq: UNIX_MS + 1_000_000 });
     world.refuse(Refusal::Stale { seq: u64::MAX });
     let (_, registers) = world.next_query();
     assert!(registers, "it is tried again");
-    assert_eq!(world.signed, [UNIX_MS, UNIX_MS + 1_000_001]);
+    let seqs: Vec<_> = world.signed.iter().map(|record| record.seq).collect();
+    assert_eq!(seqs, [UNIX_MS, UNIX_MS + 1_000_001]);
+}
+
+#[test]
+fn who_hides_is_registered_by_nothing_but_a_command() {
+    let mut world = World::new(None, true);
+    world.seeds.register_for_relay(world.now);
+    assert_eq!(world.query_within(100), None);
+    world.seeds.register(world.now, true);
+    assert!(world.next_query().1);
+}
+
+#[test]
+fn what_a_relay_needed_is_taken_back_and_what_a_command_wanted_lapses() {
+    for (commanded, says_goodbye) in [(false, true), (true, false)] {
+        let mut world = World::new(None, false);
+        assert_eq!(world.query_within(10), None);
+        if commanded {
+            world.seeds.register(world.now, true);
+        } else {
+            world.seeds.register_for_relay(world.now);
+        }
+        let (txid, registers) = world.next_query();
+        assert!(registers);
+        let registered = Answer::Registered { token: [5; 16], ttl: 75, seen: world.seed };
+        world.answer(Header { txid, cookie: [0; COOKIE_LEN] }, &registered);
+        assert_eq!(world.seeds.registered(), 1);
+        assert_eq!(world.signed[0].name, if commanded { "alice" } else { "" }, "a relay needs no name");
+        world.seeds.leave(world.now);
+        assert_eq!(world.seeds.has_left(), !says_goodbye, "nothing is waited for");
+        assert_eq!(world.query_within(1).map(|(_, registers)| registers), says_goodbye.then_some(false));
+    }
 }
