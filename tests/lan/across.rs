@@ -1,6 +1,8 @@
 //! People on different networks: the real program behind real NATs, who find each other by real seeds, and
 //! what becomes of them when something of that is gone. Each NAT alone is tested in `router`.
 
+mod mapped;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

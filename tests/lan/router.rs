@@ -2,6 +2,7 @@
 //! only, and no hairpins: nobody reaches a neighbour by the outside address. What is said through a router
 //! does not live here.
 
+mod natpmp;
 mod tests;
 
 use std::net::Ipv4Addr;
