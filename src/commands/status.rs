@@ -29,6 +29,7 @@ pub async fn run(program: &Program, _: Args) -> Result<(), End> {
                     ("port", owner.port.to_string()),
                     ("sessions", owner.sessions.to_string()),
                     ("neighbours", owner.neighbours.to_string()),
+                    ("seeds", format!("registered at {}", owner.seeds)),
                     ("outbox", owner.outbox.to_string()),
                     ("store", format!("{} kB", owner.store_bytes / 1_000)),
                     ("commit error", error.to_owned()),

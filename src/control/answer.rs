@@ -323,6 +323,7 @@ async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         port: owner.port,
         sessions: status.sessions,
         neighbours: status.neighbours,
+        seeds: status.seeds,
         outbox: status.outbox,
         store_bytes: std::fs::metadata(&owner.store_file).map_or(0, |file| file.len()),
         commit_error: status.commit_error.map(|error| error.to_string()),

@@ -9,12 +9,13 @@ use std::{
 use tokio::time::timeout_at;
 
 use super::{
-    answer::{Answer, Labels, MODE_COMMAND, Stop, ask, reason_word, resolve, state_word, unexpected, why_waiting},
+    answer::{Answer, Labels, MODE_COMMAND, Stop, ask, link, plain, reason_word, resolve, state_word, unexpected, why_waiting},
     call::{Send, WaitFor},
     proto::{ErrorLine, Line, StatusLine, Time},
     server::{Events, NoEvents, Node, Out, Owner, now},
 };
 use crate::{
+    contact_link::ContactLink,
     id::{MessageId, PeerId},
     node::{
         command::{Command, Reply},
@@ -48,6 +49,17 @@ impl Followed {
     }
 }
 
+/// Whom I write to is a contact: what a link says of where to ask for it is kept.
+async fn keep_seeds<N: Node>(owner: &Owner<N>, peer: &str) -> Answer {
+    match link(peer) {
+        Ok(ContactLink { id, name, via }) if !via.is_empty() => {
+            let name = name.map(|name| name.as_str().to_owned());
+            plain(owner, Command::AddContact { peer: id, petname: None, name, seeds: via }).await
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> Answer {
     check_text(&call.text).map_err(|why| ErrorLine::new("bad-text", 2, format!("bad text: {why}")))?;
     if call.peer.is_empty() || !(call.id.is_empty() || call.id.len() == call.peer.len()) {
@@ -61,6 +73,9 @@ pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> An
     for (place, peer) in call.peer.iter().enumerate() {
         let id = resolve(owner, peer.clone(), call.timeout, out).await?;
         receivers.entry(id).or_insert(place);
+    }
+    for peer in &call.peer {
+        keep_seeds(owner, peer).await?;
     }
     let deadline = tokio::time::Instant::now() + call.timeout.map_or(SEND_WAIT, |span| span.0);
     // Before anything is queued, so that no state is missed.

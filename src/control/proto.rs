@@ -325,6 +325,9 @@ pub struct OwnerLine {
     pub sessions: usize,
     /// Peers heard on this LAN now.
     pub neighbours: usize,
+    /// Seeds that have our record now.
+    #[serde(default)]
+    pub seeds: usize,
     /// Messages that wait for a receipt.
     pub outbox: u64,
     /// Size of the profile's data.

@@ -373,6 +373,8 @@ pub struct NodeStatus {
     pub sessions: usize,
     /// Peers heard on this LAN now.
     pub neighbours: usize,
+    /// Seeds that have our record now.
+    pub seeds: usize,
     /// Messages that wait for a receipt.
     pub outbox: u64,
     /// The last commit's error, where it failed.

@@ -122,6 +122,7 @@ impl Node {
         NodeStatus {
             sessions: self.peers.values().filter(|peer| peer.session().is_some()).count(),
             neighbours: self.discovery.neighbours().count(),
+            seeds: self.seeds.registered(),
             outbox: self.outbox_len,
             commit_error,
             dropped: self.dropped,

@@ -98,6 +98,7 @@ fn everything_that_a_seed_says_of_itself_and_of_whom_it_has() {
     assert_eq!((&status["records"], &status["registered"]), (&1.into(), &true.into()));
     assert_eq!(status["version"], format!("p2pchat-udp/{}", env!("CARGO_PKG_VERSION")));
     assert!(status["uptime_s"].is_u64() && status["load"].is_f64() && status["fellows"] == serde_json::json!([]), "{status}");
+    assert_eq!(alice.run(["status", "--json"]).expect(0).lines()[0]["seeds"], 1);
     let human = alice.run(["seed", "status"]).expect(0).out;
     assert!(human.starts_with(&addr) && human.contains(" ok, registered, p2pchat-udp/"), "{human}");
 
@@ -153,6 +154,9 @@ fn the_seeds_of_a_link_lead_to_whoever_gave_it() {
     bob.run(["contact", "add", &link, "--no-lan"]).expect(0);
     bob.run(["send", "alice", "by your link", "--no-lan"]).expect(0);
     assert_eq!(alice.history(), ["in by your link delivered"]);
+    let carol = net.person("carol");
+    carol.run(["send", &link, "to your link", "--no-lan"]).expect(0);
+    assert_eq!(alice.history()[1..], ["in to your link delivered"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{path::Path, time::Duration};
 use crate::{
     pane::Pane,
     person::{Ended, Net, Person},
+    seed::Seed,
 };
 
 /// What differs from run to run, and what stands for it in the README.
@@ -125,12 +126,43 @@ fn later() -> String {
     names.block(&lines)
 }
 
+/// Alice and Bob hear nothing of each other but what the seed says.
+fn two_networks() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &[]);
+    let addr = seed.addr().to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let names = Names::of(&alice, &bob);
+    for person in [&alice, &bob] {
+        person.run(["config", "via", &addr]).expect(0);
+        person.run(["config", "no_lan", "on"]).expect(0);
+    }
+    let mut lines = vec!["bob$ p2pchat-udp config via seed.example:17118".to_owned()];
+    lines.push("bob$ p2pchat-udp -n bob daemon &".to_owned());
+    let daemon = bob.start(&["daemon"]);
+    lines.push(daemon.line());
+    bob.run(["seed", "register"]).expect(0);
+    lines.push("alice$ p2pchat-udp config via seed.example:17118".to_owned());
+    typed(&alice, &["find", "bob"], &mut lines).expect(0);
+    typed(&alice, &["send", "bob", "lunch?"], &mut lines).expect(0);
+    let at = format!(" 127.0.0.1:{} ", daemon_port(&bob));
+    let lines: Vec<String> = lines.iter().map(|line| line.replace(at.trim_end(), " 198.51.100.7:17118")).collect();
+    names.block(&lines)
+}
+
+fn daemon_port(person: &Person) -> u64 {
+    person.run(["whoami", "--json"]).expect(0).lines()[0]["port"].as_u64().unwrap()
+}
+
 #[test]
 fn readme_transcripts_are_what_the_program_prints() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let mut new = readme.clone();
-    for (name, made) in [("one-machine", one_machine()), ("two-machines", two_machines()), ("later", later())] {
+    for (name, made) in
+        [("one-machine", one_machine()), ("two-machines", two_machines()), ("later", later()), ("two-networks", two_networks())]
+    {
         let begin = format!("<!-- transcript: {name} -->\n");
         let at = new.find(&begin).unwrap_or_else(|| panic!("README.md has no {begin}")) + begin.len();
         let end = at + new[at..].find("<!-- /transcript -->").expect("a transcript ends");
