@@ -167,7 +167,7 @@ impl Scene<'_> {
     fn add_proofs(&mut self, vectors: &mut Vectors) {
         let cookie_secret: [u8; 32] = secret(0x60);
         let mut cookies = Cookies::new(&cookie_secret);
-        let key = &h(&[b"cookie", &cookie_secret, &(UPTIME / 3_600).to_le_bytes()])[..16];
+        let key = &h(&[b"cookie", &cookie_secret, &u64::from(UPTIME / 3_600).to_le_bytes()])[..16];
         for (cookie, at) in self.cookies.iter_mut().zip([self.alice_at, self.bob_at]) {
             let subject = octets_and_port(at);
             *cookie = cookies.make(UPTIME, &subject);
@@ -178,8 +178,8 @@ impl Scene<'_> {
         let (token_secret, id) = (secret(0x40), self.bob.id());
         let (record, signature) = &self.record;
         self.token = TokenKey::new(&token_secret).token(UNIX, id.as_bytes(), record, signature);
-        let key = h(&[b"token", &token_secret, &(UNIX / 86_400).to_le_bytes()]);
-        assert_eq!(self.token, mac(&key, &[id.as_bytes(), signature, record]));
+        let key = &h(&[b"token", &token_secret, &(UNIX / 86_400).to_le_bytes()])[..16];
+        assert_eq!(self.token, siphash_128(key, &[id.as_bytes(), &signature[..], record].concat()));
         vectors.add("token of the record", self.token);
     }
 
