@@ -76,7 +76,7 @@ Examples:
 
 const SEED_MODE: &str = "Seed mode";
 /// What a seed understands, by clap's names.
-const OF_A_SEED: [&str; 8] = ["seed", "max_records", "name", "data_dir", "listen", "via", "json", "verbose"];
+const OF_A_SEED: [&str; 9] = ["seed", "relay", "max_records", "name", "data_dir", "listen", "via", "json", "verbose"];
 
 /// Chat for people who share a wire: no server, end-to-end encrypted, nothing lost.
 #[derive(Debug, Parser)]
@@ -89,6 +89,9 @@ pub struct Cli {
     /// Be a seed, the phonebook of people on other networks: no shell, no messages
     #[arg(long, help_heading = SEED_MODE)]
     pub seed: bool,
+    /// Of a seed: forward sealed packets, slowly, for pairs that cannot reach each other
+    #[arg(long, help_heading = SEED_MODE, requires = "seed")]
+    pub relay: bool,
     /// Of a seed: entries in its phonebook at most, 1000000 unless said
     #[arg(long, help_heading = SEED_MODE, value_name = "N", requires = "seed", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_records: Option<u32>,

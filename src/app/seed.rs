@@ -26,6 +26,8 @@ mod key;
 
 /// Records where nobody says how many: 256 MB.
 const RECORDS_MAX_DEFAULT: u32 = 1_000_000;
+/// Bytes that a seed relays in a second, of all pairs together.
+const RELAY_RATE_MAX: u32 = 1 << 20;
 /// How often the log says what was counted.
 const COUNTERS_INTERVAL: Duration = Duration::from_secs(60);
 /// Name of the directory where nobody says another.
@@ -56,6 +58,7 @@ pub(super) fn start(runtime: &tokio::runtime::Runtime, cli: &Cli, given: &Given)
         listen: settings.listen.unwrap_or(Listen::every(PORT_FIRST)),
         name: name.clone(),
         records_max: usize::try_from(cli.max_records.unwrap_or(RECORDS_MAX_DEFAULT)).unwrap_or(usize::MAX),
+        relay: cli.relay.then_some(RELAY_RATE_MAX),
         token_secret: *key::load_or_make(&settings.dir)?,
         threads: std::thread::available_parallelism().map_or(1, Into::into),
     };
@@ -123,6 +126,7 @@ fn log_counters((counts, asked): &(Counts, Counters)) {
     let Counts { received, received_bytes, receive_failed, sent, sent_bytes, send_full, send_failed, .. } = counts;
     tracing::info!(
         records = asked.records,
+        channels = asked.channels,
         received,
         received_bytes,
         receive_failed,
@@ -139,10 +143,15 @@ fn log_counters((counts, asked): &(Counts, Counters)) {
         unregister = asked.unregister,
         knock = asked.knock,
         status = asked.status,
+        bind = asked.bind,
         signatures = asked.signatures,
         tokens = asked.tokens,
         told = asked.told,
         notified = asked.notified,
+        relayed = asked.relayed,
+        relayed_bytes = asked.relayed_bytes,
+        over_budget = asked.over_budget,
+        stray = asked.stray,
         refused = asked.refused,
         busy = asked.busy,
         other_version = asked.other_version,

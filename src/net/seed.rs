@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub records_max: usize,
     /// What it keeps over a restart: its tokens are made with it.
     pub token_secret: [u8; 32],
+    /// Bytes that it relays in a second, of all pairs together; `None`: it relays for nobody.
+    pub relay: Option<u32>,
     /// Threads, at least 1 and at most [`THREADS_MAX`]; one where the system cannot share a port.
     pub threads: usize,
 }
@@ -194,6 +196,7 @@ fn share(config: ServerConfig, threads: usize) -> Result<Arc<Shared>, StartError
         cores: u32::try_from(threads).unwrap_or(u32::MAX),
         // Nobody but who is on this machine can send from there: people beside their own seed.
         loopback: true,
+        relay: config.relay,
     };
     Ok(Shared::new(seed, &config.token_secret, &random()?, random()?, now, Box::new(directory)))
 }

@@ -1,15 +1,16 @@
 //! What a seed answers to each query that came with a valid cookie. Taking up and letting go of records
-//! stands in `registering`, finding them in `looking`.
+//! stands in `registering`, finding them in `looking`, relaying in `relaying`.
 
 mod looking;
 mod registering;
+mod relaying;
 
 use std::time::Duration;
 
-use super::{Asked, Seed, directory::TTL};
+use super::{Asked, Seed, directory::TTL, relay::Relays};
 use crate::wire::{
     DATAGRAM_LEN_MAX,
-    phonebook::{ANSWER_FACTOR_MAX, Answer, COOKIE_LEN, Entry, Header, Query, Refusal, RelayStatus, Status},
+    phonebook::{ANSWER_FACTOR_MAX, Answer, COOKIE_LEN, Entry, Header, Query, Refusal, Status},
 };
 
 /// Program and version, for people.
@@ -37,7 +38,7 @@ impl Seed {
             Query::Status => self.on_status(asked),
             // It asks for a cookie, which it got.
             Query::Hello => {}
-            Query::Bind { .. } => self.answer(asked, &Answer::Refused(Refusal::NoRelay)),
+            Query::Bind { id, token, peer } => self.on_bind(asked, &id, &token, &peer),
         }
     }
 
@@ -54,7 +55,7 @@ impl Seed {
             records: records as u64,
             load,
             seeds: self.fellows.clone(),
-            relay: RelayStatus::default(),
+            relay: shared.relays.as_ref().map(Relays::status).unwrap_or_default(),
         };
         let mut datagram = self.buffer();
         loop {

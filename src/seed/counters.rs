@@ -7,6 +7,8 @@ use crate::wire::phonebook::Query;
 pub struct Counters {
     /// Records that are held now.
     pub records: u64,
+    /// Pairs that are relayed for now.
+    pub channels: u64,
     /// Queries for a cookie and nothing else.
     pub hello: u64,
     /// Queries of this kind with a valid cookie.
@@ -47,6 +49,14 @@ pub struct Counters {
     pub told: u64,
     /// Knocks that were handed on.
     pub notified: u64,
+    /// Datagrams that were relayed.
+    pub relayed: u64,
+    /// Their bytes.
+    pub relayed_bytes: u64,
+    /// Datagrams that were not, since their channel or all of them have had enough.
+    pub over_budget: u64,
+    /// Datagrams to be relayed from where no end of their channel is, or to an end that is not there.
+    pub stray: u64,
 }
 
 impl Counters {
@@ -55,6 +65,7 @@ impl Counters {
         // Without `..`, so that a new one cannot be forgotten.
         let Self {
             records,
+            channels,
             hello,
             register,
             refresh,
@@ -75,8 +86,13 @@ impl Counters {
             tokens,
             told,
             notified,
+            relayed,
+            relayed_bytes,
+            over_budget,
+            stray,
         } = other;
         self.records += records;
+        self.channels += channels;
         self.hello += hello;
         self.register += register;
         self.refresh += refresh;
@@ -97,6 +113,10 @@ impl Counters {
         self.tokens += tokens;
         self.told += told;
         self.notified += notified;
+        self.relayed += relayed;
+        self.relayed_bytes += relayed_bytes;
+        self.over_budget += over_budget;
+        self.stray += stray;
     }
 
     /// Counts a query with a valid cookie under its kind.

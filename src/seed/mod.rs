@@ -12,6 +12,7 @@ mod fellows;
 mod limits;
 mod load;
 pub mod memory;
+mod relay;
 mod shards;
 mod watch;
 
@@ -36,6 +37,7 @@ use self::{
     fellows::{ASK_INTERVAL, Fellows, Heard},
     limits::Limiter,
     load::Load,
+    relay::Relays,
     shards::Shards,
     watch::Watches,
 };
@@ -43,7 +45,7 @@ use crate::{
     clock::{Instant, Now},
     crypto::{cookie::Cookies, record::TokenKey},
     wire::{
-        KIND_ANSWER, KIND_QUERY, NAME_LEN_MAX, WireError, kind,
+        KIND_ANSWER, KIND_QUERY, KIND_RELAYED, NAME_LEN_MAX, WireError, kind,
         phonebook::{Answer, Header, Query, other_version},
     },
 };
@@ -66,6 +68,8 @@ pub struct SeedConfig {
     pub cores: u32,
     /// Clients on this machine may register, and are not counted: tests, and several people on one host.
     pub loopback: bool,
+    /// Bytes that it relays in a second, of all pairs together; `None`: it relays for nobody.
+    pub relay: Option<u32>,
 }
 
 /// What the threads of a seed share.
@@ -73,6 +77,7 @@ pub struct Shared {
     config: SeedConfig,
     directory: Box<dyn Directory>,
     watches: Watches,
+    relays: Option<Relays>,
     fellows: Shards<Fellows>,
     token_secret: Zeroizing<[u8; 32]>,
     cookie_secret: Zeroizing<[u8; 32]>,
@@ -101,6 +106,7 @@ impl Shared {
         let fellows = Shards::new(1);
         fellows.with(0, |fellows: &mut Fellows| fellows.replace(&config.fellows));
         Arc::new(Self {
+            relays: config.relay.map(|rate_max| Relays::new(rate_max, hash_key)),
             config,
             directory,
             watches: Watches::new(hash_key),
@@ -116,7 +122,8 @@ impl Shared {
 
     /// What all threads have done, as of their last ticks.
     pub fn counters(&self) -> Counters {
-        let mut sum = Counters { records: self.directory.len() as u64, ..Counters::default() };
+        let channels = self.relays.as_ref().map_or(0, |relays| relays.status().channels).into();
+        let mut sum = Counters { records: self.directory.len() as u64, channels, ..Counters::default() };
         self.counted.with(0, |counted| counted.iter().for_each(|thread| sum.add(thread)));
         sum
     }
@@ -182,6 +189,7 @@ impl Seed {
         match kind(bytes) {
             Ok(KIND_QUERY) => self.on_query(now, from, bytes),
             Ok(KIND_ANSWER) => self.on_answer(now, from, bytes),
+            Ok(KIND_RELAYED) => self.on_relayed(now, from, bytes),
             _ => self.counters.dropped += 1,
         }
     }
@@ -199,6 +207,7 @@ impl Seed {
             self.next_tick = now.instant + TICK_INTERVAL * self.shared.config.cores.max(1);
             self.shared.directory.sweep(now);
             self.shared.watches.sweep(now.instant);
+            self.shared.relays.iter().for_each(|relays| relays.sweep(now.instant));
             self.look_at_fellows(now);
         }
         if self.index == 0 && self.next_ask <= now.instant {

@@ -1,6 +1,6 @@
 //! The one lock of the core: values that the threads of a seed share, many behind a lock each, so that
 //! two threads seldom want the same. Nobody holds one for longer than a look, and whoever holds two took
-//! them in the order of `memory`: people, then names or lists.
+//! them in the order of `memory` (people, then names or lists) or of `relay` (channels, then owners).
 
 use std::{
     hash::Hasher,

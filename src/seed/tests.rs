@@ -4,6 +4,7 @@ mod bounds;
 mod fellows;
 mod looking;
 mod registering;
+mod relaying;
 
 use std::net::SocketAddr;
 
@@ -30,7 +31,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with(SeedConfig { name: "attic".to_owned(), records_max: 1_000, fellows: Vec::new(), cores: 1, loopback: false })
+        Self::with(SeedConfig {
+            name: "attic".to_owned(),
+            records_max: 1_000,
+            fellows: Vec::new(),
+            cores: 1,
+            loopback: false,
+            relay: None,
+        })
     }
 
     fn with(config: SeedConfig) -> Self {
@@ -38,6 +46,12 @@ impl World {
         let directory = Box::new(Memory::new(config.records_max, [3; 16], now));
         let shared = Shared::new(config, &[1; 32], &[2; 32], [3; 16], now, directory);
         Self { seed: Seed::new(shared.clone(), [4; 32], now), shared, now }
+    }
+
+    /// A world with a seed that relays.
+    fn relaying() -> Self {
+        let config = SeedConfig { relay: Some(1 << 20), ..Self::new().shared.config.clone() };
+        Self::with(config)
     }
 
     /// A world in which the seed has been there for long.
@@ -270,6 +284,7 @@ fn a_seed_says_how_it_is() {
         fellows: (1..=6).map(|last| format!("[2001:db8::{last}]:17118").parse().unwrap()).collect(),
         cores: 1,
         loopback: false,
+        relay: None,
     });
     world.pass(9);
     let alice = Signed::new(&identity(1), &record(&identity(1), 1));

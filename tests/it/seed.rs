@@ -14,9 +14,10 @@ use p2pchat_udp::{
     crypto::{identity::Identity, record::sign_record},
     id::PeerId,
     wire::{
-        DATAGRAM_LEN_MAX,
+        DATAGRAM_LEN_MAX, KIND_PACKET,
         phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, TOKEN_LEN, answer_txid},
         record::{Record, Visibility},
+        relay,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -226,6 +227,43 @@ fn a_record_comes_stays_and_goes() {
 }
 
 #[test]
+fn two_who_bind_their_ends_are_relayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start(&dir, &["--relay"]);
+    let people = [entered("alice", 1), entered("bob", 2)];
+    let ids = people.each_ref().map(|person| *person.id.as_bytes());
+    let mut askers = [Asker::new(seed.addr()), Asker::new(seed.addr())];
+    let tokens = [0, 1].map(|one| people[one].register(&mut askers[one], None));
+    let mut bind = |one: usize| match askers[one].ask(&Query::Bind { id: ids[one], token: tokens[one], peer: ids[1 - one] }) {
+        Answer::Bound { channel, open } => (channel, open),
+        other => panic!("{other:?}"),
+    };
+    let (channel, open) = bind(0);
+    assert!(!open);
+    assert_eq!(bind(1), (channel, true));
+    let mut datagram = Vec::new();
+    relay::encode(channel, &[KIND_PACKET; 1_000], &mut datagram);
+    for [from, to] in [[0, 1], [1, 0]] {
+        let mut got = [0; DATAGRAM_LEN_MAX];
+        let heard = (0..HANG.as_secs()).find_map(|_| {
+            askers[from].socket.send_to(&datagram, seed.addr()).unwrap();
+            askers[to].socket.recv_from(&mut got).ok()
+        });
+        let (len, at) = heard.expect("nothing was relayed");
+        assert_eq!((&got[..len], at), (&datagram[..], seed.addr()), "as it is");
+    }
+    match Asker::new(seed.addr()).ask(&Query::Status) {
+        Answer::Status(status) => {
+            assert_eq!((status.relay.rate_max, status.relay.channels), (1 << 20, 1));
+            assert!(status.relay.bytes >= 2 * datagram.len() as u64);
+        }
+        other => panic!("{other:?}"),
+    }
+    let log = seed.end();
+    assert!(counted(&log, "relayed") >= 2 && counted(&log, "bind") == 2, "{log}");
+}
+
+#[test]
 fn after_a_restart_a_token_spares_the_signature() {
     let dir = tempfile::tempdir().unwrap();
     let alice = entered("alice", 1);
@@ -321,7 +359,6 @@ fn what_makes_no_sense_for_a_seed_is_refused_by_name() {
         &["--timeout", "1s"],
         &["--fail-fast"],
         &["--password-cmd", "x"],
-        &["--relay"],
         &["--directory", "redis://localhost"],
         &["--max-records", "0"],
         &["--via", "nowhere"],
@@ -336,9 +373,11 @@ fn what_makes_no_sense_for_a_seed_is_refused_by_name() {
         assert_eq!(ended.out, "");
         assert!(!dir.path().join("seed").exists(), "{args:?} made a key");
     }
-    let mut command = program();
-    command.args(["--max-records", "5"]);
-    assert!(run(command).expect(2).err.contains("--seed"));
+    for args in [&["--max-records", "5"][..], &["--relay"]] {
+        let mut command = program();
+        command.args(args);
+        assert!(run(command).expect(2).err.contains("--seed"));
+    }
     // What the environment says may be meant for the peers of this machine.
     let mut command = program();
     command.env("P2PCHAT_NETWORK", "x").args(["--seed", "-l", "127.0.0.1:0", "-d"]).arg(dir.path());
@@ -395,10 +434,10 @@ fn the_help_shows_it_and_the_manual_explains_it() {
     let mut command = program();
     command.arg("--help");
     let help = run(command).expect(0).out;
-    assert!(help.contains("--seed") && help.contains("--max-records"), "{help}");
-    assert!(!help.contains("--relay") && !help.contains("--directory"), "not built");
+    assert!(["--seed", "--max-records", "--relay"].iter().all(|option| help.contains(option)), "{help}");
+    assert!(!help.contains("--directory"), "not built");
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/p2pchat-udp-seed.8")).unwrap();
-    for option in ["seed", "name", "data\\-dir", "listen", "via", "max\\-records", "json", "verbose"] {
+    for option in ["seed", "name", "data\\-dir", "listen", "via", "relay", "max\\-records", "json", "verbose"] {
         assert!(page.contains(&format!("\\-\\-{option}")), "--{option}");
     }
 }

@@ -44,8 +44,14 @@ impl Service for Station {
 pub(crate) fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, SocketAddr) {
     let host = world.network.add_public_host(SEED_PORT);
     let begin = move |rng_seed: [u8; 32], now: Now| -> Box<dyn Service> {
-        let config =
-            SeedConfig { name: "attic".to_owned(), records_max: 1_000, fellows: fellows.clone(), cores: 1, loopback: false };
+        let config = SeedConfig {
+            name: "attic".to_owned(),
+            records_max: 1_000,
+            fellows: fellows.clone(),
+            cores: 1,
+            loopback: false,
+            relay: None,
+        };
         let directory = Box::new(Memory::new(config.records_max, [7; 16], now));
         let shared = Shared::new(config, &[1; 32], &rng_seed, [7; 16], now, directory);
         Box::new(Station(Seed::new(shared, rng_seed, now)))

@@ -116,7 +116,7 @@ impl Seed {
     }
 
     /// Where an answer to a lookup may send people.
-    fn may_register(&self, asked: &Asked<'_>) -> bool {
+    pub(super) fn may_register(&self, asked: &Asked<'_>) -> bool {
         is_dialable(&asked.from, self.shared.config.loopback)
     }
 

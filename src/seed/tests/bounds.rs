@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::phonebook::{ANSWER_FACTOR_MAX, QUERY_LEN_MIN};
+use crate::wire::{
+    KIND_PACKET,
+    phonebook::{ANSWER_FACTOR_MAX, QUERY_LEN_MIN},
+    relay,
+};
 
 /// What somebody does.
 #[derive(Debug, Clone)]
@@ -24,7 +28,7 @@ struct Step {
 fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![Just(0), QUERY_LEN_MIN..=1_200_usize];
     let seconds = prop_oneof![4 => Just(0_u64), 1 => 0..90_u64];
-    (0..6_u8, 0..6_u8, 0..9_u8, 1..4_u64, seconds, len, prop::bool::weighted(0.9), any::<bool>()).prop_map(
+    (0..6_u8, 0..6_u8, 0..11_u8, 1..4_u64, seconds, len, prop::bool::weighted(0.9), any::<bool>()).prop_map(
         |(who, whom, kind, seq, seconds, len, has_cookie, flag)| Step { who, whom, kind, seq, seconds, len, has_cookie, flag },
     )
 }
@@ -38,7 +42,7 @@ fn signed(n: u8, seq: u64, lifetime: u16) -> Signed {
     Signed::new(&owner, &Record { lifetime, addrs, name, visibility, ..record(&owner, seq) })
 }
 
-fn query(step: &Step, with: impl FnOnce(&Query<'_>)) {
+fn query(world: &World, step: &Step, with: impl FnOnce(&Query<'_>)) {
     let (own, other) = (signed(step.who, step.seq, 3_600), signed(step.whom, step.seq, 3_600));
     let farewell = signed(step.who, step.seq, 0);
     let name = Record::decode(&other.record).unwrap().name;
@@ -52,8 +56,35 @@ fn query(step: &Step, with: impl FnOnce(&Query<'_>)) {
         6 => Query::Search { network: [0; 8], prefix: &name[..name.len() / 2], after },
         7 => Query::Knock { to: other.id, sealed: &[7; 352][..step.len % 352] },
         8 if step.flag => farewell.unregister(),
+        9 => {
+            let unix = world.now.unix.0 / 1_000;
+            let token = world.shared.tokens.token(unix, &own.id, &own.record, &own.signature);
+            Query::Bind { id: own.id, token, peer: other.id }
+        }
         _ => Query::Status,
     });
+}
+
+/// Three people who are registered, each with an end for each of the others.
+fn bind_all(world: &mut World) {
+    for (who, whom) in (0..3).flat_map(|who| (0..3).map(move |whom| (who, whom))) {
+        for kind in [1, 9] {
+            let step = Step { who, whom, kind, seq: 1, seconds: 0, len: 0, has_cookie: true, flag: false };
+            let (cookie, mut datagram) = (world.cookie(addr(who)), Vec::new());
+            query(world, &step, |query| datagram = bytes(query, cookie));
+            world.raw(addr(who), &datagram);
+        }
+    }
+}
+
+/// What the ends of a channel send each other.
+fn relayed(world: &World, step: &Step) -> Vec<u8> {
+    let mut ids = [signed(step.who, 1, 3_600).id, signed(step.whom, 1, 3_600).id];
+    ids.sort_unstable();
+    let channel = world.shared.relays.as_ref().unwrap().channel(&ids);
+    let mut datagram = Vec::new();
+    relay::encode(channel, &vec![KIND_PACKET; step.len], &mut datagram);
+    datagram
 }
 
 proptest! {
@@ -61,16 +92,24 @@ proptest! {
 
     #[test]
     fn nobody_is_sent_more_than_was_paid_for(steps in prop::collection::vec(step(), 1..60)) {
-        let mut world = World::new();
+        let mut world = World::relaying();
         world.seed.handle_fellows(world.now, Vec::new());
+        bind_all(&mut world);
         // Bytes that each may still be sent, by what each has sent with a cookie.
         let mut credit: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         for step in steps {
             world.pass(step.seconds);
             let from = addr(step.who);
+            if step.kind == 10 {
+                let datagram = relayed(&world, &step);
+                world.seed.handle_datagram(world.now, from, &datagram);
+                let left = world.leaving();
+                prop_assert!(left.is_empty() || left == [(addr(step.whom), datagram)], "as it is, to the other end, or not at all");
+                continue;
+            }
             let cookie = if step.has_cookie { world.cookie(from) } else { [0; COOKIE_LEN] };
             let mut datagram = Vec::new();
-            query(&step, |query| datagram = bytes(query, cookie));
+            query(&world, &step, |query| datagram = bytes(query, cookie));
             if let Some(more) = step.len.checked_sub(datagram.len()) {
                 datagram.resize(datagram.len() + more, 0);
             } else if step.kind == 4 {

@@ -3,7 +3,14 @@
 use super::*;
 
 fn world() -> World {
-    World::with(SeedConfig { name: String::new(), records_max: 9, fellows: vec![addr(50), addr(51)], cores: 1, loopback: false })
+    World::with(SeedConfig {
+        name: String::new(),
+        records_max: 9,
+        fellows: vec![addr(50), addr(51)],
+        cores: 1,
+        loopback: false,
+        relay: None,
+    })
 }
 
 /// The fellows that are named to whoever finds nobody.

@@ -75,7 +75,7 @@ fn a_record_that_its_owner_did_not_sign_is_refused() {
         assert_eq!(world.register(from, &good), Answer::Refused(Refusal::BadRecord), "nobody is sent to {text}");
     }
     assert_eq!((world.counters().records, world.counters().signatures), (0, 2), "the others cost no check");
-    let config = SeedConfig { name: String::new(), records_max: 9, fellows: Vec::new(), cores: 1, loopback: true };
+    let config = SeedConfig { name: String::new(), records_max: 9, fellows: Vec::new(), cores: 1, loopback: true, relay: None };
     assert!(matches!(World::with(config).register("[::1]:17118".parse().unwrap(), &good), Answer::Registered { .. }));
 }
 
@@ -124,8 +124,14 @@ fn after_a_restart_a_token_spares_the_signature_check() {
 
 #[test]
 fn a_full_seed_refuses_whoever_is_new_and_keeps_whoever_is_there() {
-    let mut world =
-        World::with(SeedConfig { name: String::new(), records_max: 3, fellows: Vec::new(), cores: 1, loopback: false });
+    let mut world = World::with(SeedConfig {
+        name: String::new(),
+        records_max: 3,
+        fellows: Vec::new(),
+        cores: 1,
+        loopback: false,
+        relay: None,
+    });
     let people: Vec<_> = (1..=4).map(|n| Signed::new(&identity(n), &record(&identity(n), 1))).collect();
     for person in &people[..3] {
         world.token(addr(1), person);
@@ -171,8 +177,14 @@ fn a_farewell_takes_away_and_an_old_record_does_not_come_back() {
 
 #[test]
 fn farewells_leave_and_are_forgotten() {
-    let mut world =
-        World::with(SeedConfig { name: String::new(), records_max: 1, fellows: Vec::new(), cores: 1, loopback: false });
+    let mut world = World::with(SeedConfig {
+        name: String::new(),
+        records_max: 1,
+        fellows: Vec::new(),
+        cores: 1,
+        loopback: false,
+        relay: None,
+    });
     let (alice, bob) = (identity(1), identity(2));
     world.token(addr(1), &Signed::new(&alice, &Record { lifetime: 200, ..record(&alice, 1) }));
     let bye = Signed::new(&alice, &Record { lifetime: 0, ..record(&alice, 2) });
