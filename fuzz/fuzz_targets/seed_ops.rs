@@ -13,12 +13,14 @@ use p2pchat_udp::{
         identity::Identity,
         record::{TokenKey, sign_record},
     },
+    id::ChannelId,
     seed::{Seed, SeedConfig, Shared, memory::Memory},
     wire::{
         DATAGRAM_LEN_MAX, KIND_ANSWER, KIND_QUERY, MAGIC, WIRE_VERSION,
         addr::Addr,
         phonebook::{ANSWER_FACTOR_MAX, Answer, COOKIE_LEN, Header, QUERY_LEN_MIN, Query, RawId, SEALED_LEN_MAX},
         record::{Record, Visibility},
+        relay,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -42,24 +44,68 @@ struct Said {
 #[derive(Arbitrary, Debug)]
 enum Ask {
     Hello,
-    Register { said: Said, token: bool },
-    Refresh { said: Said, token: bool },
-    Lookup { who: u8, watch: bool },
-    Find { name: u8 },
-    Search { prefix: u8, after: Option<(u8, u8)> },
-    Unregister { said: Said },
-    Knock { who: u8, len: u16 },
+    Register {
+        said: Said,
+        token: bool,
+    },
+    Refresh {
+        said: Said,
+        token: bool,
+    },
+    Lookup {
+        who: u8,
+        watch: bool,
+    },
+    Find {
+        name: u8,
+    },
+    Search {
+        prefix: u8,
+        after: Option<(u8, u8)>,
+    },
+    Unregister {
+        said: Said,
+    },
+    Knock {
+        who: u8,
+        len: u16,
+    },
     Status,
+    Bind {
+        said: Said,
+        token: bool,
+        peer: u8,
+    },
     /// Behind a valid cookie, anything.
     Body(Vec<u8>),
 }
 
 #[derive(Arbitrary, Debug)]
 enum Op {
-    Ask { from: u8, ask: Ask, cookie: bool, len: u16 },
-    Bytes { from: u8, bytes: Vec<u8> },
-    Pass { ms: u32 },
-    Fellows { count: u8 },
+    Ask {
+        from: u8,
+        ask: Ask,
+        cookie: bool,
+        len: u16,
+    },
+    Bytes {
+        from: u8,
+        bytes: Vec<u8>,
+    },
+    /// In the channel of these two, where its number is known.
+    Relay {
+        from: u8,
+        who: u8,
+        peer: u8,
+        kind: u8,
+        len: u16,
+    },
+    Pass {
+        ms: u32,
+    },
+    Fellows {
+        count: u8,
+    },
 }
 
 static PEOPLE: LazyLock<Vec<Identity>> =
@@ -71,6 +117,14 @@ struct World {
     start: Instant,
     /// Bytes that each may still be sent.
     credit: BTreeMap<SocketAddr, usize>,
+    /// By their two ids, the lower one first.
+    channels: BTreeMap<[RawId; 2], ChannelId>,
+}
+
+fn pair(who: u8, peer: u8) -> [RawId; 2] {
+    let mut ids = [id(who), id(peer)];
+    ids.sort_unstable();
+    ids
 }
 
 fn person(who: u8) -> &'static Identity {
@@ -82,7 +136,8 @@ fn id(who: u8) -> RawId {
 }
 
 fn name(name: u8) -> &'static str {
-    ["", "a", "alice", "Alice", "ALİCE", "ß", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"][usize::from(name) % 7]
+    ["", "a", "alice", "Alice", "ALİCE", "ß", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+        [usize::from(name) % 7]
 }
 
 fn addr(from: u8) -> SocketAddr {
@@ -114,10 +169,23 @@ fn signed(said: &Said) -> (Vec<u8>, [u8; 64]) {
 impl World {
     fn new() -> Self {
         let now = Now { instant: Instant::from_start(Duration::from_secs(9)), unix: Unix(UNIX * 1_000) };
-        let config = SeedConfig { name: "attic".to_owned(), records_max: 4, fellows: Vec::new(), cores: 64, loopback: true };
+        let config = SeedConfig {
+            name: "attic".to_owned(),
+            records_max: 4,
+            fellows: Vec::new(),
+            cores: 64,
+            loopback: true,
+            relay: Some(1 << 20),
+        };
         let directory = Box::new(Memory::new(config.records_max, [3; 16], now));
         let shared = Shared::new(config, &TOKEN_SECRET, &COOKIE_SECRET, [3; 16], now, directory);
-        Self { seed: Seed::new(shared, [4; 32], now), now, start: now.instant, credit: BTreeMap::new() }
+        Self {
+            seed: Seed::new(shared, [4; 32], now),
+            now,
+            start: now.instant,
+            credit: BTreeMap::new(),
+            channels: BTreeMap::new(),
+        }
     }
 
     fn header(&self, from: SocketAddr, cookie: bool) -> Header {
@@ -162,6 +230,10 @@ impl World {
                 let sealed = vec![5; usize::from(*len) % (SEALED_LEN_MAX + 1)];
                 Query::Knock { to: id(*who), sealed: &sealed }.encode(header, out);
             }
+            Ask::Bind { said, token, peer } => {
+                let token = self.token(&signed(said), said.who, *token);
+                Query::Bind { id: id(said.who), token, peer: id(*peer) }.encode(header, out);
+            }
             Ask::Status => Query::Status.encode(header, out),
             Ask::Body(body) => {
                 *out = [&[KIND_QUERY][..], &MAGIC, &[WIRE_VERSION], &header.txid.to_le_bytes(), &header.cookie, body].concat();
@@ -188,6 +260,11 @@ impl World {
         }
         self.seed.handle_datagram(self.now, from, &datagram);
         let left = self.leaving();
+        if let (Ask::Bind { said, peer, .. }, [(_, out)]) = (ask, &left[..])
+            && let Ok((_, Answer::Bound { channel, .. })) = Answer::decode(out)
+        {
+            assert_eq!(*self.channels.entry(pair(said.who, *peer)).or_insert(channel), channel);
+        }
         if !cookie {
             let only = |(to, out): &(SocketAddr, Vec<u8>)| {
                 *to == from && out.len() <= datagram.len() && matches!(Answer::decode(out), Ok((_, Answer::Cookie { .. })))
@@ -207,6 +284,15 @@ impl World {
             *credit = credit.checked_sub(out.len()).expect("nobody is sent more than was paid for");
         }
     }
+
+    fn relay(&mut self, from: SocketAddr, pair: [RawId; 2], kind: u8, len: u16) {
+        let (mut datagram, channel) = (Vec::new(), self.channels.get(&pair).copied().unwrap_or_default());
+        relay::encode(channel, &vec![kind % 12; usize::from(len % 1_400)], &mut datagram);
+        self.seed.handle_datagram(self.now, from, &datagram);
+        let left = self.leaving();
+        assert!(left.len() <= 1 && left.iter().all(|(_, out)| *out == datagram), "as it is, or not at all");
+        assert!(left.is_empty() || (1..=4).contains(&(kind % 12)), "nothing but what belongs into a session");
+    }
 }
 
 fuzz_target!(|ops: Vec<Op>| {
@@ -221,6 +307,7 @@ fuzz_target!(|ops: Vec<Op>| {
                 assert!(left.len() <= 1, "one datagram, one answer, or one more question to a fellow");
                 assert!(is_answer || left.iter().all(|(_, out)| out.len() <= bytes.len()), "nothing has a valid cookie");
             }
+            Op::Relay { from, who, peer, kind, len } => world.relay(addr(*from), pair(*who, *peer), *kind, *len),
             Op::Pass { ms } => {
                 let passed = Duration::from_millis(u64::from(ms % 200_000));
                 world.now = Now { instant: world.now.instant + passed, unix: world.now.unix.after(passed) };

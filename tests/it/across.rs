@@ -37,7 +37,8 @@ const RECORD_LIFETIME: Duration = Duration::from_secs(75);
 impl OldSeed {
     fn start() -> Self {
         let begun = now();
-        let config = SeedConfig { name: "attic".to_owned(), records_max: 100, fellows: Vec::new(), cores: 1, loopback: true };
+        let config =
+            SeedConfig { name: "attic".to_owned(), records_max: 100, fellows: Vec::new(), cores: 1, loopback: true, relay: None };
         let directory = Box::new(Memory::new(config.records_max, [1; 16], begun));
         let shared = Shared::new(config, &[2; 32], &[3; 32], [1; 16], begun, directory);
         let mut core = Core::new(shared, [4; 32], begun);

@@ -18,14 +18,15 @@ impl Seed {
     }
 
     /// The token proves the owner, the cookie the address: no handshake is needed for this.
-    fn bind(&self, asked: &Asked<'_>, id: &RawId, token: &[u8; TOKEN_LEN], peer: &RawId) -> Answer<'static> {
-        let Some(relays) = &self.shared.relays else { return Answer::Refused(Refusal::NoRelay) };
+    fn bind(&mut self, asked: &Asked<'_>, id: &RawId, token: &[u8; TOKEN_LEN], peer: &RawId) -> Answer<'static> {
+        let shared = self.shared.clone();
+        let Some(relays) = &shared.relays else { return Answer::Refused(Refusal::NoRelay) };
         if id == peer || !self.may_register(asked) {
             return Answer::Refused(Refusal::BadRecord);
         }
-        let mut is_proved = false;
-        self.shared.directory.lookup(asked.now, id, &mut |entry| {
-            is_proved = self.shared.tokens.verify(unix(asked), id, entry.record, &entry.signature, token);
+        let (tokens, mut is_proved) = (&mut self.tokens, false);
+        shared.directory.lookup(asked.now, id, &mut |entry| {
+            is_proved = tokens.verify(unix(asked), id, entry.record, &entry.signature, token);
         });
         if !is_proved {
             return Answer::Need;

@@ -58,7 +58,7 @@ fn query(world: &World, step: &Step, with: impl FnOnce(&Query<'_>)) {
         8 if step.flag => farewell.unregister(),
         9 => {
             let unix = world.now.unix.0 / 1_000;
-            let token = world.shared.tokens.token(unix, &own.id, &own.record, &own.signature);
+            let token = TokenKey::new(&world.shared.token_secret).token(unix, &own.id, &own.record, &own.signature);
             Query::Bind { id: own.id, token, peer: other.id }
         }
         _ => Query::Status,
