@@ -1,5 +1,7 @@
 //! What a hostile seed may try: the machine alone on virtual time.
 
+mod real;
+
 use super::*;
 use crate::{
     clock::Unix,
