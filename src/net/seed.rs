@@ -15,7 +15,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use self::lane::Lane;
+use self::{faces::Faces, lane::Lane};
 use super::{
     clock,
     counters::{Counters, Counts},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::seed::{Seed, SeedConfig, Shared, counters::Counters as Asked, memory::Memory};
 
+mod faces;
 mod lane;
 
 /// Threads at most, however many cores there are.
@@ -87,13 +88,14 @@ impl Server {
             sockets.set_interfaces(&interfaces);
             (port, addrs) = (sockets.port(), sockets.local_addrs());
         }
+        let faces = Arc::new(Faces::new(config.records_max));
         let shared = share(config, bound.len())?;
         let (fellows, told) = watch::channel(Vec::new());
         let fallen = Arc::new(Notify::new());
         let mut threads = Vec::with_capacity(bound.len());
         for (runtime, sockets) in bound {
             let seed = Seed::new(shared.clone(), random()?, clock::now());
-            let lane = Lane::new(seed, sockets, told.clone());
+            let lane = Lane::new(seed, sockets, faces.clone(), told.clone());
             let fall = Fall(fallen.clone());
             let run = move || {
                 let _fall = fall;

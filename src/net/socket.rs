@@ -188,7 +188,11 @@ impl Sockets {
     pub fn receive(&mut self, mut each: impl FnMut(Datagram<'_>)) {
         for socket in [&self.session.v4, &self.session.v6].into_iter().flatten() {
             for _ in 0..RECEIVE_CALLS_MAX {
-                if !socket.receive(&mut self.buffers, &self.counters, &mut each) {
+                let more = socket.receive(&mut self.buffers, &self.counters, &mut |meta, bytes| {
+                    let (from, interface) = (without_flow(meta.addr), meta.interface_index.unwrap_or(0));
+                    each(Datagram { from, interface, socket: SocketKind::Session, hop_limit: None, bytes });
+                });
+                if !more {
                     break;
                 }
             }
@@ -424,7 +428,7 @@ impl SessionSocket {
     }
 
     /// One receive call. True where more may wait.
-    fn receive(&self, buffers: &mut [u8], counters: &Counters, each: &mut impl FnMut(Datagram<'_>)) -> bool {
+    fn receive(&self, buffers: &mut [u8], counters: &Counters, each: &mut impl FnMut(&RecvMeta, &mut [u8])) -> bool {
         let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS];
         let mut received = 0;
         let mut chunks = buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN);
@@ -440,11 +444,9 @@ impl SessionSocket {
         });
         for (meta, buffer) in meta.iter().take(received).zip(buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN)) {
             let filled = buffer.get_mut(..meta.len).unwrap_or_default();
-            let from = without_flow(meta.addr);
-            let interface = meta.interface_index.unwrap_or(0);
             for bytes in filled.chunks_mut(meta.stride.max(1)) {
                 counters.received(bytes.len());
-                each(Datagram { from, interface, socket: SocketKind::Session, hop_limit: None, bytes });
+                each(meta, bytes);
             }
         }
         received == RECEIVE_BUFFERS

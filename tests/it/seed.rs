@@ -106,6 +106,16 @@ impl Asker {
         panic!("no answer to {query:?}");
     }
 
+    /// What comes without a question.
+    fn told(&mut self) -> Answer<'_> {
+        self.socket.set_read_timeout(Some(HANG)).unwrap();
+        self.answer.resize(DATAGRAM_LEN_MAX, 0);
+        let (len, from) = self.socket.recv_from(&mut self.answer).unwrap();
+        assert_eq!(from, self.seed);
+        self.answer.truncate(len);
+        Answer::decode(&self.answer).unwrap().1
+    }
+
     /// The answer to a question, which is asked with a cookie.
     fn ask(&mut self, query: &Query<'_>) -> Answer<'_> {
         if self.cookie == [0; COOKIE_LEN] {
@@ -224,6 +234,26 @@ fn a_record_comes_stays_and_goes() {
     assert!(matches!(owner.ask(&refresh), Answer::Need));
     let log = seed.end();
     assert_eq!((counted(&log, "register"), counted(&log, "records")), (1, 0), "{log}");
+}
+
+/// Of a machine with several addresses each asker knows one, and so do the NATs on its way.
+#[test]
+fn who_asked_at_one_address_is_told_from_there_whatever_thread_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = Seed::start_at(&dir, "0.0.0.0:0", &[]);
+    let at = |last: u8| SocketAddr::from(([127, 0, 0, last], seed.addr().port()));
+    for n in 0..4 {
+        let alice = entered("alice", 100 + u64::from(n));
+        let (mut watcher, mut owner, mut caller) = (Asker::new(at(70 + n)), Asker::new(at(80 + n)), Asker::new(at(90 + n)));
+        let watch = Query::Lookup { id: *alice.id.as_bytes(), watch: true };
+        assert!(matches!(watcher.ask(&watch), Answer::NotFound { .. }));
+        alice.register(&mut owner, None);
+        assert!(matches!(watcher.told(), Answer::Found { entries, .. } if entries[0].record == alice.record));
+        let knock = Query::Knock { to: *alice.id.as_bytes(), sealed: b"let me in" };
+        assert!(matches!(caller.ask(&knock), Answer::Knocked { seen } if seen == owner.addr()));
+        assert!(matches!(owner.told(), Answer::Notify { from, sealed: b"let me in", .. } if from == caller.addr()));
+    }
+    seed.end();
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! One thread of a seed: its state machine, its sockets, its loop. Which threads there are does not live
 //! here.
 
-use std::{future::poll_fn, net::SocketAddr, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::super::{
-    clock,
-    socket::{Batch, Sockets},
+use super::{
+    super::{
+        clock,
+        socket::{Batch, Sockets},
+    },
+    faces::Faces,
 };
 use crate::{clock::Now, seed::Seed, wire::DATAGRAM_LEN_MAX};
 
@@ -19,6 +22,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Lane {
     seed: Seed,
     sockets: Sockets,
+    faces: Arc<Faces>,
     fellows: watch::Receiver<Vec<SocketAddr>>,
     datagram: Vec<u8>,
     batch: Batch,
@@ -31,8 +35,8 @@ enum Wake {
 }
 
 impl Lane {
-    pub(super) fn new(seed: Seed, sockets: Sockets, fellows: watch::Receiver<Vec<SocketAddr>>) -> Self {
-        Self { seed, sockets, fellows, datagram: Vec::with_capacity(DATAGRAM_LEN_MAX), batch: Batch::default() }
+    pub(super) fn new(seed: Seed, sockets: Sockets, faces: Arc<Faces>, fellows: watch::Receiver<Vec<SocketAddr>>) -> Self {
+        Self { seed, sockets, faces, fellows, datagram: Vec::with_capacity(DATAGRAM_LEN_MAX), batch: Batch::default() }
     }
 
     /// Answers until nobody can name fellows any more.
@@ -48,8 +52,13 @@ impl Lane {
                 }
                 Wake::End => return self.finish(now),
             }
-            let seed = &mut self.seed;
-            self.sockets.receive(|datagram| seed.handle_datagram(now, datagram.from, datagram.bytes));
+            let Self { seed, sockets, faces, .. } = &mut self;
+            sockets.receive_addressed(|from, ours, bytes| {
+                if let Some(ours) = ours {
+                    faces.note(from, ours);
+                }
+                seed.handle_datagram(now, from, bytes);
+            });
             if seed.poll_timeout().is_some_and(|deadline| deadline <= now.instant) {
                 seed.handle_timeout(now);
             }
@@ -72,7 +81,7 @@ impl Lane {
     /// What the system cannot take now is lost, as any datagram on its way, and counted.
     fn transmit(&mut self) {
         while let Some(to) = self.seed.poll_transmit(&mut self.datagram) {
-            self.batch.push(to, &self.datagram);
+            self.batch.push(to, self.faces.of(to), &self.datagram);
             if self.batch.is_full() {
                 self.sockets.send_batch(&mut self.batch);
             }

@@ -1,6 +1,6 @@
 //! Sockets of this machine.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, net::IpAddr, time::Duration};
 
 use super::*;
 
@@ -135,7 +135,7 @@ async fn every_link_of_this_machine_is_heard_on_itself_and_no_other() {
 #[tokio::test]
 async fn a_batch_arrives_as_the_datagrams_it_was_made_of() {
     let (mut a, mut b) = (open(groups(29_119), true), open(groups(29_119), true));
-    for ip in [std::net::IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
         let to = SocketAddr::new(ip, b.port());
         if b.session.of(to).is_none() || std::net::UdpSocket::bind((ip, 0)).is_err() {
             eprintln!("skipped: no {ip} here");
@@ -212,8 +212,8 @@ async fn of_a_batch_everything_leaves_that_can() {
     let mut batch = Batch::default();
     for (n, receiver) in (0u8..).zip(&receivers) {
         // Nobody may broadcast who did not ask for it.
-        batch.push("255.255.255.255:9".parse().unwrap(), b"refused");
-        batch.push(receiver.local_addr().unwrap(), &vec![n; 100 + usize::from(n)]);
+        batch.push("255.255.255.255:9".parse().unwrap(), None, b"refused");
+        batch.push(receiver.local_addr().unwrap(), None, &vec![n; 100 + usize::from(n)]);
     }
     assert!(!batch.is_full());
     sockets.send_batch(&mut batch);
@@ -229,9 +229,45 @@ async fn of_a_batch_everything_leaves_that_can() {
     assert_eq!(sockets.counters.read(), counts, "it is empty");
     for _ in 0..BATCH_DATAGRAMS_MAX {
         assert!(!batch.is_full());
-        batch.push(receivers[0].local_addr().unwrap(), b"x");
+        batch.push(receivers[0].local_addr().unwrap(), None, b"x");
     }
     assert!(batch.is_full());
+}
+
+/// Who asked at one of several addresses takes the answer from no other.
+#[tokio::test]
+async fn an_answer_comes_from_the_address_that_was_asked() {
+    let mut sockets = Sockets::bind_shared(Listen::every(0), Counters::default()).unwrap();
+    let mut askers = Vec::new();
+    for (own, asked) in [("127.0.0.1:0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.77"), ("[::1]:0", "::1")] {
+        let ip: IpAddr = asked.parse().unwrap();
+        let Ok(asker) = std::net::UdpSocket::bind(own) else {
+            eprintln!("skipped: no {own} here");
+            continue;
+        };
+        asker.connect((ip, sockets.port())).unwrap();
+        asker.set_read_timeout(Some(HANG)).unwrap();
+        asker.send(asked.as_bytes()).unwrap();
+        askers.push((asker, ip));
+    }
+    let (mut batch, mut heard) = (Batch::default(), 0);
+    let all = async {
+        while heard < askers.len() {
+            poll_fn(|cx| sockets.poll_readable(cx)).await;
+            sockets.receive_addressed(|from, ours, bytes| {
+                assert_eq!(ours.unwrap().to_string().as_bytes(), bytes);
+                batch.push(from, ours, bytes);
+                heard += 1;
+            });
+        }
+    };
+    tokio::time::timeout(HANG, all).await.expect("the datagrams arrive");
+    sockets.send_batch(&mut batch);
+    for (asker, ip) in askers {
+        let mut buffer = [0; 200];
+        let len = asker.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..len], *ip.to_string().as_bytes());
+    }
 }
 
 /// Every sender of many reaches one of the sets, and neither set is left without any.
