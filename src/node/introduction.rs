@@ -17,7 +17,7 @@ use crate::{
     clock::{Instant, Now},
     crypto::knock::{ProbeKey, open_knock, seal_knock},
     id::PeerId,
-    session::PathAddr,
+    session::{PathAddr, Session},
     store::row::Trust,
     wire::{
         addr::{Addr, is_dialable},
@@ -136,6 +136,7 @@ impl Node {
             told_at: None,
             until: now.instant + PUNCH_FOR,
         };
+        tracing::debug!(peer = %id.short(), %seed, "knocks");
         self.punches.by_attempt.insert(knock.attempt, punch);
         self.seeds.knock(now, seed, knock.attempt, *id.as_bytes(), sealed);
     }
@@ -144,15 +145,40 @@ impl Node {
     /// knocked for again.
     pub(super) fn introduce_again(&mut self, now: Now) {
         let is_far = |peer: &&Peer| peer.session().is_some_and(|session| !session.path().on_link);
-        let far = self.peers.values().filter(is_far).filter_map(|peer| Some((peer.contact.id, peer.seek.seed?)));
+        let far = self.peers.values().filter(is_far).map(|peer| (peer.contact.id, peer.seek.seed));
         for (id, seed) in far.take(PUNCHES_MAX).collect::<Vec<_>>() {
-            self.introduce(now, id, seed, Vec::new());
+            match seed {
+                Some(seed) => self.introduce(now, id, seed, Vec::new()),
+                // So far it was always the peer that looked for us.
+                None => self.ask_who_introduces(now, id),
+            }
         }
+    }
+
+    /// A seed sees us elsewhere than before: a NAT on our side has forgotten us. What those whom we reach across networks
+    /// send is lost until they hear of it.
+    pub(super) fn on_moved(&mut self, now: Now) {
+        tracing::debug!("is seen at another address");
+        self.bind_all_again(now);
+        self.introduce_again(now);
+        let is_far = |session: &Session| !session.path().on_link;
+        for (id, peer) in &mut self.peers {
+            if let Some(session) = peer.session_mut().filter(|session| is_far(session)) {
+                session.ping(now.instant);
+                self.ready.insert(*id);
+            }
+        }
+    }
+
+    /// A session is lost: no knock of ours from before it keeps another from being made.
+    pub(super) fn end_knocks(&mut self, id: &PeerId) {
+        self.punches.by_attempt.retain(|_, punch| punch.peer != *id || !punch.key.is_caller());
     }
 
     /// The seed handed our knock over: the peer opens its NAT now, and so do we.
     pub(super) fn on_knocked(&mut self, now: Now, attempt: u64, seen: SocketAddr) {
         let Some(punch) = self.punches.by_attempt.get_mut(&attempt) else { return };
+        tracing::debug!(peer = %punch.peer.short(), at = %seen, "was knocked for");
         if is_dialable(&seen, seen.ip().is_loopback()) {
             punch.targets.push(seen);
         }
@@ -165,6 +191,7 @@ impl Node {
     /// It did not: all that is left is to try the addresses that we were told.
     pub(super) fn on_not_knocked(&mut self, now: Now, attempt: u64) {
         if let Some(punch) = self.punches.by_attempt.remove(&attempt) {
+            tracing::debug!(peer = %punch.peer.short(), "could not be knocked for");
             self.dial_told(now, punch.peer, punch.told);
         }
     }
@@ -194,6 +221,7 @@ impl Node {
             told_at: None,
             until: now.instant + PUNCH_FOR,
         };
+        tracing::debug!(peer = %id.short(), %from, "somebody knocks");
         self.punches.by_attempt.insert(knock.attempt, punch);
         if knock.relay {
             self.want_relay(now, id, seed);
@@ -219,17 +247,18 @@ impl Node {
         }
         let is_live = probe.stage != ProbeStage::Probe;
         if is_live {
-            punch.is_live = true;
+            let is_first = !std::mem::replace(&mut punch.is_live, true);
             punch.told_at = None;
             let peer = punch.peer;
             self.punches.probed.remove(&from);
-            self.on_live_path(now, peer, from);
+            self.on_live_path(now, peer, from, is_first);
         }
     }
 
-    /// What we sent there was answered from there.
-    fn on_live_path(&mut self, now: Now, id: PeerId, remote: SocketAddr) {
+    /// What we sent there was answered from there; `is_first`: and nothing in this introduction before.
+    fn on_live_path(&mut self, now: Now, id: PeerId, remote: SocketAddr, is_first: bool) {
         let path = self.path(remote);
+        tracing::debug!(peer = %id.short(), %remote, "a path is open");
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_news = !peer.is_first_candidate(path);
         peer.on_heard_at(now.instant, path);
@@ -241,8 +270,9 @@ impl Node {
                     session.try_path(now.instant, path);
                 }
             }
-            // Told of the same path twice, an attempt does not begin anew.
-            Link::Handshaking(_) if !is_news => {}
+            // What went to this very address before the way there was open is lost, and the pause after it may have
+            // grown to seconds; but told of the same path twice, an attempt does not begin anew.
+            Link::Handshaking(_) if !is_news && !is_first => {}
             Link::Idle | Link::Waiting(_) | Link::Handshaking(_) => self.dial_soon(id),
         }
         self.touch(id);

@@ -102,7 +102,10 @@ impl Node {
                 SessionEvent::Received { bytes, .. } => self.on_item(now, id, index, &bytes),
                 SessionEvent::Acked(number) if self.is_link(&id, index) => self.on_acked(now, id, number),
                 SessionEvent::Acked(_) => {}
-                SessionEvent::PathChanged => self.tell_presence(now, id),
+                SessionEvent::PathChanged => {
+                    tracing::debug!(peer = %id.short(), "another path");
+                    self.tell_presence(now, id);
+                }
                 SessionEvent::Pong { .. } if !self.is_link(&id, index) => {}
                 SessionEvent::Pong { .. } => {
                     if let Some(peer) = self.peers.get_mut(&id) {
@@ -182,6 +185,7 @@ impl Node {
             }
             Link::Idle | Link::Waiting(_) => {}
         }
+        tracing::debug!(peer = %id.short(), "session begins");
         self.end_seek(id);
         self.greet(now, id);
         self.tell_presence(now, id);
@@ -305,6 +309,7 @@ impl Node {
         peer.doubt_until = None;
         tracing::debug!(peer = %id.short(), ?reason, "session ended");
         self.fade(now, id, *session, false);
+        self.end_knocks(&id);
         if let CloseReason::Remote(CloseCode::Superseded) | CloseReason::Violation(_) = reason {
             self.give_up_dial(now, id);
         }

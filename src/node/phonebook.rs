@@ -50,6 +50,8 @@ pub(super) enum Asker {
     Lookup { command: CommandId, claims: Vec<Claim> },
     /// A link without a path.
     Seek(PeerId),
+    /// A link whose path may be lost.
+    Introducer(PeerId),
 }
 
 /// What is known of a peer by its seeds.
@@ -147,7 +149,9 @@ impl Node {
         let (asked, answered) = self.seeds.progress(ask);
         match self.asks.remove(&ask) {
             Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => Claims { claims, asked, answered },
-            Some(Asker::Seeds { .. } | Asker::Seek(_)) | None => Claims { claims: Vec::new(), asked, answered },
+            Some(Asker::Seeds { .. } | Asker::Seek(_) | Asker::Introducer(_)) | None => {
+                Claims { claims: Vec::new(), asked, answered }
+            }
         }
     }
 
@@ -173,6 +177,7 @@ impl Node {
                 SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(now, attempt),
                 SeedsEvent::Bound { seed, peer, channel, open } => self.on_bound(now, seed, peer, channel, open),
                 SeedsEvent::NotBound { seed, peer, refused } => self.on_not_bound(now, seed, peer, refused),
+                SeedsEvent::Moved => self.on_moved(now),
                 SeedsEvent::Notified { seed, from, sealed } => self.on_notified(now, seed, from, &sealed),
             }
         }
@@ -184,6 +189,11 @@ impl Node {
             Some(Asker::Seek(id)) => {
                 let id = *id;
                 self.on_sought(now, id, found);
+            }
+            Some(Asker::Introducer(id)) => {
+                let id = *id;
+                self.peers.entry(id).and_modify(|peer| peer.seek.seed = Some(found.seed));
+                self.introduce(now, id, found.seed, Vec::new());
             }
             Some(Asker::Seeds { .. }) | None => {}
         }
@@ -205,7 +215,7 @@ impl Node {
                 self.asks.insert(ask, Asker::Seek(id));
                 self.on_seek_done(now, id, answered == asked);
             }
-            None => {}
+            Some(Asker::Introducer(_)) | None => {}
         }
     }
 
@@ -229,6 +239,7 @@ impl Node {
             peer.seek.at = Some(at);
             return;
         }
+        tracing::debug!(peer = %id.short(), "asks the seeds");
         let watched = peer.seek.ask.take();
         peer.seek.is_asking = true;
         peer.seek.is_found = false;
@@ -248,6 +259,14 @@ impl Node {
         }
     }
 
+    /// Asks the seeds which of them can introduce us to a peer, although there is a session with it.
+    pub(super) fn ask_who_introduces(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get(&id).filter(|_| self.may_ask_for(&id)) else { return };
+        let seeds = peer.contact.seeds.clone();
+        let ask = self.seeds.ask(now, Want::Records(Question::Id(id)), None, &seeds, false, SEEK_TIMEOUT);
+        self.asks.insert(ask, Asker::Introducer(id));
+    }
+
     /// There are seeds to ask: those in use, or where there is none those of its link.
     fn may_ask_for(&self, id: &PeerId) -> bool {
         let has_own = self.peers.get(id).is_some_and(|peer| !peer.contact.seeds.is_empty());
@@ -263,8 +282,9 @@ impl Node {
         if !self.config.lan || self.discovery.asked(self.now.instant) {
             return None;
         }
-        let first = self.first_announce.map(|at| at + LAN_FIRST);
-        Some(first.unwrap_or_else(|| self.discovery.asked_at()))
+        // Before the first announce left, it is looked again whether it has.
+        let first = self.first_announce.unwrap_or(self.now.instant);
+        Some((first + LAN_FIRST).min(self.discovery.asked_at()))
     }
 
     /// The peer is reached, or nobody wants it any more.

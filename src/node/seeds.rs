@@ -79,6 +79,8 @@ pub(crate) enum SeedsEvent {
     Bound { seed: SocketAddr, peer: PeerId, channel: ChannelId, open: bool },
     /// It does not; `refused`: and will not.
     NotBound { seed: SocketAddr, peer: PeerId, refused: bool },
+    /// A seed sees us at another address than before.
+    Moved,
     /// Somebody knocks.
     Notified { seed: SocketAddr, from: SocketAddr, sealed: Vec<u8> },
     /// A seed in use became another.

@@ -13,7 +13,7 @@ use p2pchat_udp::{
     wire::record::Visibility,
 };
 
-use crate::{nat::Kind, service::Service, world::World};
+use crate::{faults::Strike, nat::Kind, service::Service, world::World};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -136,6 +136,41 @@ fn mail_for_somebody_who_is_away_is_delivered_when_the_seed_hears_of_him() {
     println!("delivered {:?} after the return", world.now - begin);
     assert!(world.now - begin <= 3 * SECOND, "{:?}", world.now - begin);
     world.finish();
+}
+
+#[test]
+fn who_comes_back_asks_the_seeds_half_a_second_after_his_first_announce() {
+    for rng_seed in 0..5 {
+        let (mut world, _) = two_networks(rng_seed, [Kind::PORT_RESTRICTED_CONE; 2]);
+        world.run_until(5 * SECOND);
+        // Nobody hears of it: the session lives on at the other end.
+        world.strike_at(world.now, Strike::Kill { node: 1, back: SECOND });
+        let back = world.now + SECOND;
+        let message = world.send(0, 1, "while you were down");
+        assert!(world.run_while(back + 20 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
+        println!("rng seed {rng_seed}: delivered {:?} after the return", world.now - back);
+        assert!(world.now - back <= 1_200 * MS, "{:?}", world.now - back);
+        world.finish();
+    }
+}
+
+/// Whoever writes finds out by four unanswered keepalives; whoever does not, by the next refresh at a seed.
+#[test]
+fn with_another_address_of_a_router_a_conversation_goes_on_as_soon_as_somebody_can_know() {
+    for rng_seed in 0..5 {
+        let (mut world, _) = two_networks(rng_seed, [Kind::PORT_RESTRICTED_CONE; 2]);
+        world.run_until(5 * SECOND);
+        // One right after the other: the introduction before must not stand in the way.
+        for (router, bound) in [(0, 5_500), (0, 5_500), (1, 24_500), (0, 5_500), (1, 24_500)] {
+            world.strike_at(world.now, Strike::RouterRenumbered { router });
+            let begin = world.now;
+            let message = world.send(0, 1, "here I am");
+            assert!(world.run_while(begin + 60 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
+            println!("rng seed {rng_seed}, router {router}: delivered after {:?}", world.now - begin);
+            assert!(world.now - begin <= bound * MS, "{:?}", world.now - begin);
+        }
+        world.finish();
+    }
 }
 
 #[test]

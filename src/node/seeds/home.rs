@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Seeds, SeedsConfig, around, query::Purpose, seed::CLOCK_ERROR_MAX};
+use super::{Seeds, SeedsConfig, SeedsEvent, around, query::Purpose, seed::CLOCK_ERROR_MAX};
 use crate::{
     clock::{Instant, Now, Unix},
     id::PeerId,
@@ -370,7 +370,10 @@ impl Seeds {
     /// The answer to what was said of the record with this seq.
     pub(super) fn on_home_answer(&mut self, now: Now, index: usize, seq: u64, answer: &Answer<'_>) {
         match answer {
-            Answer::Registered { token, .. } => {
+            Answer::Registered { token, seen, .. } => {
+                if self.seeds[index].seen.replace(*seen).is_some_and(|before| before != *seen) {
+                    self.events.push_back(SeedsEvent::Moved);
+                }
                 let refresh_at = now.instant + around(REFRESH, &mut self.rng);
                 self.seeds[index].token = Some((seq, *token));
                 self.seeds[index].home = Home::Held(Held { seq, refresh_at, refreshing: false });

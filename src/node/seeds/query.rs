@@ -178,7 +178,10 @@ impl Seeds {
         let decoded = Answer::decode(datagram);
         let taken = match decoded {
             Ok((_, Answer::Notify { from: caller, sealed })) if txid == 0 => self.on_notify(from, caller, sealed),
-            Ok((header, Answer::Cookie { .. })) if is_asked => self.on_cookie(now, txid, from, header.cookie),
+            Ok((header, Answer::Cookie { seen })) if is_asked => {
+                self.on_seen(now, from, seen);
+                self.on_cookie(now, txid, from, header.cookie)
+            }
             Ok((_, answer)) if is_asked => {
                 if let Some(pending) = self.queries.remove(&txid) {
                     self.on_answer(now, pending, txid, &answer);
@@ -207,6 +210,15 @@ impl Seeds {
             self.events.push_back(SeedsEvent::Notified { seed, from, sealed: sealed.to_vec() });
         }
         is_ours
+    }
+
+    /// A seed says where it sees us. If that is not where it saw us last, who looks us up is sent astray: all seeds should
+    /// see us where we are now.
+    fn on_seen(&mut self, now: Now, from: SocketAddr, seen: SocketAddr) {
+        let before = self.seeds.iter().find(|seed| seed.addr() == Some(from)).and_then(|seed| seed.seen);
+        if before.is_some_and(|before| before != seen) {
+            self.seeds.iter_mut().for_each(|seed| seed.home.on_network(now.instant));
+        }
     }
 
     fn on_cookie(&mut self, now: Now, txid: u64, from: SocketAddr, bytes: [u8; COOKIE_LEN]) -> bool {

@@ -41,6 +41,8 @@ pub(super) struct Seed {
     pub(super) in_use: bool,
     pub(super) home: Home,
     pub(super) token: Option<Token>,
+    /// Where it saw us last.
+    pub(super) seen: Option<SocketAddr>,
     resolve: Resolve,
     addrs: Vec<SocketAddr>,
     current: usize,
@@ -64,6 +66,7 @@ impl Seed {
             in_use,
             home: Home::Idle,
             token: None,
+            seen: None,
             resolve: if literal.is_some() { Resolve::Known { at: now, literal: true } } else { Resolve::Wanted },
             addrs: literal.into_iter().collect(),
             current: 0,
