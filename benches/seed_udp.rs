@@ -58,7 +58,7 @@ fn main() {
     say("echo of 76 bytes", small, small);
 
     let server = Server::seed(&dir, records);
-    let entries = Entries::new(&std::fs::read(dir.join("seed.key")).expect("the seed has made it"));
+    let mut entries = Entries::new(&std::fs::read(dir.join("seed.key")).expect("the seed has made it"));
     let (registered, before) = (Instant::now(), server.resident());
     server.all(records, |n, header, out| entries.register(n, header, out));
     let each = (server.resident() - before) as f64 / f64::from(records);
@@ -249,7 +249,7 @@ impl Entries {
     }
 
     /// The record, with id and name of its own.
-    fn entry(&self, n: u32) -> (RawId, Vec<u8>, [u8; TOKEN_LEN]) {
+    fn entry(&mut self, n: u32) -> (RawId, Vec<u8>, [u8; TOKEN_LEN]) {
         let (id, mut record) = (self.id(n), self.record.clone());
         record[self.id_at..][..32].copy_from_slice(&id);
         let mut rest = n;
@@ -261,12 +261,12 @@ impl Entries {
         (id, record, token)
     }
 
-    fn register(&self, n: u32, header: Header, out: &mut Vec<u8>) {
+    fn register(&mut self, n: u32, header: Header, out: &mut Vec<u8>) {
         let (_, record, token) = self.entry(n);
         Query::Register { record: &record, signature: [7; 64], token: Some(token) }.encode(header, out);
     }
 
-    fn refresh(&self, n: u32, header: Header, out: &mut Vec<u8>) {
+    fn refresh(&mut self, n: u32, header: Header, out: &mut Vec<u8>) {
         let (id, _, token) = self.entry(n);
         Query::Refresh { id, seq: self.unix * 1_000, token }.encode(header, out);
     }

@@ -31,7 +31,8 @@ impl Pair {
         let (network, name, seeds) = ([0; 8], "alice".to_owned(), vec![SEED.to_owned()]);
         let config = SeedsConfig { id: identity.id(), network, name, visibility, hidden: false, seeds };
         let seeds = Seeds::new(config, [2; 32], now.instant);
-        let config = SeedConfig { name: "attic".to_owned(), records_max: 10, fellows: Vec::new(), cores: 1, loopback: true };
+        let config =
+            SeedConfig { name: "attic".to_owned(), records_max: 10, fellows: Vec::new(), cores: 1, loopback: true, relay: None };
         let shared = Shared::new(config, &[3; 32], &[4; 32], [5; 16], now, Box::new(Memory::new(10, [5; 16], now)));
         let mut pair = Self { now, identity, seeds, seed: Seed::new(shared.clone(), [6; 32], now), shared };
         pair.seeds.handle_network(now, Vec::new());
@@ -72,7 +73,7 @@ impl Pair {
         self.now = Now { instant: at, unix: Unix(self.now.unix.0 + ms) };
     }
 
-    fn records(&mut self) -> u64 {
+    fn records(&self) -> u64 {
         self.shared.counters().records
     }
 }
