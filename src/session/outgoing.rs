@@ -5,12 +5,14 @@
 use std::collections::VecDeque;
 
 use super::recovery::Piece;
-use crate::wire::{FRAGMENTS_MAX, MESSAGE_LEN_MAX, frame::Frame};
+use crate::wire::{DATAGRAM_LEN_MAX, FRAGMENTS_MAX, MESSAGE_LEN_MAX, frame::Frame, relay::RELAYED_LEN_MAX};
 
 /// Bytes of a fragment, and of the longest message that travels whole: fits a datagram of 1,200 bytes
 /// beside the header, the tag, its own head and a short ack.
 pub(super) const FRAGMENT_LEN: usize = 1_120;
-const _: () = assert!(MESSAGE_LEN_MAX <= FRAGMENTS_MAX * FRAGMENT_LEN);
+/// The same in a session that begins on a relay. None that begins elsewhere ever gets there.
+pub(super) const FRAGMENT_LEN_RELAYED: usize = FRAGMENT_LEN - (DATAGRAM_LEN_MAX - RELAYED_LEN_MAX);
+const _: () = assert!(MESSAGE_LEN_MAX <= FRAGMENTS_MAX * FRAGMENT_LEN_RELAYED);
 /// Credit that both sides have without a `Credit` frame (protocol §4).
 pub(super) const CREDIT_FIRST: u64 = 4_096;
 /// Fragmented messages that may be on their way at once; the receiver closes above it.
@@ -57,6 +59,7 @@ enum Slot {
 #[derive(Debug)]
 struct Parts {
     bytes: Vec<u8>,
+    fragment_len: usize,
     unacked: usize,
     /// A bit per fragment.
     acked: Vec<u64>,
@@ -64,11 +67,11 @@ struct Parts {
 
 impl Parts {
     fn count(&self) -> u16 {
-        u16::try_from(self.bytes.len().div_ceil(FRAGMENT_LEN)).unwrap_or(u16::MAX)
+        u16::try_from(self.bytes.len().div_ceil(self.fragment_len)).unwrap_or(u16::MAX)
     }
 
     fn fragment(&self, index: u16) -> &[u8] {
-        self.bytes.chunks(FRAGMENT_LEN).nth(usize::from(index)).unwrap_or_default()
+        self.bytes.chunks(self.fragment_len).nth(usize::from(index)).unwrap_or_default()
     }
 
     fn is_acked(&self, index: u16) -> bool {
@@ -117,6 +120,7 @@ pub(super) struct Filled {
 /// All messages that were given and not wholly acked.
 #[derive(Debug)]
 pub(super) struct Outgoing {
+    fragment_len: usize,
     control: Queue,
     message: Queue,
     /// Lost, to be sent before anything fresh. What was acked meanwhile is skipped.
@@ -129,8 +133,10 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new() -> Self {
+    /// Nothing given. Fragments, and messages that travel whole, are of `fragment_len` bytes at most.
+    pub(super) fn new(fragment_len: usize) -> Self {
         Self {
+            fragment_len,
             control: Queue::default(),
             message: Queue::default(),
             repairs: VecDeque::new(),
@@ -159,11 +165,12 @@ impl Outgoing {
     pub(super) fn push(&mut self, lane: Lane, item: Vec<u8>) -> u64 {
         debug_assert!((1..=MESSAGE_LEN_MAX).contains(&item.len()), "the caller keeps the limits of an item");
         self.queued = self.queued.saturating_add(item.len());
-        let slot = if item.len() <= FRAGMENT_LEN {
+        let fragment_len = self.fragment_len;
+        let slot = if item.len() <= fragment_len {
             Slot::Whole(item)
         } else {
-            let count = item.len().div_ceil(FRAGMENT_LEN);
-            Slot::Parts(Box::new(Parts { bytes: item, unacked: count, acked: vec![0; count.div_ceil(64)] }))
+            let count = item.len().div_ceil(fragment_len);
+            Slot::Parts(Box::new(Parts { bytes: item, fragment_len, unacked: count, acked: vec![0; count.div_ceil(64)] }))
         };
         let queue = self.queue_mut(lane);
         let place = queue.base.saturating_add(u64::try_from(queue.slots.len()).unwrap_or(u64::MAX));

@@ -13,6 +13,7 @@ use crate::{crypto::keys::tests::established_pair, wire::MESSAGE_LEN_MAX};
 mod attack;
 mod faults;
 mod rekeying;
+mod relaying;
 mod roaming;
 
 const MS: Duration = Duration::from_millis(1);
@@ -72,11 +73,14 @@ fn addr(last: u8, port: u16) -> PathAddr {
 
 impl Pair {
     fn new(rng_seed: u64, link: LinkConfig) -> Self {
+        Self::between(rng_seed, link, [addr(1, 1_000), addr(2, 2_000)])
+    }
+
+    fn between(rng_seed: u64, link: LinkConfig, [addr_a, addr_b]: [PathAddr; 2]) -> Self {
         println!("rng_seed {rng_seed}, {link:?}");
         let mut rng = ChaCha20Rng::seed_from_u64(rng_seed);
         let (a, b) = established_pair(rng_seed);
         let now = Instant::from_start(SECOND);
-        let (addr_a, addr_b) = (addr(1, 1_000), addr(2, 2_000));
         let mut end = |established, addr, to| End {
             session: Session::new(established, to, SessionConfig::default(), now, &mut rng),
             addr,
@@ -104,12 +108,16 @@ impl Pair {
 
     /// Both sides open and admitted, and quiet again.
     fn open(rng_seed: u64, link: LinkConfig) -> Self {
-        let mut pair = Self::new(rng_seed, link);
+        Self::new(rng_seed, link).opened()
+    }
+
+    fn opened(mut self) -> Self {
+        let pair = &mut self;
         pair.ends.iter_mut().for_each(|end| end.session.grant(CREDIT_FULL));
         pair.run_until(60 * SECOND, |pair| pair.ends.iter().all(|end| end.session.is_open()));
         pair.run_for(SECOND);
         assert!(pair.ends.iter().all(|end| end.session.epoch() == Epoch(1)));
-        pair
+        self
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -138,7 +146,7 @@ impl Pair {
     fn transmit(&mut self, from: usize) {
         let mut out = Vec::new();
         while let Some(path) = self.ends[from].session.poll_transmit(self.now, &mut out) {
-            assert!(out.len() <= crate::wire::DATAGRAM_LEN_MAX);
+            assert!(out.len() <= path.datagram_len_max(), "{path:?}");
             *self.sent_to.entry(path.remote).or_default() += out.len();
             let receiver = 1 - from;
             let source = self.ends[from].addr;
