@@ -81,6 +81,11 @@ impl Seek {
     pub(crate) const fn is_here(&self) -> bool {
         self.is_here
     }
+
+    /// It is there for more than one look, and what was tried since the first has led nowhere.
+    pub(crate) const fn is_out_of_reach(&self) -> bool {
+        self.is_here && self.failures > 1
+    }
 }
 
 impl Node {

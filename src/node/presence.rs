@@ -173,6 +173,7 @@ impl Node {
         }
         Some(match Self::presence(peer) {
             Presence::Online | Presence::Away if peer.failures > 0 => Reason::NoPath,
+            Presence::Offline | Presence::Unknown if peer.seek.is_out_of_reach() => Reason::NoPath,
             Presence::Online | Presence::Away => return None,
             Presence::Offline => Reason::Offline,
             Presence::Unknown => Reason::Looking,

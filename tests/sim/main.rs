@@ -17,6 +17,7 @@ mod nat;
 mod network;
 mod phonebook;
 mod reads;
+mod relays;
 mod rivals;
 mod scenarios;
 mod seeds;

@@ -3,7 +3,7 @@
 //! datagrams to it and away from it lives in `network::internet`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
@@ -64,7 +64,7 @@ pub(crate) enum Ports {
 }
 
 /// What a NAT does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     /// When a mapping is used for another remote end, too (RFC 4787 §4.1).
     pub(crate) mapping: Dependence,
@@ -106,12 +106,18 @@ impl Kind {
     };
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Mapping {
     port: u16,
     since: Duration,
     /// Whom it lets in, as far as the filter looks, and until when. It lives as long as one of them.
     permits: BTreeMap<SocketAddrV4, Duration>,
+}
+
+impl Mapping {
+    fn until(&self) -> Option<Duration> {
+        self.permits.values().max().copied()
+    }
 }
 
 /// One NAT. Times count from any start and never go back.
@@ -195,6 +201,19 @@ impl Nat {
     pub(crate) fn reboot(&mut self) {
         self.mappings.clear();
         self.strays.clear();
+    }
+
+    /// It is of another kind from now on; of mappings that are one now, the one used last stays.
+    pub(crate) fn change(&mut self, kind: Kind) {
+        self.kind = kind;
+        for ((inner, remote), mut mapping) in std::mem::take(&mut self.mappings) {
+            let permits = mapping.permits.into_iter().map(|(remote, until)| (until, kind.filtering.part(remote)));
+            mapping.permits = permits.collect::<BTreeSet<_>>().into_iter().map(|(until, remote)| (remote, until)).collect();
+            let known = self.mappings.entry((inner, kind.mapping.part(remote))).or_insert_with(|| mapping.clone());
+            if known.until() < mapping.until() {
+                *known = mapping;
+            }
+        }
     }
 
     /// The provider gives it another address; the mappings go with the old one.

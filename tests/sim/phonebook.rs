@@ -42,6 +42,11 @@ impl Service for Station {
 
 /// A seed on a host of its own, open from the beginning on.
 pub(crate) fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, SocketAddr) {
+    seed_that(world, fellows, None)
+}
+
+/// One that relays so many bytes in a second, where it relays.
+pub(crate) fn seed_that(world: &mut World, fellows: Vec<SocketAddr>, relay: Option<u32>) -> (usize, SocketAddr) {
     let host = world.network.add_public_host(SEED_PORT);
     let begin = move |rng_seed: [u8; 32], now: Now| -> Box<dyn Service> {
         let config = SeedConfig {
@@ -50,10 +55,11 @@ pub(crate) fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, Socke
             fellows: fellows.clone(),
             cores: 1,
             loopback: false,
-            relay: None,
+            relay,
         };
         let directory = Box::new(Memory::new(config.records_max, [7; 16], now));
-        let shared = Shared::new(config, &[1; 32], &rng_seed, [7; 16], now, directory);
+        let hash_key = *rng_seed.last_chunk().expect("16 of 32 bytes");
+        let shared = Shared::new(config, &[1; 32], &rng_seed, hash_key, now, directory);
         Box::new(Station(Seed::new(shared, rng_seed, now)))
     };
     world.add_station(host, Box::new(begin));
@@ -63,8 +69,13 @@ pub(crate) fn seed(world: &mut World, fellows: Vec<SocketAddr>) -> (usize, Socke
 
 /// Two people, each behind a NAT of this kind, who have each other's links, and one seed.
 pub(crate) fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
+    two_networks_that(rng_seed, kinds, None)
+}
+
+/// The same with a seed that relays so many bytes in a second, where it relays.
+pub(crate) fn two_networks_that(rng_seed: u64, kinds: [Kind; 2], relay: Option<u32>) -> (World, usize) {
     let mut world = World::new(rng_seed);
-    let (host, addr) = seed(&mut world, Vec::new());
+    let (host, addr) = seed_that(&mut world, Vec::new(), relay);
     world.node_config.seeds = vec![addr.to_string()];
     world.node_config.visibility = Some(Visibility::Findable);
     for (segment, kind) in kinds.into_iter().enumerate() {
@@ -84,9 +95,10 @@ pub(crate) fn befriend(world: &mut World, machine: usize, other: usize) {
 }
 
 /// How `machine` reaches `other` now.
-fn path(world: &World, machine: usize, other: usize) -> PathKind {
+pub(crate) fn path(world: &World, machine: usize, other: usize) -> PathKind {
     let node = &world.machines[machine].process.as_ref().expect("it runs").node;
     match node.session(&world.machines[other].person) {
+        Some(session) if session.path().relay.is_some() => PathKind::Relay,
         Some(session) if session.path().on_link => PathKind::Lan,
         Some(_) => PathKind::Direct,
         None => PathKind::None,

@@ -84,6 +84,11 @@ impl Network {
         self.internet.routers[router].nat.reboot();
     }
 
+    /// It is of another kind from now on, under the same public address; what is mapped stays.
+    pub(crate) fn change_router(&mut self, router: usize, kind: Kind) {
+        self.internet.routers[router].nat.change(kind);
+    }
+
     /// The router gets another public address.
     pub(crate) fn renumber_router(&mut self, router: usize) {
         let it = &mut self.internet.routers[router];
