@@ -1,6 +1,6 @@
 //! The directory of one machine: all records in memory, gone with the process.
 //!
-//! Records lie in shards by the hash of their id; names and lists hold places of records, in shards of
+//! Records lie in shards by the hash of their id; names and lists hold seats of records, in shards of
 //! their own. Locks are taken in this order only: people, then names or lists.
 
 mod names;
@@ -16,7 +16,7 @@ use std::{
 use self::{
     names::{Line, Lists, Names},
     packed::{Packed, TICKS_PER_SECOND, Tick},
-    people::{People, Place},
+    people::{People, Seat},
 };
 use super::{
     directory::{Directory, Known, Outcome, Registration},
@@ -90,22 +90,22 @@ impl Memory {
     }
 
     /// Looks at the slot of `id` where there is one that is not over.
-    fn with<R>(&self, now: Now, id: &RawId, look: impl FnOnce(&mut Packed, Tick, Place) -> Option<R>) -> Option<R> {
+    fn with<R>(&self, now: Now, id: &RawId, look: impl FnOnce(&mut Packed, Tick, Seat) -> Option<R>) -> Option<R> {
         let (home, tick) = (self.home(id), self.tick(now));
         self.people.with(home.shard.into(), |people| {
             let slot = people.slot(home.hash, id)?;
             let packed = people.at_mut(slot).filter(|packed| packed.deadline() > tick)?;
-            look(packed, tick, Place::new(home.shard, slot))
+            look(packed, tick, Seat::new(home.shard, slot))
         })
     }
 
-    /// Looks at what lies at `place`, and takes it away where it is over.
-    fn at(&self, now: Now, place: Place, look: impl FnOnce(&Claim<'_>, &Entry<'_>)) {
+    /// Looks at what lies at `seat`, and takes it away where it is over.
+    fn at(&self, now: Now, seat: Seat, look: impl FnOnce(&Claim<'_>, &Entry<'_>)) {
         let tick = self.tick(now);
-        self.people.with(place.shard(), |people| {
-            let Some(packed) = people.at(place.slot()) else { return };
+        self.people.with(seat.shard(), |people| {
+            let Some(packed) = people.at(seat.slot()) else { return };
             if packed.deadline() <= tick {
-                self.bury(people, place);
+                self.bury(people, seat);
             } else if let Some(entry) = packed.entry(tick)
                 && let Ok(claim) = Claim::decode(entry.record)
             {
@@ -120,29 +120,29 @@ impl Memory {
     }
 
     /// Frees a slot and forgets its names.
-    fn bury(&self, people: &mut People, place: Place) {
-        let Some(hash) = people.at(place.slot()).map(|packed| self.hash(packed.id())) else { return };
-        let Some(packed) = people.remove(place.slot(), hash) else { return };
-        self.unname(&packed, place);
+    fn bury(&self, people: &mut People, seat: Seat) {
+        let Some(hash) = people.at(seat.slot()).map(|packed| self.hash(packed.id())) else { return };
+        let Some(packed) = people.remove(seat.slot(), hash) else { return };
+        self.unname(&packed, seat);
         self.gone.fetch_sub(packed.is_gone().into(), Relaxed);
         self.held.fetch_sub(1, Relaxed);
     }
 
-    fn name(&self, claim: &Claim<'_>, now: Tick, place: Place) {
+    fn name(&self, claim: &Claim<'_>, now: Tick, seat: Seat) {
         let key = name_key(claim.name);
         let (shard, hash) = self.name_home(&claim.network, &key);
-        self.names.with(shard, |names| names.insert(hash, now, place));
+        self.names.with(shard, |names| names.insert(hash, now, seat));
         if claim.visibility == Visibility::Listed {
             let line = Line { network: claim.network, key: key.into(), id: claim.id };
-            self.lists.with(self.list_shard(&claim.network), |lists| lists.insert(line, place));
+            self.lists.with(self.list_shard(&claim.network), |lists| lists.insert(line, seat));
         }
     }
 
-    fn unname(&self, packed: &Packed, place: Place) {
+    fn unname(&self, packed: &Packed, seat: Seat) {
         let Some(Ok(claim)) = packed.entry(0).map(|entry| Claim::decode(entry.record)) else { return };
         let key = name_key(claim.name);
         let (shard, hash) = self.name_home(&claim.network, &key);
-        self.names.with(shard, |names| names.remove(hash, place));
+        self.names.with(shard, |names| names.remove(hash, seat));
         if claim.visibility == Visibility::Listed {
             let line = Line { network: claim.network, key: key.into(), id: claim.id };
             self.lists.with(self.list_shard(&claim.network), |lists| lists.remove(&line));
@@ -159,7 +159,7 @@ impl Memory {
     }
 }
 
-/// Why a record may not take the place of `packed`: that is newer, or the same from another address.
+/// Why a record may not take the seat of `packed`: that is newer, or the same from another address.
 fn is_stale(packed: &Packed, registration: &Registration<'_>, now: Tick) -> bool {
     let seq = registration.claim.seq;
     let is_elsewhere = packed.entry(now).is_none_or(|entry| entry.seen != registration.seen);
@@ -185,16 +185,16 @@ impl Directory for Memory {
         let Some(packed) = packed else { return Outcome::Full };
         let (ttl, home) = (packed.ttl(tick), self.home(&claim.id));
         self.people.with(home.shard.into(), |people| {
-            let place = |slot| Place::new(home.shard, slot);
+            let seat = |slot| Seat::new(home.shard, slot);
             let mut slot = people.slot(home.hash, &claim.id);
             if let Some(over) = slot.filter(|slot| people.at(*slot).is_some_and(|known| known.deadline() <= tick)) {
-                self.bury(people, place(over));
+                self.bury(people, seat(over));
                 slot = None;
             }
             let slot = match slot.and_then(|slot| Some((slot, people.at_mut(slot)?))) {
                 Some((_, known)) if is_stale(known, registration, tick) => return Outcome::Stale { seq: known.seq() },
                 Some((slot, known)) => {
-                    self.unname(known, place(slot));
+                    self.unname(known, seat(slot));
                     self.gone.fetch_sub(known.is_gone().into(), Relaxed);
                     *known = packed;
                     slot
@@ -208,7 +208,7 @@ impl Directory for Memory {
                     }
                 },
             };
-            self.name(claim, tick, place(slot));
+            self.name(claim, tick, seat(slot));
             Outcome::Registered { ttl }
         })
     }
@@ -231,11 +231,11 @@ impl Directory for Memory {
     }
 
     fn unregister(&self, now: Now, id: &RawId, seq: u64) -> bool {
-        let was = self.with(now, id, |packed, _, place| {
+        let was = self.with(now, id, |packed, _, seat| {
             if packed.is_gone() || packed.seq() >= seq {
                 return None;
             }
-            self.unname(packed, place);
+            self.unname(packed, seat);
             *packed = Packed::gone(id, seq, packed.expires());
             self.gone.fetch_add(1, Relaxed);
             Some(())
@@ -250,8 +250,8 @@ impl Directory for Memory {
     fn find(&self, now: Now, network: &[u8; 8], key: &str, show: &mut dyn FnMut(&Entry<'_>) -> bool) {
         let (shard, hash) = self.name_home(network, key);
         let mut wants_more = true;
-        for place in self.names.with(shard, |names| names.places(hash)) {
-            self.at(now, place, |claim, entry| {
+        for seat in self.names.with(shard, |names| names.seats(hash)) {
+            self.at(now, seat, |claim, entry| {
                 if wants_more && claim.network == *network && name_key(claim.name) == key {
                     wants_more = show(entry);
                 }
@@ -277,8 +277,8 @@ impl Directory for Memory {
             let lines =
                 self.lists.with(self.list_shard(network), |lists| lists.lines(from.clone(), network, prefix, SEARCH_STEP));
             steps += lines.len();
-            for (line, place) in &lines {
-                self.at(now, *place, |claim, entry| {
+            for (line, seat) in &lines {
+                self.at(now, *seat, |claim, entry| {
                     let is_meant = claim.id == line.id && claim.network == *network && name_key(claim.name) == *line.key;
                     if wants_more && is_meant {
                         wants_more = show(entry);
@@ -297,7 +297,7 @@ impl Directory for Memory {
         self.people.with(shard.into(), |people| {
             for slot in 0..people.slots() {
                 if people.at(slot).is_some_and(|packed| packed.deadline() <= tick) {
-                    self.bury(people, Place::new(shard, slot));
+                    self.bury(people, Seat::new(shard, slot));
                 }
             }
         });

@@ -1,5 +1,5 @@
-//! Which records claim a name, and which are listed: places, in the order in which they are asked for.
-//! A place is only a hint; whoever follows it looks whether the record still says so.
+//! Which records have a name, and which are listed: seats, in the order in which they are asked for. A
+//! seat is only a hint; whoever follows it looks whether the record still says so.
 
 use std::{
     cmp::Reverse,
@@ -7,36 +7,36 @@ use std::{
     ops::Bound,
 };
 
-use super::{packed::Tick, people::Place};
+use super::{packed::Tick, people::Seat};
 use crate::wire::phonebook::RawId;
 
 /// Records of one name that are found by it, at most: the newest. Anybody may take any name any number of
-/// times, and each claim costs its search.
-pub(super) const CLAIMS_MAX: usize = 32;
+/// times, and each of them costs a search.
+pub(super) const NAMESAKES_MAX: usize = 32;
 
 /// One shard of the names: hash of network and key, newest first.
 #[derive(Default)]
-pub(super) struct Names(BTreeSet<(u32, Reverse<Tick>, Place)>);
+pub(super) struct Names(BTreeSet<(u32, Reverse<Tick>, Seat)>);
 
 impl Names {
-    pub(super) fn insert(&mut self, hash: u32, now: Tick, place: Place) {
-        let oldest = self.claims(hash).nth(CLAIMS_MAX - 1);
+    pub(super) fn insert(&mut self, hash: u32, now: Tick, seat: Seat) {
+        let oldest = self.namesakes(hash).nth(NAMESAKES_MAX - 1);
         if let Some(oldest) = oldest {
             self.0.remove(&oldest);
         }
-        self.0.insert((hash, Reverse(now), place));
+        self.0.insert((hash, Reverse(now), seat));
     }
 
-    pub(super) fn remove(&mut self, hash: u32, place: Place) {
-        let claim = self.claims(hash).find(|claim| claim.2 == place);
-        if let Some(claim) = claim {
-            self.0.remove(&claim);
+    pub(super) fn remove(&mut self, hash: u32, seat: Seat) {
+        let known = self.namesakes(hash).find(|(_, _, known)| *known == seat);
+        if let Some(known) = known {
+            self.0.remove(&known);
         }
     }
 
     /// Where records of that name are, the newest first; now and then one of another.
-    pub(super) fn places(&self, hash: u32) -> Vec<Place> {
-        self.claims(hash).map(|(_, _, place)| place).collect()
+    pub(super) fn seats(&self, hash: u32) -> Vec<Seat> {
+        self.namesakes(hash).map(|(_, _, seat)| seat).collect()
     }
 
     #[cfg(test)]
@@ -44,8 +44,8 @@ impl Names {
         self.0.is_empty()
     }
 
-    fn claims(&self, hash: u32) -> impl Iterator<Item = (u32, Reverse<Tick>, Place)> + '_ {
-        let ends = (hash, Reverse(Tick::MAX), Place::new(0, 0))..=(hash, Reverse(0), Place::new(u8::MAX, 0x00ff_ffff));
+    fn namesakes(&self, hash: u32) -> impl Iterator<Item = (u32, Reverse<Tick>, Seat)> + '_ {
+        let ends = (hash, Reverse(Tick::MAX), Seat::new(0, 0))..=(hash, Reverse(0), Seat::new(u8::MAX, 0x00ff_ffff));
         self.0.range(ends).copied()
     }
 }
@@ -60,11 +60,11 @@ pub(super) struct Line {
 
 /// One shard of the lists.
 #[derive(Default)]
-pub(super) struct Lists(BTreeMap<Line, Place>);
+pub(super) struct Lists(BTreeMap<Line, Seat>);
 
 impl Lists {
-    pub(super) fn insert(&mut self, line: Line, place: Place) {
-        self.0.insert(line, place);
+    pub(super) fn insert(&mut self, line: Line, seat: Seat) {
+        self.0.insert(line, seat);
     }
 
     pub(super) fn remove(&mut self, line: &Line) {
@@ -72,12 +72,12 @@ impl Lists {
     }
 
     /// At most `max` lines of the network whose keys begin with `prefix`.
-    pub(super) fn lines(&self, from: Bound<Line>, network: &[u8; 8], prefix: &str, max: usize) -> Vec<(Line, Place)> {
+    pub(super) fn lines(&self, from: Bound<Line>, network: &[u8; 8], prefix: &str, max: usize) -> Vec<(Line, Seat)> {
         self.0
             .range((from, Bound::Unbounded))
             .take_while(|(line, _)| line.network == *network && line.key.starts_with(prefix))
             .take(max)
-            .map(|(line, place)| (line.clone(), *place))
+            .map(|(line, seat)| (line.clone(), *seat))
             .collect()
     }
 

@@ -5,15 +5,15 @@ use hashbrown::HashTable;
 use super::packed::Packed;
 use crate::wire::phonebook::RawId;
 
-/// Slots of one shard at most: what a [`Place`] can say.
+/// Slots of one shard at most: what a [`Seat`] can say.
 const SLOTS_MAX: usize = 1 << 24;
 
-/// Where a record lies: its shard, and its slot there. Another may lie there later, so who kept a place looks
+/// Where a record lies: its shard, and its slot there. Another may lie there later, so who kept a seat looks
 /// whether it is still the one that was meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u32);
+pub(super) struct Seat(u32);
 
-impl Place {
+impl Seat {
     pub(super) const fn new(shard: u8, slot: u32) -> Self {
         Self((shard as u32) << 24 | slot)
     }

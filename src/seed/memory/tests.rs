@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::{names::CLAIMS_MAX, *};
+use super::{names::NAMESAKES_MAX, *};
 use crate::{
     clock::Unix,
     crypto::identity::Identity,
@@ -310,7 +310,7 @@ fn forged(n: u32, name: &str, is_listed: bool) -> Vec<u8> {
 }
 
 #[test]
-fn one_name_has_so_many_claims_and_the_oldest_go_first() {
+fn a_name_has_so_many_namesakes_and_the_oldest_go_first() {
     let memory = Memory::new(1_000, [1; 16], now(0));
     for n in 0..200 {
         register(&memory, now(n.into()), &forged(n, "alice", false), from(1), false);
@@ -321,7 +321,7 @@ fn one_name_has_so_many_claims_and_the_oldest_go_first() {
         found.push(u32::from_be_bytes([id[0], id[1], id[2], id[3]]));
         true
     });
-    assert_eq!(found, (0..200).rev().take(CLAIMS_MAX).collect::<Vec<_>>());
+    assert_eq!(found, (0..200).rev().take(NAMESAKES_MAX).collect::<Vec<_>>());
     assert_eq!(memory.len(), 200, "and all are found by id");
 }
 
@@ -346,7 +346,7 @@ fn a_list_of_the_silent_costs_a_bounded_walk_once() {
 }
 
 #[test]
-fn places_that_were_freed_are_used_again() {
+fn seats_that_were_freed_are_used_again() {
     let memory = Memory::new(100, [1; 16], now(0));
     for round in 0..20_u32 {
         let at = now(u64::from(round) * 1_000);
