@@ -5,7 +5,11 @@
 //! A record can aim nobody at a victim: probed are only the address that the seed itself saw, and of those
 //! that the caller names such as are on-link here.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use rand_core::RngCore;
 
@@ -43,6 +47,8 @@ const PROBED_MAX: usize = 1_024;
 const TARGETS_MAX: usize = ADDRS_MAX + 2;
 /// Where nothing came over any path by then, the addresses of the record are dialled as they are.
 const TOLD_AFTER: Duration = Duration::from_millis(700);
+/// Seeds that wait until the one before them has not managed by then, at most.
+const OFFERS_MAX: usize = 8;
 /// An introduction ends after this.
 const PUNCH_FOR: Duration = Duration::from_secs(5);
 /// Knocks opened in a second at most: each costs two X25519.
@@ -50,19 +56,29 @@ const KNOCKS_PER_SECOND_MAX: u32 = 20;
 /// Acks of probes within one introduction at most.
 const ACKS_MAX: u32 = 64;
 
+/// A seed that knows a peer and can introduce us.
+struct Offer {
+    seed: SocketAddr,
+    /// Where the peer may be by its word: addresses to dial where no probe is answered.
+    told: Vec<SocketAddr>,
+}
+
 /// One introduction.
 pub(super) struct Punch {
     peer: PeerId,
     key: ProbeKey,
+    seed: SocketAddr,
     targets: Vec<SocketAddr>,
     /// Probes leave since then; `None`: the seed has not confirmed the knock.
     began: Option<Instant>,
     round: usize,
     acks: u32,
     is_live: bool,
-    /// Addresses to dial where no probe is answered.
+    /// As in [`Offer`].
     told: Vec<SocketAddr>,
     told_at: Option<Instant>,
+    /// Whom to ask where this one does not manage: it may lie.
+    others: VecDeque<Offer>,
     until: Instant,
 }
 
@@ -77,6 +93,11 @@ pub(super) struct Punches {
 }
 
 impl Punch {
+    /// Nobody knows yet whether it opens a path.
+    fn is_undecided(&self) -> bool {
+        !self.is_live && (self.began.is_none() || self.told_at.is_some())
+    }
+
     fn deadline(&self) -> Instant {
         let probe = self.began.and_then(|began| PROBES_AT.get(self.round).map(|at| began + *at));
         [probe, self.told_at].into_iter().flatten().fold(self.until, Instant::min)
@@ -104,6 +125,24 @@ impl Punches {
         *count <= PROBES_MAX
     }
 
+    /// The offer, where it is to be taken up now; else it waits for its turn, or is not needed.
+    fn due(&mut self, id: PeerId, offer: Offer) -> Option<Offer> {
+        let ours = || self.by_attempt.values().filter(|punch| punch.peer == id && punch.key.is_caller());
+        let is_known = |punch: &Punch| punch.seed == offer.seed || punch.others.iter().any(|other| other.seed == offer.seed);
+        if ours().any(|punch| punch.is_live || is_known(punch)) {
+            return None;
+        }
+        let mut ours = self.by_attempt.values_mut().filter(|punch| punch.peer == id && punch.key.is_caller());
+        match ours.find(|punch| punch.is_undecided()) {
+            Some(punch) if punch.others.len() < OFFERS_MAX => {
+                punch.others.push_back(offer);
+                None
+            }
+            Some(_) => None,
+            None => Some(offer),
+        }
+    }
+
     fn takes_knock(&mut self, now: Instant) -> bool {
         if now.since(self.opened.0) >= Duration::from_secs(1) {
             self.opened = (now, 0);
@@ -116,10 +155,16 @@ impl Punches {
 impl Node {
     /// Has the seed that knows a peer introduce us. `told`: where the peer may be beside where the seed sees it.
     pub(super) fn introduce(&mut self, now: Now, id: PeerId, seed: SocketAddr, told: Vec<SocketAddr>) {
-        let is_under_way = self.punches.by_attempt.values().any(|punch| punch.peer == id && punch.key.is_caller());
-        if is_under_way || self.punches.by_attempt.len() >= PUNCHES_MAX {
+        if let Some(offer) = self.punches.due(id, Offer { seed, told }) {
+            self.knock(now, id, offer, VecDeque::new());
+        }
+    }
+
+    fn knock(&mut self, now: Now, id: PeerId, offer: Offer, others: VecDeque<Offer>) {
+        if self.punches.by_attempt.len() >= PUNCHES_MAX {
             return;
         }
+        let Offer { seed, told } = offer;
         let mut knock = Knock { attempt: self.rng.next_u64(), secret: [0; 16], relay: true, addrs: Vec::new() };
         self.rng.fill_bytes(&mut knock.secret);
         knock.addrs = self.own_addrs().into_iter().filter(|addr| is_dialable(addr, false)).take(ADDRS_MAX).map(Addr).collect();
@@ -127,6 +172,7 @@ impl Node {
         let punch = Punch {
             peer: id,
             key: ProbeKey::new(&knock, true),
+            seed,
             targets: Vec::new(),
             began: None,
             round: 0,
@@ -134,6 +180,7 @@ impl Node {
             is_live: false,
             told,
             told_at: None,
+            others,
             until: now.instant + PUNCH_FOR,
         };
         tracing::debug!(peer = %id.short(), %seed, "knocks");
@@ -188,11 +235,11 @@ impl Node {
         self.drive_punches(now);
     }
 
-    /// It did not: all that is left is to try the addresses that we were told.
+    /// It did not: what is left is to try the addresses that we were told, and other seeds.
     pub(super) fn on_not_knocked(&mut self, now: Now, attempt: u64) {
         if let Some(punch) = self.punches.by_attempt.remove(&attempt) {
             tracing::debug!(peer = %punch.peer.short(), "could not be knocked for");
-            self.dial_told(now, punch.peer, punch.told);
+            self.on_unopened(now, punch.peer, punch.told, punch.others);
         }
     }
 
@@ -212,6 +259,7 @@ impl Node {
         let punch = Punch {
             peer: id,
             key: ProbeKey::new(&knock, false),
+            seed,
             targets,
             began: Some(now.instant),
             round: 0,
@@ -219,6 +267,7 @@ impl Node {
             is_live: false,
             told: Vec::new(),
             told_at: None,
+            others: VecDeque::new(),
             until: now.instant + PUNCH_FOR,
         };
         tracing::debug!(peer = %id.short(), %from, "somebody knocks");
@@ -297,21 +346,26 @@ impl Node {
                 }
             }
             if punch.told_at.take_if(|at| *at <= now.instant).is_some() {
-                untold.push((punch.peer, std::mem::take(&mut punch.told)));
+                untold.push((punch.peer, std::mem::take(&mut punch.told), std::mem::take(&mut punch.others)));
             }
         }
-        for (peer, told) in untold {
-            self.dial_told(now, peer, told);
+        for (peer, told, others) in untold {
+            self.on_unopened(now, peer, told, others);
         }
         self.punches.by_attempt.retain(|_, punch| punch.until > now.instant);
     }
 
-    fn dial_told(&mut self, now: Now, id: PeerId, told: Vec<SocketAddr>) {
+    /// A seed's word has opened no path so far: its addresses are dialled as they are, and the next seed is asked.
+    fn on_unopened(&mut self, now: Now, id: PeerId, told: Vec<SocketAddr>, mut others: VecDeque<Offer>) {
         let paths: Vec<PathAddr> = told.into_iter().map(|addr| self.path(addr)).collect();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         paths.into_iter().for_each(|path| peer.on_told_at(now.instant, path));
-        if peer.session().is_none() {
-            self.dial_soon(id);
+        if peer.session().is_some() {
+            return;
+        }
+        self.dial_soon(id);
+        if let Some(next) = others.pop_front() {
+            self.knock(now, id, next, others);
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Worlds with seeds that lie, restart, or try to hit somebody else, and with NATs that forget. What a
 //! victim gets is counted; times are exact.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use p2pchat_udp::{
     clock::{Instant, Now},
@@ -33,6 +37,8 @@ enum Lie {
     Forged,
     /// Hands on true records, and says that their owners are at the victim's address.
     Aimed { victim: SocketAddr, record: Vec<u8>, signature: [u8; 64] },
+    /// Hands on what it was told of, says that all owners are there, and hands no knock on.
+    Swallowing(SocketAddr),
     /// Speaks another version.
     OtherVersion,
     /// Has a clock of its own.
@@ -45,6 +51,8 @@ enum Lie {
 struct Liar {
     lie: Lie,
     forger: Identity,
+    /// Who registered here.
+    known: BTreeMap<[u8; 32], (Vec<u8>, [u8; 64])>,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
@@ -56,6 +64,12 @@ impl Liar {
                 Answer::Registered { token: [1; 16], ttl: 75, seen: from }.encode(header, out);
             }
             (Query::Knock { .. }, Lie::Aimed { victim, .. }) => Answer::Knocked { seen: *victim }.encode(header, out),
+            (Query::Knock { .. }, Lie::Swallowing(elsewhere)) => Answer::Knocked { seen: *elsewhere }.encode(header, out),
+            (Query::Lookup { id, .. }, Lie::Swallowing(elsewhere)) if self.known.contains_key(id) => {
+                let (record, signature) = &self.known[id];
+                let entry = Entry { record, signature: *signature, seen: *elsewhere, age: 0 };
+                Answer::Found { entries: vec![entry], more: false }.encode(header, out);
+            }
             (Query::Lookup { .. }, Lie::Aimed { victim, record, signature }) => {
                 let entry = Entry { record, signature: *signature, seen: *victim, age: 0 };
                 Answer::Found { entries: vec![entry], more: false }.encode(header, out);
@@ -107,6 +121,10 @@ fn record_of(id: PeerId, now: Now) -> Record {
 impl Service for Liar {
     fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
         let Ok((header, query)) = Query::decode(bytes) else { return };
+        if let Query::Register { record, signature, .. } = &query {
+            let owner = Record::decode(record).expect("registered by an honest client").id;
+            self.known.insert(*owner.as_bytes(), (record.to_vec(), *signature));
+        }
         let mut out = Vec::new();
         let plain = Header { txid: header.txid, cookie: [0; COOKIE_LEN] };
         if header.cookie == [0; COOKIE_LEN] {
@@ -137,7 +155,7 @@ fn liar(world: &mut World, lie: Lie) -> SocketAddr {
     let host = world.network.add_public_host(17_118);
     let begin = move |_: [u8; 32], _: Now| -> Box<dyn Service> {
         let forger = Identity::generate(&mut ChaCha20Rng::seed_from_u64(99));
-        Box::new(Liar { lie: lie.clone(), forger, out: VecDeque::new() })
+        Box::new(Liar { lie: lie.clone(), forger, known: BTreeMap::new(), out: VecDeque::new() })
     };
     world.add_station(host, Box::new(begin));
     world.open_at(world.now, host);
@@ -191,6 +209,24 @@ fn of_three_seeds_two_may_lie() {
     }
     world.run_until(10 * SECOND);
     let message = world.send(0, 1, "in spite of all");
+    let begin = world.now;
+    assert!(world.run_while(begin + 10 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
+}
+
+/// The first seed to answer took the only introduction: who was quick and lied kept two people apart for ever.
+#[test]
+fn a_seed_that_swallows_knocks_keeps_nobody_from_being_introduced_by_another() {
+    let (mut world, _) = two_networks(7, [Kind::PORT_RESTRICTED_CONE; 2]);
+    let honest = world.node_config.seeds[0].clone();
+    let elsewhere = world.network.add_public_host(17_119);
+    let elsewhere = world.network.address(elsewhere);
+    let liars = [(); 2].map(|()| liar(&mut world, Lie::Swallowing(elsewhere)).to_string());
+    world.node_config.seeds = [liars.to_vec(), vec![honest]].concat();
+    for machine in 0..2 {
+        world.leave(machine, SECOND);
+    }
+    world.run_until(10 * SECOND);
+    let message = world.send(0, 1, "by the one that does not lie");
     let begin = world.now;
     assert!(world.run_while(begin + 10 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
 }
