@@ -30,7 +30,7 @@ struct World {
 }
 
 impl World {
-    fn new(nat: Nat) -> Option<Self> {
+    fn new(nats: [Nat; 2]) -> Option<Self> {
         let mut lab = Lab::new()?;
         lab.switch("public");
         let seeds = [("s", "203.0.113.10/24"), ("t", "203.0.113.11/24")];
@@ -39,7 +39,12 @@ impl World {
         for (number, lan, names) in [(1, "lan1", ["a", "b"]), (2, "lan2", ["c", "d"])] {
             lab.switch(lan);
             let [inner, outer] = [format!("10.{number}.0.1/24"), format!("203.0.113.{number}/24")];
-            routers.push(lab.router(&format!("rt{number}"), Wire::v4(lan, &inner), Wire::v4("public", &outer), nat)?);
+            routers.push(lab.router(
+                &format!("rt{number}"),
+                Wire::v4(lan, &inner),
+                Wire::v4("public", &outer),
+                nats[number - 1],
+            )?);
             let mut host = |at: usize| lab.host(names[at], Wire::v4(lan, &format!("10.{number}.0.{}/24", at + 2)));
             hosts.push([host(0), host(1)]);
         }
@@ -76,7 +81,7 @@ fn line_of<'a>(answer: &'a [Value], id: &str) -> &'a Value {
 
 #[test]
 fn who_is_registered_at_another_seed_is_found_and_reached_directly() {
-    let Some(world) = World::new(Nat::Cone) else { return };
+    let Some(world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(1, 0, "bob", &SEEDS[1..]));
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
     register(&mut at_bob);
@@ -103,7 +108,7 @@ fn who_is_registered_at_another_seed_is_found_and_reached_directly() {
 
 #[test]
 fn with_the_first_of_two_seeds_dead_the_other_introduces() {
-    let Some(mut world) = World::new(Nat::Cone) else { return };
+    let Some(mut world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS), world.person(1, 0, "bob", &SEEDS[1..]));
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
     register(&mut at_bob);
@@ -124,7 +129,7 @@ fn with_the_first_of_two_seeds_dead_the_other_introduces() {
 
 #[test]
 fn a_command_that_ends_soon_finds_and_delivers() {
-    let Some(world) = World::new(Nat::Cone) else { return };
+    let Some(world) = World::new([Nat::Cone; 2]) else { return };
     let (alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(1, 0, "bob", &SEEDS[1..]));
     let mut at_bob = bob.start();
     register(&mut at_bob);
@@ -139,7 +144,7 @@ fn a_command_that_ends_soon_finds_and_delivers() {
 
 #[test]
 fn mail_waits_and_what_is_gone_is_gone_at_every_seed() {
-    let Some(mut world) = World::new(Nat::Cone) else { return };
+    let Some(mut world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(1, 0, "bob", &SEEDS[1..]));
     let carol = world.person(0, 1, "carol", &SEEDS);
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
@@ -192,7 +197,7 @@ fn comes_back(person: &mut Person, text: &str) -> Duration {
 
 #[test]
 fn without_the_internet_a_lan_is_as_quick_as_without_seeds() {
-    let Some(world) = World::new(Nat::Cone) else { return };
+    let Some(world) = World::new([Nat::Cone; 2]) else { return };
     for router in &world.routers {
         router.cut();
     }
@@ -214,7 +219,7 @@ fn without_the_internet_a_lan_is_as_quick_as_without_seeds() {
 
 #[test]
 fn about_a_neighbour_no_seed_is_asked() {
-    let Some(mut world) = World::new(Nat::Cone) else { return };
+    let Some(mut world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(0, 1, "bob", &SEEDS[..1]));
     let (mut at_alice, mut at_bob) = (alice.start(), bob.start());
     register(&mut at_alice);
@@ -233,7 +238,7 @@ fn about_a_neighbour_no_seed_is_asked() {
 #[test]
 fn with_all_seeds_gone_known_addresses_do() {
     for nat in [Nat::FullCone, Nat::Routed] {
-        let Some(mut world) = World::new(nat) else { return };
+        let Some(mut world) = World::new([nat; 2]) else { return };
         let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS), world.person(1, 0, "bob", &SEEDS));
         let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
         befriend(&mut at_alice, &mut at_bob);
@@ -267,7 +272,7 @@ fn hears_all(client: &mut Client, count: usize) -> Instant {
 
 #[test]
 fn who_moves_to_another_network_in_the_middle_of_a_conversation_loses_nothing() {
-    let Some(mut world) = World::new(Nat::Cone) else { return };
+    let Some(mut world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(0, 1, "bob", &SEEDS[1..]));
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
     let id = at_bob.id();
@@ -298,7 +303,7 @@ type Befall = fn(&mut World);
 
 #[test]
 fn a_router_that_forgets_or_gets_another_address_stops_no_conversation() {
-    let Some(mut world) = World::new(Nat::Cone) else { return };
+    let Some(mut world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(1, 0, "bob", &SEEDS[1..]));
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
     let (me, id) = (at_alice.id(), at_bob.id());
@@ -356,5 +361,33 @@ fn two_seeds_and_three_people_on_one_host() {
         for client in &mut clients {
             assert_eq!(client.texts("in"), ["hi", "hi"]);
         }
+    }
+}
+
+#[test]
+fn behind_symmetric_nats_a_seed_relays_and_behind_one_a_path_opens() {
+    for (nats, path) in [
+        ([Nat::Symmetric, Nat::Symmetric], "relay"),
+        ([Nat::Symmetric, Nat::Cone], "relay"),
+        ([Nat::Symmetric, Nat::Restricted], "direct"),
+        ([Nat::Symmetric, Nat::FullCone], "direct"),
+    ] {
+        let Some(world) = World::new(nats) else { return };
+        let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS), world.person(1, 0, "bob", &SEEDS[1..]));
+        let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
+        let (me, id) = (at_alice.id(), at_bob.id());
+        register(&mut at_alice);
+        register(&mut at_bob);
+        at_bob.subscribe();
+        let begun = Instant::now();
+        befriend(&mut at_alice, &mut at_bob);
+        at_alice.deliver(&id, "0", FAR);
+        println!("{path}: from the look-up to the first message: {:?}", begun.elapsed());
+        at_alice.reaches(&id, path, FAR);
+        at_bob.reaches(&me, path, FAR);
+        let begun = Instant::now();
+        say(&mut at_alice, &id, 1..40);
+        println!("{path}: 39 messages more: {:?}", hears_all(&mut at_bob, 40) - begun);
+        println!("{path}: and back: {:?}", at_bob.deliver(&me, "back", FAR));
     }
 }

@@ -22,11 +22,11 @@ pub(crate) struct Seed {
 }
 
 impl Seed {
-    /// Starts one on port `port`, and waits until it is ready. It knows the `fellows`.
+    /// Starts one on port `port`, and waits until it is ready. It knows the `fellows`, and relays.
     pub(crate) fn new(host: &Host, port: u16, fellows: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("p2plan").tempdir().unwrap();
         let mut command = host.command(env!("CARGO_BIN_EXE_p2pchat-udp"));
-        command.arg("-d").arg(dir.path().join("profile")).args(["--seed", "--json", "-v", "-n", "attic"]);
+        command.arg("-d").arg(dir.path().join("profile")).args(["--seed", "--relay", "--json", "-v", "-n", "attic"]);
         command.args(["--listen", &format!("0.0.0.0:{port}")]).args(fellows.iter().flat_map(|fellow| ["--via", fellow]));
         command.env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap());
         let mut child = command.spawn().unwrap();

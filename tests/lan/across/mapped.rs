@@ -5,7 +5,7 @@ use crate::router::Nat;
 
 #[test]
 fn whom_no_hole_joins_a_mapped_port_does() {
-    let Some(world) = World::new(Nat::Symmetric) else { return };
+    let Some(world) = World::new([Nat::Symmetric; 2]) else { return };
     let gateway = world.routers[0].natpmp("203.0.113.1");
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(1, 0, "bob", &SEEDS[..1]));
     let (mut at_alice, mut at_bob) = (alice.start(), bob.start());
