@@ -21,6 +21,7 @@ use p2pchat_udp::{
         phonebook::{Answer, Entry, Header, Query, Refusal, RelayStatus, Status, other_version},
         probe::ProbeStage,
         record::{Knock, Record, Visibility},
+        relay,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -362,6 +363,10 @@ impl Scene<'_> {
         let told = other_version(&hello).unwrap();
         assert_eq!(told.to_vec(), header(8, TXID, [0; 16]));
         vectors.add("answer to a query of version 2", told);
+        let mut relayed = Vec::new();
+        relay::encode(ChannelId(70_000), &[1, 2, 3], &mut relayed);
+        assert_eq!(relayed, [&[10], &70_000u64.to_le_bytes()[..], &[1, 2, 3]].concat());
+        vectors.add("010203, relayed", relayed);
     }
 }
 
