@@ -76,7 +76,8 @@ Examples:
 
 const SEED_MODE: &str = "Seed mode";
 /// What a seed understands, by clap's names.
-const OF_A_SEED: [&str; 9] = ["seed", "relay", "max_records", "name", "data_dir", "listen", "via", "json", "verbose"];
+const OF_A_SEED: [&str; 10] =
+    ["seed", "relay", "max_records", "directory", "name", "data_dir", "listen", "via", "json", "verbose"];
 
 /// Chat for people who share a wire: no server, end-to-end encrypted, nothing lost.
 #[derive(Debug, Parser)]
@@ -95,6 +96,17 @@ pub struct Cli {
     /// Of a seed: entries in its phonebook at most, 1000000 unless said
     #[arg(long, help_heading = SEED_MODE, value_name = "N", requires = "seed", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_records: Option<u32>,
+    /// Of a seed: what it shares with others, which together are one phonebook
+    #[cfg(feature = "redis")]
+    #[arg(
+        long,
+        help_heading = SEED_MODE,
+        value_name = "redis://HOST:PORT",
+        value_parser = directory,
+        env = "P2PCHAT_DIRECTORY",
+        hide_env_values = true
+    )]
+    pub directory: Option<String>,
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
@@ -231,6 +243,11 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parse
         let text = format!("{what} makes no sense with --seed");
         return Err(Refused::Wrong(ErrorLine::new("usage", 2, text).hint("see p2pchat-udp-seed(8)")));
     }
+    #[cfg(feature = "redis")]
+    if !cli.seed && matches.value_source("directory") == Some(ValueSource::CommandLine) {
+        let text = "--directory makes sense with --seed only";
+        return Err(Refused::Wrong(ErrorLine::new("usage", 2, text).hint("see p2pchat-udp-seed(8)")));
+    }
     Ok(Parsed { cli, given: given(&matches) })
 }
 
@@ -276,6 +293,16 @@ fn senseless_for_a_seed(matches: &ArgMatches) -> Option<String> {
     let said = |id: &str| matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine);
     let found = senseless.find(|arg| said(arg.get_id().as_str()))?;
     found.get_long().map(|long| format!("--{long}"))
+}
+
+#[cfg(feature = "redis")]
+fn directory(url: &str) -> Result<String, String> {
+    let is_redis = url.starts_with("redis://");
+    redis::Client::open(url)
+        .ok()
+        .filter(|_| is_redis)
+        .map(|_| url.to_owned())
+        .ok_or_else(|| "not redis://HOST:PORT/DB".to_owned())
 }
 
 /// Which settings came from where.

@@ -15,7 +15,7 @@ use crate::{
     net::{
         counters::Counts,
         dns::Names,
-        seed::{Server, ServerConfig, StartError},
+        seed::{Server, ServerConfig, StartError, depot::Depot},
         socket::{Listen, PORT_FIRST},
     },
     seed::counters::Counters,
@@ -61,6 +61,7 @@ pub(super) fn start(runtime: &tokio::runtime::Runtime, cli: &Cli, given: &Given)
         relay: cli.relay.then_some(RELAY_RATE_MAX),
         token_secret: *key::load_or_make(&settings.dir)?,
         threads: std::thread::available_parallelism().map_or(1, Into::into),
+        depot: depot(cli)?,
     };
     let server = Server::start(config).map_err(|error| not_started(&error))?;
     say_ready(cli.global.json, &name, &server);
@@ -70,6 +71,19 @@ pub(super) fn start(runtime: &tokio::runtime::Runtime, cli: &Cli, given: &Given)
         log_counters(&last);
         ended
     })
+}
+
+/// What it shares with other seeds.
+#[cfg(feature = "redis")]
+fn depot(cli: &Cli) -> Result<Option<Box<dyn Depot>>, End> {
+    let redis = cli.directory.as_ref().map(|url| crate::net::redis::Redis::new(url)).transpose();
+    // The command line was read, and so the address is one.
+    Ok(redis.map_err(|error| internal(&error))?.map(|redis| Box::new(redis) as Box<dyn Depot>))
+}
+
+#[cfg(not(feature = "redis"))]
+const fn depot(_: &Cli) -> Result<Option<Box<dyn Depot>>, End> {
+    Ok(None)
 }
 
 fn say_ready(json: bool, name: &str, server: &Server) {
@@ -157,6 +171,10 @@ fn log_counters((counts, asked): &(Counts, Counters)) {
         other_version = asked.other_version,
         dropped = asked.dropped,
         unsent = asked.unsent,
+        written = asked.written,
+        fetched = asked.fetched,
+        late = asked.late,
+        disbelieved = asked.disbelieved,
         "counters"
     );
 }

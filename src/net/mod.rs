@@ -10,6 +10,8 @@ pub mod handle;
 pub mod interfaces;
 pub mod multicast;
 pub mod portmap;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod resolver;
 pub mod seed;
 pub mod socket;

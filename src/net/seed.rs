@@ -1,6 +1,6 @@
 //! A seed on real sockets: a thread for every core, each with a state machine and sockets of its own on the
 //! same port, so that no datagram waits for another core. What is answered lives in `seed`, one thread's
-//! loop in `lane`.
+//! loop in `lane`, and the connection to what it shares with other seeds in `depot`.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use self::{faces::Faces, lane::Lane};
+use self::{depot::Depot, faces::Faces, lane::Lane};
 use super::{
     clock,
     counters::{Counters, Counts},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::seed::{Seed, SeedConfig, Shared, counters::Counters as Asked, memory::Memory};
 
+pub mod depot;
 mod faces;
 mod lane;
 
@@ -46,6 +47,8 @@ pub struct ServerConfig {
     pub relay: Option<u32>,
     /// Threads, at least 1 and at most [`THREADS_MAX`]; one where the system cannot share a port.
     pub threads: usize,
+    /// What it shares with other seeds, in a cluster.
+    pub depot: Option<Box<dyn Depot>>,
 }
 
 /// A seed could not be started; nothing is left running.
@@ -72,12 +75,14 @@ pub struct Server {
     /// The threads run for as long as it is there.
     fellows: watch::Sender<Vec<SocketAddr>>,
     threads: Vec<JoinHandle<()>>,
+    /// Of the depot; it ends after all of them.
+    keeper: Option<JoinHandle<()>>,
     fallen: Arc<Notify>,
 }
 
 impl Server {
     /// Binds all sockets and starts all threads: after this it is *ready*.
-    pub fn start(config: ServerConfig) -> Result<Self, StartError> {
+    pub fn start(mut config: ServerConfig) -> Result<Self, StartError> {
         let counters = Counters::default();
         let mut bound = bind(&config, &counters)?;
         let interfaces =
@@ -89,13 +94,20 @@ impl Server {
             (port, addrs) = (sockets.port(), sockets.local_addrs());
         }
         let faces = Arc::new(Faces::new(config.records_max));
+        let tag = random()?;
+        let (lines, keeper) = match config.depot.take() {
+            Some(depot) => depot::start(depot, tag, bound.len()).map(|(lines, keeper)| (lines, Some(keeper)))?,
+            None => Default::default(),
+        };
         let shared = share(config, bound.len())?;
         let (fellows, told) = watch::channel(Vec::new());
         let fallen = Arc::new(Notify::new());
         let mut threads = Vec::with_capacity(bound.len());
+        let mut lines = lines.into_iter();
         for (runtime, sockets) in bound {
-            let seed = Seed::new(shared.clone(), random()?, clock::now());
-            let lane = Lane::new(seed, sockets, faces.clone(), told.clone());
+            let mut seed = Seed::new(shared.clone(), random()?, clock::now());
+            let line = lines.next().inspect(|_| seed.join(tag));
+            let lane = Lane::new(seed, sockets, faces.clone(), told.clone(), line);
             let fall = Fall(fallen.clone());
             let run = move || {
                 let _fall = fall;
@@ -103,7 +115,7 @@ impl Server {
             };
             threads.push(std::thread::Builder::new().name("seed".to_owned()).spawn(run)?);
         }
-        Ok(Self { shared, counters, port, addrs, own, fellows, threads, fallen })
+        Ok(Self { shared, counters, port, addrs, own, fellows, threads, keeper, fallen })
     }
 
     /// The port of the sockets.
@@ -149,9 +161,9 @@ impl Server {
 
     /// Ends it. Gives the last counters.
     pub async fn close(self) -> (Counts, Asked) {
-        let Self { shared, counters, fellows, threads, .. } = self;
+        let Self { shared, counters, fellows, threads, keeper, .. } = self;
         drop(fellows);
-        let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+        let _ = tokio::task::spawn_blocking(|| threads.into_iter().chain(keeper).for_each(|thread| drop(thread.join()))).await;
         (counters.read(), shared.counters())
     }
 }

@@ -1,6 +1,8 @@
 //! What a seed answers to each query that came with a valid cookie. Taking up and letting go of records
-//! stands in `registering`, finding them in `looking`, relaying in `relaying`.
+//! stands in `registering`, finding them in `looking`, relaying in `relaying`, and what the other seeds of a
+//! cluster have in `elsewhere`.
 
+mod elsewhere;
 mod looking;
 mod registering;
 mod relaying;

@@ -57,6 +57,14 @@ pub struct Counters {
     pub over_budget: u64,
     /// Datagrams to be relayed from where no end of their channel is, or to an end that is not there.
     pub stray: u64,
+    /// Records put into the depot.
+    pub written: u64,
+    /// Records fetched from there and believed.
+    pub fetched: u64,
+    /// Askers for whom the depot was too slow.
+    pub late: u64,
+    /// What lay in the depot and was not believed.
+    pub disbelieved: u64,
 }
 
 impl Counters {
@@ -90,6 +98,10 @@ impl Counters {
             relayed_bytes,
             over_budget,
             stray,
+            written,
+            fetched,
+            late,
+            disbelieved,
         } = other;
         self.records += records;
         self.channels += channels;
@@ -117,6 +129,10 @@ impl Counters {
         self.relayed_bytes += relayed_bytes;
         self.over_budget += over_budget;
         self.stray += stray;
+        self.written += written;
+        self.fetched += fetched;
+        self.late += late;
+        self.disbelieved += disbelieved;
     }
 
     /// Counts a query with a valid cookie under its kind.

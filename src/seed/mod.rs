@@ -6,6 +6,7 @@
 //! to whoever aims at a third, and still there when many ask.
 
 mod answers;
+pub mod cluster;
 pub mod counters;
 pub mod directory;
 mod fellows;
@@ -32,6 +33,7 @@ use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 use self::{
+    cluster::Cluster,
     counters::Counters,
     directory::Directory,
     fellows::{ASK_INTERVAL, Fellows, Heard},
@@ -146,6 +148,8 @@ pub struct Seed {
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     /// Buffers of datagrams that have left.
     spare: Vec<Vec<u8>>,
+    /// Where it is one of several that share a depot.
+    cluster: Option<Cluster>,
     counters: Counters,
 }
 
@@ -176,6 +180,7 @@ impl Seed {
             next_ask: now.instant,
             transmits: VecDeque::new(),
             spare: Vec::new(),
+            cluster: None,
             counters: Counters::default(),
             shared,
         };
@@ -210,6 +215,7 @@ impl Seed {
             self.shared.relays.iter().for_each(|relays| relays.sweep(now.instant));
             self.look_at_fellows(now);
         }
+        self.settle_late(now);
         if self.index == 0 && self.next_ask <= now.instant {
             self.next_ask = now.instant + ASK_INTERVAL;
             let asks = self.shared.fellows.with(0, |fellows| fellows.ask(&mut self.rng));
@@ -229,7 +235,9 @@ impl Seed {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        Some(if self.index == 0 { self.next_tick.min(self.next_ask) } else { self.next_tick })
+        let own = if self.index == 0 { self.next_tick.min(self.next_ask) } else { self.next_tick };
+        let late = self.cluster.as_ref().and_then(Cluster::poll_timeout);
+        Some(late.map_or(own, |late| late.min(own)))
     }
 
     fn on_query(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {

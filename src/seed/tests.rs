@@ -1,6 +1,7 @@
 //! A seed and people who ask it, on virtual time.
 
 mod bounds;
+mod cluster;
 mod fellows;
 mod looking;
 mod registering;

@@ -2,6 +2,8 @@
 
 mod across;
 mod chat;
+#[cfg(feature = "redis")]
+mod cluster;
 mod corpus;
 mod log;
 mod manual;

@@ -42,10 +42,11 @@ fn offered(help: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     (options, commands)
 }
 
-/// Long options named as the head of a paragraph.
+/// Long options named as the head of a paragraph; those of features that are not built left out.
 fn documented(page: &str) -> BTreeSet<String> {
     let mut options = BTreeSet::new();
-    for line in read(page).lines() {
+    let is_built = |line: &&str| cfg!(feature = "redis") || !line.contains("(feature redis)");
+    for line in read(page).lines().filter(is_built) {
         if let Some(rest) = line.strip_prefix(".BR ").or_else(|| line.strip_prefix(".B ")) {
             for word in rest.split([' ', '"', ',']).filter(|word| word.starts_with("--") && word.len() > 2) {
                 let end = word[2..].find(|c: char| !(c.is_ascii_lowercase() || c == '-')).map_or(word.len(), |end| end + 2);

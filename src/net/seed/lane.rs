@@ -1,7 +1,12 @@
 //! One thread of a seed: its state machine, its sockets, its loop. Which threads there are does not live
 //! here.
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -10,9 +15,14 @@ use super::{
         clock,
         socket::{Batch, Sockets},
     },
+    depot::Line,
     faces::Faces,
 };
-use crate::{clock::Now, seed::Seed, wire::DATAGRAM_LEN_MAX};
+use crate::{
+    clock::Now,
+    seed::{Seed, cluster::Reply},
+    wire::DATAGRAM_LEN_MAX,
+};
 
 /// The shortest wait for a deadline, also for one that stays in the past.
 const BREATH: Duration = Duration::from_millis(1);
@@ -24,6 +34,8 @@ pub(super) struct Lane {
     sockets: Sockets,
     faces: Arc<Faces>,
     fellows: watch::Receiver<Vec<SocketAddr>>,
+    /// To the depot, of a seed in a cluster.
+    line: Option<Line>,
     datagram: Vec<u8>,
     batch: Batch,
 }
@@ -31,12 +43,20 @@ pub(super) struct Lane {
 enum Wake {
     Ready,
     Fellows,
+    Replied(Reply),
     End,
 }
 
 impl Lane {
-    pub(super) fn new(seed: Seed, sockets: Sockets, faces: Arc<Faces>, fellows: watch::Receiver<Vec<SocketAddr>>) -> Self {
-        Self { seed, sockets, faces, fellows, datagram: Vec::with_capacity(DATAGRAM_LEN_MAX), batch: Batch::default() }
+    pub(super) fn new(
+        seed: Seed,
+        sockets: Sockets,
+        faces: Arc<Faces>,
+        fellows: watch::Receiver<Vec<SocketAddr>>,
+        line: Option<Line>,
+    ) -> Self {
+        let datagram = Vec::with_capacity(DATAGRAM_LEN_MAX);
+        Self { seed, sockets, faces, fellows, line, datagram, batch: Batch::default() }
     }
 
     /// Answers until nobody can name fellows any more.
@@ -50,6 +70,7 @@ impl Lane {
                     let fellows = self.fellows.borrow_and_update().clone();
                     self.seed.handle_fellows(now, fellows);
                 }
+                Wake::Replied(reply) => self.seed.handle_reply(now, reply),
                 Wake::End => return self.finish(now),
             }
             let Self { seed, sockets, faces, .. } = &mut self;
@@ -63,16 +84,26 @@ impl Lane {
                 seed.handle_timeout(now);
             }
             self.transmit();
+            if let Some(line) = &mut self.line {
+                line.hand_over(&mut self.seed);
+            }
         }
     }
 
     async fn wait(&mut self) -> Wake {
         let now = clock::now().instant;
         let pause = self.seed.poll_timeout().map_or(IDLE, |deadline| deadline.since(now).max(BREATH));
-        let Self { sockets, fellows, .. } = self;
+        let Self { sockets, fellows, line, .. } = self;
+        let reply = async {
+            match line {
+                Some(line) => line.next().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             changed = fellows.changed() => if changed.is_ok() { Wake::Fellows } else { Wake::End },
+            reply = reply => Wake::Replied(reply),
             () = poll_fn(|cx| sockets.poll_readable(cx)) => Wake::Ready,
             () = tokio::time::sleep(pause) => Wake::Ready,
         }

@@ -2,9 +2,16 @@
 
 use super::{busy, encode_found, header, len_max};
 use crate::{
-    seed::{Asked, Seed, watch::WATCH_SECONDS},
+    seed::{
+        Asked, Seed,
+        cluster::{Sought, Want},
+        watch::WATCH_SECONDS,
+    },
     text::name_key,
-    wire::phonebook::{Answer, ENTRIES_MAX, Entry, LOOKUP_LEN, RawId},
+    wire::{
+        phonebook::{Answer, ENTRIES_MAX, Entry, LOOKUP_LEN, RawId},
+        record::Claim,
+    },
 };
 
 /// Entries of one answer, taken out of the directory, and whether there are more.
@@ -37,7 +44,15 @@ impl Seed {
     pub(super) fn on_lookup(&mut self, asked: &Asked<'_>, id: &RawId, watch: bool) {
         // What comes unasked later must be paid for by this query.
         let watch = watch && asked.len >= LOOKUP_LEN;
-        if self.found(asked, id) {
+        if self.found(asked, id) || self.waits(asked, || Sought::Id(*id), || Want::Lookup { watch }) {
+            return;
+        }
+        self.settle_lookup(asked, id, watch);
+    }
+
+    /// The depot, where there is one, has said what it can.
+    pub(super) fn settle_lookup(&mut self, asked: &Asked<'_>, id: &RawId, watch: bool) {
+        if self.found_elsewhere(asked, id) {
             return;
         }
         let is_noted = watch && self.shared.watches.insert(asked.now.instant, id, asked.from, asked.txid);
@@ -63,8 +78,24 @@ impl Seed {
     }
 
     pub(super) fn on_find(&mut self, asked: &Asked<'_>, network: &[u8; 8], name: &str) {
-        let mut page = Page::default();
-        self.shared.directory.find(asked.now, network, &name_key(name), &mut |entry| page.take(entry));
+        let key = name_key(name);
+        if !self.waits(asked, || Sought::Name(*network, key.clone()), || Want::Find) {
+            self.settle_find(asked, network, key);
+        }
+    }
+
+    /// Likewise: whoever has the name here, then whoever has it elsewhere.
+    pub(super) fn settle_find(&mut self, asked: &Asked<'_>, network: &[u8; 8], key: String) {
+        let (mut page, mut here) = (Page::default(), Vec::new());
+        self.shared.directory.find(asked.now, network, &key, &mut |entry| {
+            here.extend(Claim::decode(entry.record).map(|claim| claim.id));
+            page.take(entry)
+        });
+        for remote in self.elsewhere(asked.now, &Sought::Name(*network, key)) {
+            if !here.contains(&remote.id) {
+                page.take(&remote.entry(asked.now));
+            }
+        }
         self.answer_page(asked, &page);
     }
 
@@ -89,7 +120,13 @@ impl Seed {
     pub(super) fn on_knock(&mut self, asked: &Asked<'_>, to: &RawId, sealed: &[u8]) {
         let mut seen = None;
         self.shared.directory.lookup(asked.now, to, &mut |entry| seen = Some(entry.seen));
-        let Some(seen) = seen else { return self.not_found(asked, None) };
+        let Some(seen) = seen else {
+            let wants = || Want::Knock { sealed: sealed.to_vec() };
+            if !self.waits(asked, || Sought::Id(*to), wants) {
+                self.knock_elsewhere(asked, to, sealed);
+            }
+            return;
+        };
         if let Err(wait) = self.limiter.count_knock(asked.now.instant, asked.from.ip(), to) {
             return self.answer(asked, &busy(wait));
         }

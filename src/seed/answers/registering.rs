@@ -5,6 +5,7 @@ use crate::{
     crypto::record::verify_claim,
     seed::{
         Asked, Seed,
+        cluster::Over,
         directory::{Known, Outcome, Registration},
     },
     wire::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Seconds by which an owner's clock may be ahead of ours.
-const CLOCK_AHEAD_MAX: u64 = 600;
+pub(super) const CLOCK_AHEAD_MAX: u64 = 600;
 
 /// Why not, as the asker is told.
 type Refused = Answer<'static>;
@@ -71,6 +72,7 @@ impl Seed {
         let registration = Registration { claim: &claim, record, signature, seen: from, may_move: has_token };
         match self.shared.directory.register(asked.now, &registration) {
             Outcome::Registered { ttl } => {
+                self.put(asked, record, signature, if has_token { Over::Same } else { Over::Older });
                 let token = self.tokens.token(unix, &claim.id, record, signature);
                 Ok((claim.id, Answer::Registered { token, ttl, seen: from }))
             }
@@ -83,11 +85,19 @@ impl Seed {
         if !self.may_register(asked) {
             return self.answer(asked, &Answer::Refused(Refusal::BadRecord));
         }
+        let is_due = self.is_due(asked.now, id);
         let (tokens, unix) = (&mut self.tokens, unix(asked));
+        let mut due = None;
         // The token proves the owner, the cookie the address: so the address may move.
         let ttl = self.shared.directory.refresh(asked.now, id, seq, asked.from, &mut |entry| {
-            tokens.verify(unix, id, entry.record, &entry.signature, &token)
+            let is_proved = tokens.verify(unix, id, entry.record, &entry.signature, &token);
+            due = (is_proved && (is_due || self.cluster.is_some() && entry.seen != asked.from))
+                .then(|| (entry.record.to_vec(), entry.signature));
+            is_proved
         });
+        if let Some((record, signature)) = due {
+            self.put(asked, &record, &signature, Over::Same);
+        }
         let answer = ttl.map_or(Answer::Need, |ttl| Answer::Registered { token, ttl, seen: asked.from });
         self.answer(asked, &answer);
     }
@@ -107,6 +117,13 @@ impl Seed {
             Known::Live { .. } => {
                 self.check_signature(asked, &claim.id, record, signature)?;
                 self.shared.directory.unregister(asked.now, &claim.id, claim.seq);
+                self.put(asked, record, signature, Over::Same);
+                Ok(())
+            }
+            // It may be registered with another seed of the cluster.
+            Known::Nothing | Known::Full if self.cluster.is_some() => {
+                self.check_signature(asked, &claim.id, record, signature)?;
+                self.put(asked, record, signature, Over::Same);
                 Ok(())
             }
             Known::Gone { seq } if claim.seq < seq => Err(Answer::Refused(Refusal::Stale { seq })),
