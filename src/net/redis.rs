@@ -28,7 +28,8 @@ const KNOCKS_TAKEN_MAX: usize = 64;
 const LISTENING: usize = 5;
 
 /// Keys: record, and names where there are any. Arguments: value, seconds, length of a value, over, id,
-/// holders. Compares seq and address, which stand in a value's 2nd to 27th byte.
+/// holders, seconds of a name. Compares seq and address, which stand in a value's 2nd to 27th byte. A farewell
+/// to nobody is not kept: there would be no end of them.
 const PUT: &str = "
 local function clear(key, wanted)
   local type = redis.call('TYPE', key).ok
@@ -42,6 +43,7 @@ if ARGV[4] ~= 'anything' and #old >= 27 and old:byte(1) == new:byte(1) then
   if a > c or a == c and b > d then return old end
   if a == c and b == d and ARGV[4] == 'older' and old:sub(10, 27) ~= new:sub(10, 27) then return false end
 end
+if not KEYS[2] and #old == 0 then return false end
 redis.call('SET', KEYS[1], new, 'EX', ARGV[2])
 if KEYS[2] then
   clear(KEYS[2], 'zset')

@@ -13,6 +13,7 @@ pub use self::value::VALUE_LEN_MAX;
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
+pub(super) use self::written::Known;
 use self::{expiring::Expiring, written::Written};
 use super::Asked;
 use crate::{
@@ -237,13 +238,14 @@ impl Cluster {
         self.urgent.clear();
     }
 
-    /// True where this record, which has not changed, should be put into the depot again.
-    pub(super) fn is_due(&self, now: Instant, id: &RawId) -> bool {
-        self.is_there && self.puts.len() < PUTS_MAX && !self.written.is_fresh(now, id)
+    /// True where this is not in the depot yet, or should be put there again.
+    pub(super) fn is_due(&self, now: Instant, what: Known<'_>) -> bool {
+        self.is_there && self.puts.len() < PUTS_MAX && !self.written.is_fresh(now, what)
     }
 
-    pub(super) fn put(&mut self, now: Instant, put: Put) {
-        if self.is_there && self.puts.len() < PUTS_MAX && self.written.note(now, &put.id) {
+    pub(super) fn put(&mut self, now: Instant, what: Known<'_>, put: Put) {
+        let is_due = self.is_due(now, what) || self.is_there && put.over == Over::Anything && self.puts.len() < PUTS_MAX;
+        if is_due && self.written.note(now, what) {
             self.puts.push_back(put);
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     seed::{
         Asked, Seed,
         cluster::{
-            Call, Cluster, FETCHED_MAX, HELD, Handing, Over, Put, Remote, Reply, Sought, Tag, Waiter, Want,
+            Call, Cluster, FETCHED_MAX, HELD, Handing, Known, Over, Put, Remote, Reply, Sought, Tag, Waiter, Want,
             value::{KnockValue, Value},
         },
     },
@@ -83,11 +83,11 @@ impl Seed {
         }
     }
 
-    pub(super) fn is_due(&self, now: Now, id: &RawId) -> bool {
-        self.cluster.as_ref().is_some_and(|cluster| cluster.is_due(now.instant, id))
+    pub(super) fn is_due(&self, now: Now, what: Known<'_>) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.is_due(now.instant, what))
     }
 
-    /// Has a record, or a farewell, that was checked be put into the depot.
+    /// Has a record, or a farewell, that was checked be put into the depot, where it is not there yet.
     pub(super) fn put(&mut self, asked: &Asked<'_>, record: &[u8], signature: &[u8; SIGNATURE_LEN], over: Over) {
         let Some(cluster) = &mut self.cluster else { return };
         let Ok(claim) = Claim::decode(record) else { return };
@@ -100,7 +100,8 @@ impl Seed {
             (Some((claim.network, name_key(claim.name))), left.min(HELD.into()))
         };
         let seconds = u32::try_from(seconds).unwrap_or(HELD).max(1);
-        cluster.put(asked.now.instant, Put { id: claim.id, name, value: value.encode(), seconds, over });
+        let what = Known { id: &claim.id, seq: claim.seq, seen: asked.from };
+        cluster.put(asked.now.instant, what, Put { id: claim.id, name, value: value.encode(), seconds, over });
     }
 
     /// True where the asker now waits for the depot.

@@ -5,7 +5,7 @@ use crate::{
     crypto::record::verify_claim,
     seed::{
         Asked, Seed,
-        cluster::Over,
+        cluster::{self, Over},
         directory::{Known, Outcome, Registration},
     },
     wire::{
@@ -85,14 +85,13 @@ impl Seed {
         if !self.may_register(asked) {
             return self.answer(asked, &Answer::Refused(Refusal::BadRecord));
         }
-        let is_due = self.is_due(asked.now, id);
+        let is_due = self.is_due(asked.now, cluster::Known { id, seq, seen: asked.from });
         let (tokens, unix) = (&mut self.tokens, unix(asked));
         let mut due = None;
         // The token proves the owner, the cookie the address: so the address may move.
         let ttl = self.shared.directory.refresh(asked.now, id, seq, asked.from, &mut |entry| {
             let is_proved = tokens.verify(unix, id, entry.record, &entry.signature, &token);
-            due = (is_proved && (is_due || self.cluster.is_some() && entry.seen != asked.from))
-                .then(|| (entry.record.to_vec(), entry.signature));
+            due = (is_proved && is_due).then(|| (entry.record.to_vec(), entry.signature));
             is_proved
         });
         if let Some((record, signature)) = due {

@@ -1,12 +1,26 @@
-//! Which records were put into the depot lately: 12 bytes each, since there may be a million.
+//! What was put into the depot lately: 12 bytes for each record, since there may be a million.
+
+use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
 use super::WRITE_INTERVAL;
-use crate::{clock::Instant, seed::shards::keyed_hash, wire::phonebook::RawId};
+use crate::{
+    clock::Instant,
+    seed::{shards::keyed_hash, subject},
+    wire::phonebook::RawId,
+};
 
 /// Records that one thread remembers at most; whatever is beyond is put into the depot later.
 const WRITTEN_MAX: usize = 2 << 20;
+
+/// A record as it is known: whose, which of his, seen where. With any of it changed it is another.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::seed) struct Known<'a> {
+    pub(in crate::seed) id: &'a RawId,
+    pub(in crate::seed) seq: u64,
+    pub(in crate::seed) seen: SocketAddr,
+}
 
 pub(super) struct Written {
     /// By their hashes alone: who cannot know the key makes no two alike.
@@ -21,14 +35,14 @@ impl Written {
     }
 
     /// True where it was put there less than [`WRITE_INTERVAL`] ago.
-    pub(super) fn is_fresh(&self, now: Instant, id: &RawId) -> bool {
-        let hash = self.hash(id);
+    pub(super) fn is_fresh(&self, now: Instant, what: Known<'_>) -> bool {
+        let hash = self.hash(what);
         self.at.find(hash, |(known, _)| *known == hash).is_some_and(|(_, at)| is_fresh(now, *at))
     }
 
     /// It is put there now. False where that cannot be remembered.
-    pub(super) fn note(&mut self, now: Instant, id: &RawId) -> bool {
-        let hash = self.hash(id);
+    pub(super) fn note(&mut self, now: Instant, what: Known<'_>) -> bool {
+        let hash = self.hash(what);
         if let Some((_, at)) = self.at.find_mut(hash, |(known, _)| *known == hash) {
             *at = seconds(now);
             return true;
@@ -52,8 +66,8 @@ impl Written {
         self.at.clear();
     }
 
-    fn hash(&self, id: &RawId) -> u64 {
-        keyed_hash(&self.hash_key, &[id])
+    fn hash(&self, Known { id, seq, seen }: Known<'_>) -> u64 {
+        keyed_hash(&self.hash_key, &[id, &seq.to_le_bytes(), subject(seen, &mut [0; 18])])
     }
 }
 
@@ -79,13 +93,17 @@ mod tests {
     #[test]
     fn a_record_is_written_at_most_every_75_seconds() {
         let mut written = Written::new([1; 16]);
-        let (alice, bob) = ([1; 32], [2; 32]);
-        assert!(!written.is_fresh(millis(500), &alice));
-        assert!(written.note(millis(500), &alice));
-        assert!(written.is_fresh(millis(75_500), &alice) && !written.is_fresh(millis(76_000), &alice));
-        assert!(!written.is_fresh(millis(500), &bob));
-        assert!(written.note(millis(76_000), &alice) && written.note(millis(30_000), &bob));
+        let alice = Known { id: &[1; 32], seq: 1, seen: SocketAddr::from(([203, 0, 113, 1], 17_118)) };
+        assert!(!written.is_fresh(millis(500), alice));
+        assert!(written.note(millis(500), alice));
+        assert!(written.is_fresh(millis(75_500), alice) && !written.is_fresh(millis(76_000), alice));
+        let moved = SocketAddr::from(([203, 0, 113, 1], 17_119));
+        for other in [Known { id: &[2; 32], ..alice }, Known { seq: 2, ..alice }, Known { seen: moved, ..alice }] {
+            assert!(!written.is_fresh(millis(500), other));
+            assert!(written.note(millis(30_000), other));
+        }
+        assert!(written.note(millis(76_000), alice));
         written.sweep(millis(120_000));
-        assert!(written.is_fresh(millis(120_000), &alice) && written.at.len() == 1);
+        assert!(written.is_fresh(millis(120_000), alice) && written.at.len() == 1);
     }
 }
