@@ -273,7 +273,7 @@ impl Node {
         tracing::debug!(peer = %id.short(), %from, "somebody knocks");
         self.punches.by_attempt.insert(knock.attempt, punch);
         if knock.relay {
-            self.want_relay(now, id, seed);
+            self.want_relay(now, id, seed, self.id());
         }
         self.drive_punches(now);
     }

@@ -121,6 +121,7 @@ pub struct Node {
     punches: Punches,
     /// Channels of relays: at which seed, to whom.
     channels: BTreeMap<ChannelId, (SocketAddr, PeerId)>,
+    refusals: relay::Refusals,
     /// Peers that seeds are asked for although there is nothing to deliver.
     presence_sought: BTreeSet<PeerId>,
     batches: Batches<Claim>,
@@ -190,6 +191,7 @@ impl Node {
             asks: BTreeMap::new(),
             punches: Punches::default(),
             channels: BTreeMap::new(),
+            refusals: relay::Refusals::default(),
             presence_sought: BTreeSet::new(),
             batches: Batches::new(),
             asked: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //! forwards their datagrams, slowly. It is asked beside every introduction, so that the first text waits for
 //! no probe; a session moves away from it as soon as there is a path, and never back.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
     Node, Target,
@@ -26,11 +26,48 @@ const BINDS_MAX: u32 = 10;
 const INTRODUCE_AGAIN: Duration = Duration::from_secs(60);
 /// Channels at most.
 const CHANNELS_MAX: usize = 256;
+/// A seed that does not relay is not asked again for so long.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
+/// Seeds remembered for that at most; of more the oldest is asked again.
+const REFUSALS_MAX: usize = 64;
+
+/// Which seed both ends should choose, where each may know several; a better one takes the place of another.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Choice {
+    /// None, or one that does not answer.
+    #[default]
+    Any,
+    /// One where the higher id was found.
+    OfHigher,
+    /// One where the lower id was found: both ends know that it is.
+    OfLower,
+    /// One that relays for us now.
+    Open,
+}
+
+/// Seeds that do not relay, and when they said so.
+#[derive(Default)]
+pub(super) struct Refusals(BTreeMap<SocketAddr, Instant>);
+
+impl Refusals {
+    fn add(&mut self, now: Instant, seed: SocketAddr) {
+        self.0.insert(seed, now);
+        if self.0.len() > REFUSALS_MAX {
+            let oldest = self.0.iter().min_by_key(|(_, at)| **at).map(|(seed, _)| *seed);
+            oldest.map(|seed| self.0.remove(&seed));
+        }
+    }
+
+    fn holds(&self, now: Instant, seed: &SocketAddr) -> bool {
+        self.0.get(seed).is_some_and(|at| now.since(*at) < REFUSED_FOR)
+    }
+}
 
 /// The way to one peer by a seed.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
     seed: Option<SocketAddr>,
+    choice: Choice,
     channel: Option<ChannelId>,
     is_asking: bool,
     /// When to bind (again).
@@ -64,16 +101,25 @@ impl Node {
         self.on_from_peer(now, PathAddr::relayed(from, channel), datagram);
     }
 
-    /// Asks this seed to relay for us and a peer, unless there is such a way already.
-    pub(super) fn want_relay(&mut self, now: Now, id: PeerId, seed: SocketAddr) {
+    /// Asks the seed at which `found` was found to relay for us and a peer, unless there is as good a way already.
+    pub(super) fn want_relay(&mut self, now: Now, id: PeerId, seed: SocketAddr, found: PeerId) {
+        let choice = if found == id.min(self.id()) { Choice::OfLower } else { Choice::OfHigher };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_direct = peer.session().is_some_and(|session| session.path().relay.is_none());
-        if is_direct || (peer.relay.channel.is_some() && peer.relay.seed == Some(seed)) || peer.relay.is_asking {
+        let is_chosen = match peer.relay.seed {
+            Some(chosen) if chosen == seed => peer.relay.channel.is_some() || peer.relay.is_asking,
+            Some(_) => peer.relay.choice >= choice,
+            None => false,
+        };
+        if is_direct || is_chosen || self.refusals.holds(now.instant, &seed) {
             return;
         }
-        peer.relay = Relay { seed: Some(seed), at: Some(now.instant), introduced: Some(now.instant), ..Relay::default() };
-        // Who has no record yet needs one for this.
-        self.seeds.register_for_relay(now);
+        self.drop_relay(&id);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            let (at, introduced) = (Some(now.instant), Some(now.instant));
+            peer.relay = Relay { seed: Some(seed), choice, at, introduced, ..Relay::default() };
+        }
+        self.seeds.register_for_relay(now, seed);
         self.touch(id);
     }
 
@@ -104,16 +150,24 @@ impl Node {
 
     fn drop_relay(&mut self, id: &PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if let Some(channel) = std::mem::take(&mut peer.relay).channel {
-            self.channels.remove(&channel);
-        }
+        let Relay { seed, channel, .. } = std::mem::take(&mut peer.relay);
         peer.candidates.retain(|candidate| candidate.path.relay.is_none());
+        channel.map(|channel| self.channels.remove(&channel));
+        let is_over = |seed: &SocketAddr| self.peers.values().all(|peer| peer.relay.seed != Some(*seed));
+        if let Some(seed) = seed.filter(is_over) {
+            self.seeds.end_relay(seed);
+        }
     }
 
     pub(super) fn on_bound(&mut self, now: Now, seed: SocketAddr, id: PeerId, channel: ChannelId, open: bool) {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.relay.seed == Some(seed)) else { return };
         peer.relay.is_asking = false;
         peer.relay.at = Some(now.instant + if open { BIND_AGAIN } else { BIND_SOON });
+        match (open, peer.relay.choice) {
+            (true, _) => peer.relay.choice = Choice::Open,
+            (false, Choice::Open) => peer.relay.choice = Choice::OfHigher,
+            (false, _) => {}
+        }
         if peer.relay.channel == Some(channel) || self.channels.len() >= CHANNELS_MAX {
             return self.touch(id);
         }
@@ -133,9 +187,10 @@ impl Node {
     pub(super) fn on_not_bound(&mut self, now: Now, seed: SocketAddr, id: PeerId, refused: bool) {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.relay.seed == Some(seed)) else { return };
         if refused {
+            self.refusals.add(now.instant, seed);
             return self.drop_relay(&id);
         }
-        peer.relay.is_asking = false;
+        (peer.relay.is_asking, peer.relay.choice) = (false, Choice::Any);
         peer.relay.at = Some(now.instant + BIND_SOON);
         self.touch(id);
     }

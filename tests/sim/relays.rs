@@ -1,16 +1,17 @@
 //! Worlds in which no path opens between two people, and a seed relays for them; and what becomes of that
 //! when routers change, seeds restart, or no seed relays. How seeds are found lives in `phonebook`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use p2pchat_udp::{
     id::SessionIndex,
     node::command::{Command, PathKind, Reason, Reply},
+    wire::record::Visibility,
 };
 
 use crate::{
     nat::Kind,
-    phonebook::{MS, SECOND, befriend, last_reply, path, two_networks, two_networks_that},
+    phonebook::{MS, SECOND, befriend, last_reply, path, seed, seed_that, two_networks, two_networks_that},
     world::World,
 };
 
@@ -188,4 +189,58 @@ fn a_pair_that_sends_much_slows_no_other_down() {
     }
     assert_eq!([path(&world, 0, 1), path(&world, 2, 3)], [PathKind::Relay; 2]);
     world.finish();
+}
+
+/// Two people behind symmetric NATs who use these seeds.
+fn apart(world: &mut World, seeds: [Vec<SocketAddr>; 2]) {
+    world.node_config.visibility = Some(Visibility::Findable);
+    for (segment, (name, seeds)) in ["alice", "bob"].into_iter().zip(seeds).enumerate() {
+        world.node_config.seeds = seeds.iter().map(SocketAddr::to_string).collect();
+        let machine = world.add_machine(name, &[segment], true, false);
+        world.network.add_router(segment, Kind::SYMMETRIC);
+        world.start_at(world.now, machine);
+        world.run_until(world.now + 20 * MS);
+    }
+    world.run_until(2 * SECOND);
+}
+
+#[test]
+fn who_uses_other_seeds_registers_at_the_one_that_relays_as_long_as_it_does() {
+    for rng_seed in 0..10 {
+        let mut world = World::new(rng_seed);
+        let (_, first) = seed_that(&mut world, Vec::new(), RATE_MAX);
+        let (_, second) = seed_that(&mut world, vec![first], RATE_MAX);
+        // The one that knows the other is asked by bob: alice finds nobody, but is told by a knock.
+        apart(&mut world, [vec![first], vec![second]]);
+        befriend(&mut world, 0, 1);
+        befriend(&mut world, 1, 0);
+        let took = takes(&mut world, 1, 0, "from another phonebook", 10 * SECOND);
+        println!("rng seed {rng_seed}: shown after {took:?}");
+        assert!(took <= 3 * SECOND, "{took:?}");
+        assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
+        world.run_until(world.now + 100 * SECOND);
+        let back = takes(&mut world, 0, 1, "and back", SECOND);
+        assert!(back <= RELAY_ROUND_TRIP, "{back:?}");
+        world.network.change_router(0, Kind::FULL_CONE);
+        world.network.reboot_router(0);
+        takes(&mut world, 0, 1, "straight", 100 * SECOND);
+        world.finish();
+    }
+}
+
+#[test]
+fn of_two_seeds_the_one_that_relays_does() {
+    for rng_seed in 0..10 {
+        let mut world = World::new(rng_seed);
+        let (_, first) = seed(&mut world, Vec::new());
+        let (_, second) = seed_that(&mut world, Vec::new(), RATE_MAX);
+        apart(&mut world, [vec![first, second], vec![first, second]]);
+        befriend(&mut world, 0, 1);
+        befriend(&mut world, 1, 0);
+        let took = takes(&mut world, (rng_seed % 2) as usize, 1 - (rng_seed % 2) as usize, "by the other", 20 * SECOND);
+        println!("rng seed {rng_seed}: shown after {took:?}");
+        assert!(took <= 5 * SECOND, "{took:?}");
+        assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
+        world.finish();
+    }
 }

@@ -155,12 +155,27 @@ impl Seeds {
         self.drive(now);
     }
 
-    /// A relay serves only who is registered: whoever had no record of its own, as a command that ends soon, has one from
-    /// now on. Who hides goes without a relay.
-    pub(crate) fn register_for_relay(&mut self, now: Now) {
-        if !self.own.is_registering(&self.config) && !self.own.withdrawn && !self.config.hidden {
-            self.own.relayed = true;
-            self.drive(now);
+    /// A relay serves only who is registered there: whoever has no record at this seed, as a command that ends soon or
+    /// somebody who uses other seeds, has one until [`Self::end_relay`]. Who hides goes without a relay.
+    pub(crate) fn register_for_relay(&mut self, now: Now, seed: SocketAddr) {
+        if self.own.withdrawn || self.config.hidden {
+            return;
+        }
+        let known = self.seeds.iter().position(|one| one.addr() == Some(seed));
+        let Some(index) = known.or_else(|| self.seed_named(now.instant, &seed.to_string())) else { return };
+        self.seeds[index].relays = true;
+        self.own.relayed |= !self.own.is_registering(&self.config);
+        self.drive(now);
+    }
+
+    /// Nobody is reached by this seed any more: where it was needed for nothing else, our record there lapses.
+    pub(crate) fn end_relay(&mut self, seed: SocketAddr) {
+        let is_forced = self.own.forced;
+        for one in self.seeds.iter_mut().filter(|one| one.addr() == Some(seed) && one.relays) {
+            one.relays = false;
+            if !one.in_use && !is_forced {
+                one.home = Home::Idle;
+            }
         }
     }
 
@@ -254,11 +269,14 @@ impl Seeds {
 
     /// The seeds that should hold our record: the first three in use that promise to answer.
     fn homes(&self) -> Vec<usize> {
-        let usable = |index: &usize| self.seeds[*index].in_use || self.own.forced || self.own.relayed;
-        let mut homes: Vec<_> =
-            (0..self.seeds.len()).filter(usable).filter(|index| self.seeds[*index].addr().is_some()).collect();
+        let mut homes = self.reachable(|seed| seed.in_use || self.own.forced);
         homes.sort_by_key(|index| !self.seeds[*index].is_promising());
         homes
+    }
+
+    fn reachable(&self, is_meant: impl Fn(&super::Seed) -> bool) -> Vec<usize> {
+        let seeds = self.seeds.iter().enumerate();
+        seeds.filter(|(_, seed)| seed.addr().is_some() && is_meant(seed)).map(|(index, _)| index).collect()
     }
 
     /// Signs, registers and refreshes what is due.
@@ -267,7 +285,8 @@ impl Seeds {
             return;
         }
         let homes = self.homes();
-        if homes.is_empty() || !self.keep_record_true(now, &homes) {
+        let relays = self.reachable(|seed| seed.relays && !seed.in_use && !self.own.forced);
+        if (homes.is_empty() && relays.is_empty()) || !self.keep_record_true(now, &homes) {
             return;
         }
         let Some(seq) = self.own.signed.as_ref().map(|signed| signed.record.seq) else { return };
@@ -275,11 +294,13 @@ impl Seeds {
         for index in homes {
             // One that does not answer keeps no other from being home.
             places -= usize::from(places > 0 && self.seeds[index].is_promising());
-            if places == 0 && !self.seeds[index].home.is_held() && self.registered() >= HOME_SEEDS_MAX {
-                continue;
+            let is_beyond = places == 0 && !self.seeds[index].home.is_held() && self.registered() >= HOME_SEEDS_MAX;
+            if !is_beyond || self.seeds[index].relays {
+                self.drive_home(now, index, seq);
             }
-            self.drive_home(now, index, seq);
         }
+        // Beside the three; nobody is told to look for us there.
+        relays.into_iter().for_each(|index| self.drive_home(now, index, seq));
     }
 
     fn drive_home(&mut self, now: Now, index: usize, seq: u64) {

@@ -39,6 +39,8 @@ pub(super) struct Seed {
     pub(super) name: String,
     /// Named by the settings, and not by a command.
     pub(super) in_use: bool,
+    /// It relays for us.
+    pub(super) relays: bool,
     pub(super) home: Home,
     pub(super) token: Option<Token>,
     /// Where it saw us last.
@@ -64,6 +66,7 @@ impl Seed {
         Self {
             name: name.to_owned(),
             in_use,
+            relays: false,
             home: Home::Idle,
             token: None,
             seen: None,
@@ -177,7 +180,8 @@ impl Seed {
             Resolve::Failed { again } if self.in_use => Some(again),
             _ => None,
         };
-        let home = self.home.deadline().filter(|_| is_registering && self.in_use && self.addr().is_some());
+        let is_home = is_registering && (self.in_use || self.relays) && self.addr().is_some();
+        let home = self.home.deadline().filter(|_| is_home);
         again.into_iter().chain(home).min()
     }
 

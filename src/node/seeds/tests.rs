@@ -95,7 +95,7 @@ fn a_seq_that_a_seed_knows_is_passed_by_unless_none_could_be() {
 #[test]
 fn who_hides_is_registered_by_nothing_but_a_command() {
     let mut world = World::new(None, true);
-    world.seeds.register_for_relay(world.now);
+    world.seeds.register_for_relay(world.now, world.seed);
     assert_eq!(world.query_within(100), None);
     world.seeds.register(world.now, true);
     assert!(world.next_query().1);
@@ -109,7 +109,7 @@ fn what_a_relay_needed_is_taken_back_and_what_a_command_wanted_lapses() {
         if commanded {
             world.seeds.register(world.now, true);
         } else {
-            world.seeds.register_for_relay(world.now);
+            world.seeds.register_for_relay(world.now, world.seed);
         }
         let (txid, registers) = world.next_query();
         assert!(registers);

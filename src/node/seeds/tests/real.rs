@@ -108,7 +108,7 @@ fn a_farewell_that_nobody_hears_is_said_twice_and_waits_for_nobody() {
 fn a_command_that_was_registered_for_a_relay_alone_takes_its_record_away() {
     let mut pair = Pair::new(None);
     assert_eq!(pair.seeds.registered(), 0);
-    pair.seeds.register_for_relay(pair.now);
+    pair.seeds.register_for_relay(pair.now, SEED.parse().unwrap());
     pair.settle();
     assert_eq!((pair.seeds.registered(), pair.records()), (1, 1));
     pair.seeds.leave(pair.now);
