@@ -1,79 +1,27 @@
 //! People who do not hear each other on a LAN, with a seed between them: everything that they type.
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use p2pchat_udp::{
-    clock::Now,
-    net::clock::now,
-    seed::{Seed as Core, SeedConfig, Shared, memory::Memory},
-    wire::DATAGRAM_LEN_MAX,
-};
+use p2pchat_udp::clock::Now;
 
 use crate::{
     person::{Net, Person, Running},
     phonebook::{DEAD, link},
     seed::Seed,
+    seeds::Served,
 };
-
-/// A seed that has run for long enough to know that somebody is not there: before that it says that it
-/// cannot tell yet. It is the real one in a loop of the test's own, whose clock has gone ahead.
-struct OldSeed {
-    addr: SocketAddr,
-    end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
 
 /// So long a record lives, and so long a seed is young.
 const RECORD_LIFETIME: Duration = Duration::from_secs(75);
 
-impl OldSeed {
-    fn start() -> Self {
-        let begun = now();
-        let config =
-            SeedConfig { name: "attic".to_owned(), records_max: 100, fellows: Vec::new(), cores: 1, loopback: true, relay: None };
-        let directory = Box::new(Memory::new(config.records_max, [1; 16], begun));
-        let shared = Shared::new(config, &[2; 32], &[3; 32], [1; 16], begun, directory);
-        let mut core = Core::new(shared, [4; 32], begun);
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let addr = socket.local_addr().unwrap();
-        // Its deadlines and the end are looked at this often.
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let end = Arc::new(AtomicBool::new(false));
-        let ended = end.clone();
-        let thread = std::thread::spawn(move || {
-            let mut datagram = [0; DATAGRAM_LEN_MAX];
-            let mut out = Vec::new();
-            while !ended.load(Ordering::Relaxed) {
-                let received = socket.recv_from(&mut datagram);
-                let now = Now { instant: now().instant + RECORD_LIFETIME, ..now() };
-                if let Ok((len, from)) = received {
-                    core.handle_datagram(now, from, &datagram[..len]);
-                }
-                core.handle_timeout(now);
-                while let Some(to) = core.poll_transmit(&mut out) {
-                    socket.send_to(&out, to).unwrap();
-                }
-            }
-        });
-        Self { addr, end, thread: Some(thread) }
-    }
-}
-
-impl Drop for OldSeed {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
+/// A seed that has run for long enough to know that somebody is not there: before that it says that it
+/// cannot tell yet. Its clock has gone ahead since it started.
+fn old_seed() -> Served {
+    let mut is_begun = false;
+    Served::seed(move |now| {
+        let ahead = if std::mem::replace(&mut is_begun, true) { RECORD_LIFETIME } else { Duration::ZERO };
+        Now { instant: now.instant + ahead, ..now }
+    })
 }
 
 /// Runs with this seed and no LAN, and is in its phonebook when this returns.
@@ -162,7 +110,7 @@ fn the_seeds_of_a_link_lead_to_whoever_gave_it() {
 
 #[test]
 fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
-    let seed = OldSeed::start();
+    let seed = old_seed();
     let old = seed.addr.to_string();
     let net = Net::new();
     let alice = net.person("alice");
@@ -189,7 +137,7 @@ fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
 
 #[test]
 fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
-    let seed = OldSeed::start();
+    let seed = old_seed();
     let addr = seed.addr.to_string();
     let net = Net::new();
     let [alice, bob, carol, dave] = ["alice", "bob", "carol", "dave"].map(|name| net.person(name));
@@ -220,7 +168,7 @@ fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
 
 #[test]
 fn without_an_owner_an_entry_is_left_behind() {
-    let seed = OldSeed::start();
+    let seed = old_seed();
     let addr = seed.addr.to_string();
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));

@@ -15,6 +15,7 @@ mod phonebook;
 mod profile;
 mod readme;
 mod seed;
+mod seeds;
 mod shell;
 mod usage;
 mod vectors;

@@ -39,7 +39,8 @@ impl Seed {
         Self::start_at(dir, "127.0.0.1:0", args)
     }
 
-    fn start_at(dir: &tempfile::TempDir, listen: &str, args: &[&str]) -> Self {
+    /// At this address.
+    pub(crate) fn start_at(dir: &tempfile::TempDir, listen: &str, args: &[&str]) -> Self {
         let dir = dir.path().join("seed");
         let log = std::fs::File::options().create(true).append(true).open(dir.with_extension("log")).unwrap();
         let mut command = program();
@@ -418,7 +419,7 @@ fn what_makes_no_sense_for_a_seed_is_refused_by_name() {
 }
 
 /// A port that nobody has, below those that the system gives away.
-fn free_port(from: u16) -> u16 {
+pub(crate) fn free_port(from: u16) -> u16 {
     let from = from + u16::try_from(std::process::id() % 1_000).unwrap() * 4;
     let is_free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok();
     (from..).find(is_free).unwrap()
