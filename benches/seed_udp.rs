@@ -1,6 +1,7 @@
-//! A seed on real sockets under load: lookups and refreshes per core against a bare echo that does the same
-//! system calls. `cargo bench --bench seed_udp -- 1000000` registers so many first; nothing is asserted
-//! (docs: performance goal P15).
+//! A seed on real sockets under load: what it answers per core against a bare echo that does the same system
+//! calls, what a registration costs in memory, how soon everybody is back after a crash.
+//! `cargo bench --bench seed_udp -- 1000000` registers so many; nothing is asserted
+//! (docs: performance goals P15 and P16).
 //!
 //! The server has one core to itself, whoever asks another. What is counted is the server's own CPU time for
 //! each answer, so that whoever else uses this machine changes little.
@@ -25,6 +26,7 @@ use p2pchat_udp::{
     },
     net::socket::SOCKET_BUFFER_LEN,
     wire::{
+        SIGNATURE_LEN,
         phonebook::{Answer, COOKIE_LEN, Header, Query, RawId, TOKEN_LEN},
         record::{Record, Visibility},
     },
@@ -32,12 +34,22 @@ use p2pchat_udp::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
+/// The server's core, and everybody else's.
+const CORES: [&str; 2] = ["0", "1"];
 /// Clients at the same time, each with one query under way.
 const CLIENTS: usize = 512;
 /// How long each load lasts.
 const LOAD: Duration = Duration::from_secs(4);
 /// Datagrams in one call of the echo.
 const BATCH: usize = 64;
+/// Registrations that were really signed, and whose signatures the seed checks.
+const SIGNED: u32 = 20_000;
+/// A little less than a seed checks signatures in a second: above that it says that it is busy.
+const SIGNED_PER_SECOND: f64 = 11_500.0;
+/// Ports that register and look up once each.
+const PORTS: u32 = 64;
+/// Rounds in a row in which somebody was not answered, after which all is given up.
+const LOST_MAX: u32 = 200;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
@@ -45,46 +57,171 @@ fn main() {
     if first.as_deref() == Some("echo") {
         return echo();
     }
+    leave_the_servers_core();
     let records: u32 = first.map_or(100_000, |arg| arg.parse().expect("how many records"));
     let dir = std::env::temp_dir().join(format!("seed_udp.{}", std::process::id()));
-    let server = Server::echo();
-    println!("{:<28}{:>12}{:>14}{:>12}", "", "answers/s", "per core", "of echo");
-    let mut padded = vec![7; 400];
-    let big = server.load(|_, _, out| out.clone_from(&padded));
-    padded.truncate(76);
-    let small = server.load(|_, _, out| out.clone_from(&padded));
-    server.end();
-    say("echo of 400 bytes", big, big);
-    say("echo of 76 bytes", small, small);
-
+    println!("{:<34}{:>12}{:>14}{:>10}", "", "answers/s", "per CPU-s", "of echo");
+    let echoes = echoes();
     let server = Server::seed(&dir, records);
     let mut entries = Entries::new(&std::fs::read(dir.join("seed.key")).expect("the seed has made it"));
-    let (registered, before) = (Instant::now(), server.resident());
-    server.all(records, |n, header, out| entries.register(n, header, out));
-    let each = (server.resident() - before) as f64 / f64::from(records);
-    println!("{records} registered in {:.1} s, {each:.0} bytes each", registered.elapsed().as_secs_f64());
+    fill(&server, &mut entries, records);
+    ask(&server, &mut entries, records, &echoes);
+    sign(&server, &entries);
+    let crashed = Instant::now();
+    server.end();
+    come_back(&Server::seed(&dir, records), crashed, &mut entries, records);
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+/// On a machine with one core all share it.
+fn leave_the_servers_core() {
+    let own = std::process::id().to_string();
+    let moved = Command::new("taskset").args(["-cp", CORES[1], &own]).stdout(Stdio::null()).status();
+    if !moved.is_ok_and(|status| status.success()) {
+        println!("whoever asks is on no core of its own");
+    }
+}
+
+/// Of queries and answers as long as those of a lookup, and of all else.
+struct Echoes {
+    long: Rate,
+    short: Rate,
+}
+
+fn echoes() -> Echoes {
+    let server = Server::echo();
+    let long = server.load(|_, _, out| *out = vec![7; 400]);
+    let short = server.load(|_, _, out| *out = vec![7; 76]);
+    long.say("echo of 400 bytes", Some(&long));
+    short.say("echo of 76 bytes", Some(&short));
+    Echoes { long, short }
+}
+
+/// Registers all with tokens, and says what they weigh at 10,000, at ten times as many, and so on.
+fn fill(server: &Server, entries: &mut Entries, records: u32) {
+    let (before, mut done, mut all) = (server.resident(), 0, Rate::default());
+    let stages = (4..).map(|power| 10_u32.pow(power)).take_while(|stage| *stage < records).chain([records]);
+    let mut weights = Vec::new();
+    for stage in stages {
+        all += server.all(stage - done, None, |n, header, out| entries.register(done + n, header, out));
+        done = stage;
+        weights.push((stage, (server.resident() - before) as f64 / f64::from(stage)));
+    }
+    all.say("registration with token", None);
+    for (stage, weight) in weights {
+        println!("{stage} registered: {weight:.0} resident bytes each");
+    }
+}
+
+/// Whoever is registered is looked up and refreshes, also beside a flood of junk.
+fn ask(server: &Server, entries: &mut Entries, records: u32, echoes: &Echoes) {
     let mut rng = ChaCha20Rng::seed_from_u64(2);
     let lookup = server.load(|_, header, out| {
-        Query::Lookup { id: entries.id(rng.next_u32() % records), watch: false }.encode(header, out);
+        Query::Lookup { id: Entries::id(rng.next_u32() % records), watch: false }.encode(header, out);
     });
-    say("lookup", lookup, big);
+    lookup.say("lookup", Some(&echoes.long));
     let mut at = 0;
     let refresh = server.load(|_, header, out| {
         at = (at + 1) % records;
         entries.refresh(at, header, out);
     });
-    say("refresh", refresh, small);
+    refresh.say("refresh", Some(&echoes.short));
     let hello = server.load(|_, header, out| Query::Hello.encode(Header { cookie: [0; COOKIE_LEN], ..header }, out));
-    say("hello", hello, small);
-    server.end();
-    let _ = std::fs::remove_dir_all(dir);
+    hello.say("hello", Some(&echoes.short));
+    let (mut junk, mut asked) = (Junk::new(server.addr), 0_u32);
+    let flooded = server.load(|_, header, out| {
+        asked += 1;
+        junk.send();
+        Query::Lookup { id: Entries::id(rng.next_u32() % records), watch: false }.encode(header, out);
+    });
+    flooded.say("lookup beside junk", Some(&echoes.long));
+    let (kept, answered) = (100.0 * flooded.per_cpu() / lookup.per_cpu(), 100.0 * flooded.answers / f64::from(asked));
+    println!(
+        "junk: {:.0}/s, half random bytes, half lookups without cookie, 2 for each lookup; per CPU-s {kept:.0}% of the \
+         lookups without; {answered:.2}% of {asked} lookups answered",
+        2.0 * f64::from(asked) / flooded.seconds
+    );
 }
 
-/// Answers a second of wall time, and a second of the server's CPU time.
-type Rate = (f64, f64);
+/// Strangers register with nothing but their signatures; then some register and look each other up from ports
+/// of their own.
+fn sign(server: &Server, entries: &Entries) {
+    let people: Vec<_> = (0..SIGNED + PORTS).map(|n| entries.sign(n)).collect();
+    let register = |n: u32, header, out: &mut Vec<u8>| {
+        let (_, record, signature) = &people[n as usize];
+        Query::Register { record, signature: *signature, token: None }.encode(header, out);
+    };
+    let pace = Duration::from_secs_f64(CLIENTS as f64 / SIGNED_PER_SECOND);
+    server.all(SIGNED, Some(pace), register).say("registration by signature", None);
+    println!("({SIGNED} really signed; a seed checks 12,000 signatures a second and core at most: that bounds answers/s)");
+    let cookies = server.cookies();
+    let ports = PORTS as usize;
+    let registered = server.round(&cookies, ports, &mut |n, header, out| register(SIGNED + n as u32, header, out));
+    let found = server.round(&cookies, ports, &mut |n, header, out| {
+        let (id, ..) = people[(SIGNED + (n as u32 + 1) % PORTS) as usize];
+        Query::Lookup { id, watch: false }.encode(header, out);
+    });
+    println!("{PORTS} source ports: {registered} registered, {found} found another");
+}
 
-fn say(what: &str, rate: Rate, echo: Rate) {
-    println!("{what:<28}{:>12.0}{:>14.0}{:>11.0}%", rate.0, rate.1, 100.0 * rate.1 / echo.1);
+/// All register again, with the tokens of the seed that crashed.
+fn come_back(server: &Server, crashed: Instant, entries: &mut Entries, records: u32) {
+    let again = server.all(records, None, |n, header, out| entries.register(n, header, out));
+    let seconds = crashed.elapsed().as_secs_f64();
+    again.say("registration after kill -9", None);
+    println!("kill -9, same key: after {seconds:.1} s {} of {records} records are back", server.records());
+}
+
+/// What was answered in how many seconds of wall time, and of the server's CPU time.
+#[derive(Default)]
+struct Rate {
+    answers: f64,
+    seconds: f64,
+    cpu: f64,
+}
+
+impl Rate {
+    fn per_cpu(&self) -> f64 {
+        self.answers / self.cpu
+    }
+
+    fn say(&self, what: &str, echo: Option<&Self>) {
+        let share = echo.map_or(String::new(), |echo| format!("{:.0}%", 100.0 * self.per_cpu() / echo.per_cpu()));
+        println!("{what:<34}{:>12.0}{:>14.0}{share:>10}", self.answers / self.seconds, self.per_cpu());
+    }
+}
+
+impl std::ops::AddAssign for Rate {
+    fn add_assign(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.seconds += other.seconds;
+        self.cpu += other.cpu;
+    }
+}
+
+/// Somebody who sends what no seed asked for, and reads nothing.
+struct Junk {
+    socket: UdpSocket,
+    rng: ChaCha20Rng,
+    bytes: [u8; 400],
+    query: Vec<u8>,
+}
+
+impl Junk {
+    fn new(server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        socket.connect(server).expect("loopback is there");
+        Self { socket, rng: ChaCha20Rng::seed_from_u64(3), bytes: [0; 400], query: Vec::new() }
+    }
+
+    fn send(&mut self) {
+        let len = 1 + self.rng.next_u32() as usize % self.bytes.len();
+        self.rng.fill_bytes(&mut self.bytes[..len]);
+        let _ = self.socket.send(&self.bytes[..len]);
+        let header = Header { txid: 0, cookie: [0; COOKIE_LEN] };
+        Query::Lookup { id: [7; 32], watch: false }.encode(header, &mut self.query);
+        let _ = self.socket.send(&self.query);
+    }
 }
 
 /// A server in a process of its own, and everybody who asks it.
@@ -98,15 +235,15 @@ impl Server {
     /// Sends back what comes.
     fn echo() -> Self {
         let program = std::env::current_exe().expect("this program has a path");
-        Self::start(Command::new("taskset").args(["-c", "0"]).arg(program).arg("echo"))
+        Self::start(Command::new("taskset").args(["-c", CORES[0]]).arg(program).arg("echo"))
     }
 
     /// One thread, since it sees one core.
     fn seed(dir: &std::path::Path, records: u32) -> Self {
         let program = env!("CARGO_BIN_EXE_p2pchat-udp");
         let mut command = Command::new("taskset");
-        command.args(["-c", "0", program, "--seed", "--json", "-l", "127.0.0.1:0", "--max-records"]);
-        Self::start(command.arg(records.to_string()).arg("-d").arg(dir))
+        command.args(["-c", CORES[0], program, "--seed", "--json", "-l", "127.0.0.1:0", "--max-records"]);
+        Self::start(command.arg((records + SIGNED + PORTS).to_string()).arg("-d").arg(dir))
     }
 
     fn start(command: &mut Command) -> Self {
@@ -131,25 +268,32 @@ impl Server {
         while start.elapsed() < LOAD {
             answers += self.round(&cookies, CLIENTS, &mut query);
         }
-        (answers as f64 / start.elapsed().as_secs_f64(), answers as f64 / (self.cpu() - cpu))
+        Rate { answers: answers as f64, seconds: start.elapsed().as_secs_f64(), cpu: self.cpu() - cpu }
     }
 
-    /// Asks until each of so many queries was answered.
-    fn all(&self, count: u32, mut query: impl FnMut(u32, Header, &mut Vec<u8>)) {
-        let (mut done, mut cookies, mut since) = (0, self.cookies(), Instant::now());
+    /// Asks until each of so many queries was answered; a round takes as long as `pace` at least.
+    fn all(&self, count: u32, pace: Option<Duration>, mut query: impl FnMut(u32, Header, &mut Vec<u8>)) -> Rate {
+        let (mut done, mut lost, mut answers) = (0, 0, 0);
+        let (mut cookies, mut since) = (self.cookies(), Instant::now());
+        let (start, cpu) = (Instant::now(), self.cpu());
         while done < count {
             if since.elapsed() > Duration::from_secs(60) {
                 (cookies, since) = (self.cookies(), Instant::now());
             }
             let now = CLIENTS.min((count - done) as usize);
+            let round = Instant::now();
             let answered =
                 self.round(&cookies, now, &mut |client, header, out: &mut Vec<u8>| query(done + client as u32, header, out));
+            answers += answered;
             // Who was not answered asks again, and so do all with him.
-            done += if answered == now { now as u32 } else { 0 };
+            (done, lost) = if answered == now { (done + now as u32, 0) } else { (done, lost + 1) };
+            assert!(lost < LOST_MAX, "{answered} of {now} are answered, time and again");
+            std::thread::sleep(pace.unwrap_or_default().saturating_sub(round.elapsed()));
         }
+        Rate { answers: answers as f64, seconds: start.elapsed().as_secs_f64(), cpu: self.cpu() - cpu }
     }
 
-    /// Every client asks once; how many were answered in time.
+    /// Every client asks once; how many were answered in time, and not with a no.
     fn round(&self, cookies: &[[u8; COOKIE_LEN]], clients: usize, query: &mut impl FnMut(u64, Header, &mut Vec<u8>)) -> usize {
         let mut out = Vec::new();
         for (n, socket) in self.clients.iter().enumerate().take(clients) {
@@ -157,20 +301,32 @@ impl Server {
             let _ = socket.send(&out);
         }
         // Answers that are lost are waited for once.
-        let mut patience = 100_u8;
+        let mut patience = 1_000_u16;
         let mut answer = [0; 1_500];
         let mut answered = 0;
         for socket in self.clients.iter().take(clients) {
             let mut waits = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-            if socket.recv(&mut answer).is_ok() {
-                answered += 1;
+            let mut receive = || socket.recv(&mut answer).map(|len| is_yes(&answer[..len]));
+            if let Ok(yes) = receive() {
+                answered += usize::from(yes);
             } else if poll(&mut waits, PollTimeout::from(patience)).is_ok_and(|ready| ready > 0) {
-                answered += usize::from(socket.recv(&mut answer).is_ok());
+                answered += usize::from(receive().unwrap_or(false));
             } else {
                 patience = 0;
             }
         }
+        if patience == 0 {
+            self.forget_late(&mut answer);
+        }
         answered
+    }
+
+    /// What comes late answers no question of the next round.
+    fn forget_late(&self, answer: &mut [u8]) {
+        std::thread::sleep(Duration::from_millis(50));
+        for socket in &self.clients {
+            while socket.recv(answer).is_ok() {}
+        }
     }
 
     /// Each client's, where the server gives any.
@@ -188,6 +344,20 @@ impl Server {
         self.clients.iter().map(ask).collect()
     }
 
+    /// Records that it says it has.
+    fn records(&self) -> u64 {
+        let (cookies, mut out, mut answer) = (self.cookies(), Vec::new(), [0; 1_500]);
+        let socket = &self.clients[0];
+        socket.set_nonblocking(false).expect("sockets can");
+        Query::Status.encode(Header { txid: 0, cookie: cookies[0] }, &mut out);
+        socket.send(&out).expect("loopback takes it");
+        let len = socket.recv(&mut answer).unwrap_or(0);
+        match Answer::decode(&answer[..len]) {
+            Ok((_, Answer::Status(status))) => status.records,
+            _ => 0,
+        }
+    }
+
     /// Its CPU time in seconds.
     fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
@@ -202,11 +372,22 @@ impl Server {
         pages.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok()).expect("a number") * 4_096
     }
 
-    fn end(mut self) {
-        let _ = self.addr;
-        self.child.kill().expect("it runs");
+    /// SIGKILL, as a crash would.
+    fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// True of what an echo says, too.
+fn is_yes(answer: &[u8]) -> bool {
+    !matches!(Answer::decode(answer), Ok((_, Answer::Refused(_) | Answer::NotFound { .. } | Answer::Need)))
 }
 
 /// People who are registered without having signed anything: a seed that gave a token asks no more.
@@ -222,27 +403,20 @@ impl Entries {
     fn new(key: &[u8]) -> Self {
         let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(1));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let addr = p2pchat_udp::wire::addr::Addr(SocketAddr::from(([203, 0, 113, 7], 17_118)));
-        let (record, _) = sign_record(
-            &identity,
-            &Record {
-                id: identity.id(),
-                seq: unix * 1_000,
-                issued: unix,
-                lifetime: 3_600,
-                network: [0; 8],
-                name: "alice".to_owned(),
-                visibility: Visibility::Findable,
-                seeds: vec![addr],
-                addrs: vec![addr],
-            },
-        );
+        let (record, _) = sign_record(&identity, &record(&identity, unix, "alice".to_owned()));
         let find = |bytes: &[u8]| record.windows(bytes.len()).position(|window| window == bytes).expect("it is there");
         let (id_at, name_at) = (find(identity.id().as_bytes()), find(b"alice"));
         Self { tokens: TokenKey::new(key.try_into().expect("32 bytes")), record, id_at, name_at, unix }
     }
 
-    fn id(&self, n: u32) -> RawId {
+    /// Somebody who has signed: id, record, signature.
+    fn sign(&self, n: u32) -> (RawId, Vec<u8>, [u8; SIGNATURE_LEN]) {
+        let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(1_000_000_000 + u64::from(n)));
+        let (record, signature) = sign_record(&identity, &record(&identity, self.unix, format!("s{n}")));
+        (*identity.id().as_bytes(), record, signature)
+    }
+
+    fn id(n: u32) -> RawId {
         let mut id = [0; 32];
         ChaCha20Rng::seed_from_u64(n.into()).fill_bytes(&mut id);
         id
@@ -250,7 +424,7 @@ impl Entries {
 
     /// The record, with id and name of its own.
     fn entry(&mut self, n: u32) -> (RawId, Vec<u8>, [u8; TOKEN_LEN]) {
-        let (id, mut record) = (self.id(n), self.record.clone());
+        let (id, mut record) = (Self::id(n), self.record.clone());
         record[self.id_at..][..32].copy_from_slice(&id);
         let mut rest = n;
         for letter in &mut record[self.name_at..][..5] {
@@ -269,6 +443,22 @@ impl Entries {
     fn refresh(&mut self, n: u32, header: Header, out: &mut Vec<u8>) {
         let (id, _, token) = self.entry(n);
         Query::Refresh { id, seq: self.unix * 1_000, token }.encode(header, out);
+    }
+}
+
+/// As long as most are: one seed, one address.
+fn record(identity: &Identity, unix: u64, name: String) -> Record {
+    let addr = p2pchat_udp::wire::addr::Addr(SocketAddr::from(([203, 0, 113, 7], 17_118)));
+    Record {
+        id: identity.id(),
+        seq: unix * 1_000,
+        issued: unix,
+        lifetime: 3_600,
+        network: [0; 8],
+        name,
+        visibility: Visibility::Findable,
+        seeds: vec![addr],
+        addrs: vec![addr],
     }
 }
 
