@@ -20,6 +20,7 @@ use p2pchat_udp::{
         phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, Refusal, RelayStatus, Status, other_version},
     },
 };
+use serde_json::Value;
 
 use crate::{
     person::{Net, Person, Running},
@@ -256,6 +257,24 @@ fn a_full_seed_keeps_whom_it_has() {
     let refused = dave.run(["seed", "register", "--no-lan", "--via", &addr, "--json"]).expect(9);
     assert_eq!(refused.events("seed")[0]["registered"], false);
     assert!(refused.err.contains("not registered: ") && refused.err.contains(&addr), "{}", refused.err);
+}
+
+#[test]
+fn of_four_seeds_three_hold_a_record() {
+    let dirs = [0; 4].map(|_| tempfile::tempdir().unwrap());
+    let seeds = dirs.each_ref().map(|dir| Seed::start(dir, &[]));
+    let addrs = seeds.each_ref().map(|seed| seed.addr().to_string());
+    let alice = Net::new().person("alice");
+    let _owner = listen(&alice, &addrs.each_ref().map(String::as_str), &["--no-lan"]);
+    alice.run(["seed", "register"]).expect(0);
+    let status = alice.run(["seed", "status", "--json"]).expect(0).events("seed");
+    let holds: Vec<&Value> = status.iter().map(|seed| &seed["registered"]).collect();
+    assert_eq!(holds, [true, true, true, false], "the first three as they were given: {status:?}");
+    let records = seeds.each_ref().map(|seed| match Asker::new(seed.addr()).ask(&Query::Status) {
+        Answer::Status(status) => status.records,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(records, [1, 1, 1, 0]);
 }
 
 #[test]

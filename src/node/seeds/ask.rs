@@ -12,7 +12,7 @@ use crate::{
     wire::{
         addr::is_dialable,
         phonebook::{Answer, Entry, Query, RawId},
-        record::Record,
+        record::{HOME_SEEDS_MAX, Record},
     },
 };
 
@@ -159,6 +159,7 @@ impl Seeds {
     }
 
     fn drive_ask(&mut self, now: Now, id: AskId) {
+        let has_homes = self.registered() >= HOME_SEEDS_MAX;
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let mut to_send = Vec::new();
         let want = ask.want.clone();
@@ -168,6 +169,8 @@ impl Seeds {
                 target.state = match &seed.home {
                     Home::Held(_) if *on => State::Answered,
                     Home::Waiting { .. } if *on => State::Failed,
+                    // So many others do.
+                    Home::Idle if *on && has_homes => State::Answered,
                     Home::Idle | Home::Waiting { .. } if !*on => State::Answered,
                     _ if seed.is_lost() => State::Failed,
                     _ => State::Unsent,

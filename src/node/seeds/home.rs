@@ -59,6 +59,20 @@ impl Home {
         matches!(self, Self::Held(_))
     }
 
+    /// It is one of the three, or about to be.
+    const fn has_place(&self) -> bool {
+        matches!(self, Self::Held(_) | Self::Asking { .. })
+    }
+
+    /// There is no place for it now: what is due and not done would wake us at once, for ever.
+    fn stand_back(&mut self, now: Instant) {
+        if let Self::Waiting { until, .. } = self
+            && *until <= now
+        {
+            *until = now + REFRESH;
+        }
+    }
+
     /// The seed is at another address.
     pub(super) fn on_lost(&mut self, now: Instant) {
         if let Self::Held(_) = self {
@@ -267,7 +281,7 @@ impl Seeds {
         self.seeds[seed].home = Home::Idle;
     }
 
-    /// The seeds that should hold our record: the first three in use that promise to answer.
+    /// The seeds that may hold our record, those first that promise to answer: three of them do.
     fn homes(&self) -> Vec<usize> {
         let mut homes = self.reachable(|seed| seed.in_use || self.own.forced);
         homes.sort_by_key(|index| !self.seeds[*index].is_promising());
@@ -290,13 +304,16 @@ impl Seeds {
             return;
         }
         let Some(seq) = self.own.signed.as_ref().map(|signed| signed.record.seq) else { return };
-        let mut places = HOME_SEEDS_MAX;
+        // One that does not answer, or refuses, keeps no other from being home.
+        let taken = homes.iter().filter(|index| self.seeds[**index].home.has_place()).count();
+        let mut places = HOME_SEEDS_MAX.saturating_sub(taken);
         for index in homes {
-            // One that does not answer keeps no other from being home.
-            places -= usize::from(places > 0 && self.seeds[index].is_promising());
-            let is_beyond = places == 0 && !self.seeds[index].home.is_held() && self.registered() >= HOME_SEEDS_MAX;
-            if !is_beyond || self.seeds[index].relays {
+            let had_place = self.seeds[index].home.has_place();
+            if had_place || places > 0 || self.seeds[index].relays {
                 self.drive_home(now, index, seq);
+                places = places.saturating_sub(usize::from(!had_place && self.seeds[index].home.has_place()));
+            } else {
+                self.seeds[index].home.stand_back(now.instant);
             }
         }
         // Beside the three; nobody is told to look for us there.
