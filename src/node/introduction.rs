@@ -273,7 +273,7 @@ impl Node {
         tracing::debug!(peer = %id.short(), %from, "somebody knocks");
         self.punches.by_attempt.insert(knock.attempt, punch);
         if knock.relay {
-            self.want_relay(now, id, seed, self.id());
+            self.want_relay(now, id, seed);
         }
         self.drive_punches(now);
     }
@@ -315,7 +315,7 @@ impl Node {
             Link::Up(session) => {
                 let current = session.path();
                 let is_better = current != path && (path.on_link || !current.on_link || current.relay.is_some());
-                if is_better && is_news {
+                if is_better && (is_news || is_first) {
                     session.try_path(now.instant, path);
                 }
             }

@@ -307,6 +307,7 @@ impl Node {
             conversation.on_session_lost();
         }
         peer.doubt_until = None;
+        self.drop_relays(&id);
         tracing::debug!(peer = %id.short(), ?reason, "session ended");
         self.fade(now, id, *session, false);
         self.end_knocks(&id);

@@ -33,7 +33,6 @@ mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -54,6 +53,7 @@ use self::{
     link::Route,
     peer::Peer,
     phonebook::Asker,
+    relay::{Channels, Refusals},
     resolve::Lookup,
     seeds::{AskId, Seeds},
     strangers::Strangers,
@@ -64,7 +64,7 @@ use crate::{
         handshake::Mac1Key,
         identity::{Identity, verify_announce},
     },
-    id::{BatchId, BootId, ChannelId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
+    id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
     session::{PathAddr, Session},
     store::{
         Loaded, Reader,
@@ -119,9 +119,8 @@ pub struct Node {
     seeds: Seeds,
     asks: BTreeMap<AskId, Asker>,
     punches: Punches,
-    /// Channels of relays: at which seed, to whom.
-    channels: BTreeMap<ChannelId, (SocketAddr, PeerId)>,
-    refusals: relay::Refusals,
+    channels: Channels,
+    refusals: Refusals,
     /// Peers that seeds are asked for although there is nothing to deliver.
     presence_sought: BTreeSet<PeerId>,
     batches: Batches<Claim>,
@@ -190,8 +189,8 @@ impl Node {
             seeds: Seeds::new(seeds, seeds_seed, now.instant),
             asks: BTreeMap::new(),
             punches: Punches::default(),
-            channels: BTreeMap::new(),
-            refusals: relay::Refusals::default(),
+            channels: Channels::default(),
+            refusals: Refusals::default(),
             presence_sought: BTreeSet::new(),
             batches: Batches::new(),
             asked: BTreeMap::new(),

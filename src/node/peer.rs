@@ -11,7 +11,7 @@ use crate::{
     clock::{Instant, Unix},
     crypto::handshake::Initiator,
     id::{PeerId, SessionIndex},
-    node::{conversation::Conversation, phonebook::Seek, relay::Relay},
+    node::{conversation::Conversation, phonebook::Seek, relay::Relays},
     session::{PathAddr, Session},
     store::{
         Loaded,
@@ -25,7 +25,7 @@ const PROVED_FOR: Duration = Duration::from_secs(600);
 /// Initiations to an unproved address within [`UNPROVED_WITHIN`].
 const UNPROVED_TRIES_MAX: usize = 3;
 const UNPROVED_WITHIN: Duration = Duration::from_secs(60);
-/// Addresses that one try goes to at most.
+/// Addresses that one try goes to at most, besides relays.
 const CANDIDATES_PER_TRY_MAX: usize = 4;
 /// Candidates kept at most; the one heard longest ago goes.
 pub(crate) const CANDIDATES_MAX: usize = 8;
@@ -103,8 +103,8 @@ pub(crate) struct Peer {
     pub(crate) candidates: Vec<Candidate>,
     /// What its seeds say.
     pub(crate) seek: Seek,
-    /// The way by a seed, where there is no other.
-    pub(crate) relay: Relay,
+    /// The ways by seeds, where there is no other.
+    pub(crate) relays: Relays,
     /// Dials that failed in a row.
     pub(crate) failures: u32,
     /// Dial no sooner than this: the lower id goes first.
@@ -165,7 +165,7 @@ impl Peer {
             fading: None,
             candidates,
             seek: Seek::default(),
-            relay: Relay::default(),
+            relays: Relays::default(),
             failures: 0,
             dial_at: None,
             watched: false,
@@ -261,10 +261,19 @@ impl Peer {
         candidate.path = path;
         candidate.heard = Some(now);
         candidate.tried.clear();
-        // A relay comes behind all that goes straight, and is none of the first to be forgotten.
-        let at = if path.relay.is_some() { self.candidates.len().min(CANDIDATES_PER_TRY_MAX - 1) } else { 0 };
+        // Relays come behind all that goes straight, and are none of the first to be forgotten: `relay` bounds them.
+        let at = if path.relay.is_some() { self.candidates.len() } else { 0 };
         self.candidates.insert(at, candidate);
-        self.candidates.truncate(CANDIDATES_MAX);
+        self.forget_candidates();
+    }
+
+    fn forget_candidates(&mut self) {
+        let straight = |candidate: &Candidate| candidate.path.relay.is_none();
+        while self.candidates.len() > CANDIDATES_MAX
+            && let Some(last) = self.candidates.iter().rposition(straight)
+        {
+            self.candidates.remove(last);
+        }
     }
 
     pub(crate) fn is_first_candidate(&self, path: PathAddr) -> bool {
@@ -277,16 +286,16 @@ impl Peer {
             known.told = Some(now);
             return;
         }
-        let is_heard = |candidate: &Candidate| candidate.heard.is_some();
+        let is_heard = |candidate: &Candidate| candidate.heard.is_some() && candidate.path.relay.is_none();
         let at = self.candidates.iter().rposition(is_heard).map_or(0, |last| last + 1);
         self.candidates.insert(at, Candidate { path, heard: None, told: Some(now), tried: VecDeque::new() });
-        self.candidates.truncate(CANDIDATES_MAX);
+        self.forget_candidates();
     }
 
     /// Where the next initiation goes: proved addresses, newest first, and unproved ones within their
-    /// budget. Counts them as tried.
+    /// budget; and every relay. Counts them as tried.
     pub(crate) fn targets(&mut self, now: Instant) -> Vec<PathAddr> {
-        let mut targets = Vec::new();
+        let (mut targets, mut straight) = (Vec::new(), 0);
         let hold = self.seek.hold;
         for candidate in &mut self.candidates {
             let is_far = !candidate.path.on_link && candidate.path.relay.is_none();
@@ -297,15 +306,14 @@ impl Peer {
             // What was proved before seeds were asked is what they say now, or nothing.
             let proved = candidate.heard.is_some_and(|heard| now.since(heard) < PROVED_FOR) && !is_before(candidate.heard);
             candidate.tried.retain(|tried| now.since(*tried) < UNPROVED_WITHIN);
-            if !proved && candidate.tried.len() >= UNPROVED_TRIES_MAX {
+            let is_relay = candidate.path.relay.is_some();
+            if (!proved && candidate.tried.len() >= UNPROVED_TRIES_MAX) || (!is_relay && straight == CANDIDATES_PER_TRY_MAX) {
                 continue;
             }
+            straight += usize::from(!is_relay);
             candidate.tried.push_back(now);
             candidate.tried.truncate(CANDIDATES_MAX);
             targets.push(candidate.path);
-            if targets.len() == CANDIDATES_PER_TRY_MAX {
-                break;
-            }
         }
         targets
     }

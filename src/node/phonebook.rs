@@ -181,7 +181,7 @@ impl Node {
                 SeedsEvent::Knocked { attempt, seen } => self.on_knocked(now, attempt, seen),
                 SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(now, attempt),
                 SeedsEvent::Bound { seed, peer, channel, open } => self.on_bound(now, seed, peer, channel, open),
-                SeedsEvent::NotBound { seed, peer, refused } => self.on_not_bound(now, seed, peer, refused),
+                SeedsEvent::NotBound { seed, peer, why } => self.on_not_bound(now, seed, peer, why),
                 SeedsEvent::Moved => self.on_moved(now),
                 SeedsEvent::Notified { seed, from, sealed } => self.on_notified(now, seed, from, &sealed),
             }
@@ -321,7 +321,7 @@ impl Node {
         self.on_name(id, &found.record.name);
         if !is_up {
             self.introduce(now, id, found.seed, told);
-            self.want_relay(now, id, found.seed, id);
+            self.want_relay(now, id, found.seed);
         }
         self.touch(id);
     }

@@ -12,11 +12,17 @@ use super::{
 use crate::{
     clock::{Instant, Now},
     id::{ChannelId, PeerId},
+    node::seeds::NotBound,
     session::PathAddr,
-    wire::relay::{self, Relayed},
+    wire::{
+        record::HOME_SEEDS_MAX,
+        relay::{self, Relayed},
+    },
 };
 
-/// An end of a channel is forgotten by the seed 75 s after it was bound: it is bound again this often.
+/// What the seed forgets an end of a channel after, unless it was bound again.
+const BOUND_FOR: Duration = Duration::from_secs(75);
+/// An end is bound again this often.
 const BIND_AGAIN: Duration = Duration::from_secs(20);
 /// The same while the peer's end is not there, or we are not registered yet.
 const BIND_SOON: Duration = Duration::from_millis(500);
@@ -24,26 +30,15 @@ const BIND_SOON: Duration = Duration::from_millis(500);
 const BINDS_MAX: u32 = 10;
 /// While a session is relayed, another introduction is tried this often.
 const INTRODUCE_AGAIN: Duration = Duration::from_secs(60);
-/// Channels at most.
+/// Seeds that relay to one peer at most: as many as may be its home.
+const RELAYS_MAX: usize = HOME_SEEDS_MAX;
+/// Channels at most; past that no other is taken until one has lapsed.
 const CHANNELS_MAX: usize = 256;
+
 /// A seed that does not relay is not asked again for so long.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// Seeds remembered for that at most; of more the oldest is asked again.
 const REFUSALS_MAX: usize = 64;
-
-/// Which seed both ends should choose, where each may know several; a better one takes the place of another.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Choice {
-    /// None, or one that does not answer.
-    #[default]
-    Any,
-    /// One where the higher id was found.
-    OfHigher,
-    /// One where the lower id was found: both ends know that it is.
-    OfLower,
-    /// One that relays for us now.
-    Open,
-}
 
 /// Seeds that do not relay, and when they said so.
 #[derive(Default)]
@@ -63,17 +58,53 @@ impl Refusals {
     }
 }
 
-/// The way to one peer by a seed.
+/// The way to one peer by one seed.
 #[derive(Debug, Default)]
-pub(crate) struct Relay {
-    seed: Option<SocketAddr>,
-    choice: Choice,
+struct Relay {
     channel: Option<ChannelId>,
+    /// The peer's end was there when we heard last.
+    open: bool,
     is_asking: bool,
     /// When to bind (again).
     at: Option<Instant>,
     binds: u32,
+}
+
+/// The ways to one peer by seeds.
+#[derive(Debug, Default)]
+pub(crate) struct Relays {
+    by_seed: BTreeMap<SocketAddr, Relay>,
     introduced: Option<Instant>,
+}
+
+impl Relays {
+    /// When a bind is due.
+    fn deadline(&self) -> Option<Instant> {
+        self.by_seed.values().filter(|relay| !relay.is_asking).filter_map(|relay| relay.at).min()
+    }
+}
+
+/// Channels that were bound: at which seed, to whom. What comes in one is taken for as long as the seed forwards it, also
+/// after the session has left: the peer may not know yet that it has.
+#[derive(Debug, Default)]
+pub(super) struct Channels(BTreeMap<(SocketAddr, ChannelId), (PeerId, Instant)>);
+
+impl Channels {
+    /// False where there are too many.
+    fn insert(&mut self, now: Instant, seed: SocketAddr, channel: ChannelId, id: PeerId) -> bool {
+        if self.0.len() >= CHANNELS_MAX {
+            self.0.retain(|_, (_, until)| now < *until);
+        }
+        let has_room = self.0.len() < CHANNELS_MAX || self.0.contains_key(&(seed, channel));
+        if has_room {
+            self.0.insert((seed, channel), (id, now + BOUND_FOR));
+        }
+        has_room
+    }
+
+    fn contains(&self, now: Instant, seed: SocketAddr, channel: ChannelId) -> bool {
+        self.0.get(&(seed, channel)).is_some_and(|(_, until)| now < *until)
+    }
 }
 
 /// The datagram, and where it goes: in a channel where the path is one.
@@ -95,121 +126,159 @@ impl Node {
     /// Takes a datagram that a relay forwarded.
     pub(super) fn on_relayed(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
         let Ok(Relayed { channel, datagram }) = Relayed::decode(bytes) else { return self.drop_datagram() };
-        if self.channels.get(&channel).is_none_or(|(seed, _)| *seed != from) {
+        if !self.channels.contains(now.instant, from, channel) {
             return self.drop_datagram();
         }
         self.on_from_peer(now, PathAddr::relayed(from, channel), datagram);
     }
 
-    /// Asks the seed at which `found` was found to relay for us and a peer, unless there is as good a way already.
-    pub(super) fn want_relay(&mut self, now: Now, id: PeerId, seed: SocketAddr, found: PeerId) {
-        let choice = if found == id.min(self.id()) { Choice::OfLower } else { Choice::OfHigher };
+    /// Asks this seed to relay for us and a peer, unless there is a better way already.
+    pub(super) fn want_relay(&mut self, now: Now, id: PeerId, seed: SocketAddr) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_direct = peer.session().is_some_and(|session| session.path().relay.is_none());
-        let is_chosen = match peer.relay.seed {
-            Some(chosen) if chosen == seed => peer.relay.channel.is_some() || peer.relay.is_asking,
-            Some(_) => peer.relay.choice >= choice,
-            None => false,
-        };
-        if is_direct || is_chosen || self.refusals.holds(now.instant, &seed) {
+        let relays = &mut peer.relays;
+        let is_known = relays.by_seed.contains_key(&seed);
+        if is_direct || (!is_known && relays.by_seed.len() >= RELAYS_MAX) || self.refusals.holds(now.instant, &seed) {
             return;
         }
-        self.drop_relay(&id);
-        if let Some(peer) = self.peers.get_mut(&id) {
-            let (at, introduced) = (Some(now.instant), Some(now.instant));
-            peer.relay = Relay { seed: Some(seed), choice, at, introduced, ..Relay::default() };
-        }
+        // One that was bound before is bound again: somebody may be elsewhere.
+        let relay = relays.by_seed.entry(seed).or_default();
+        (relay.at, relay.binds) = (Some(now.instant), 0);
+        relays.introduced.get_or_insert(now.instant);
+        // Who has no record there yet needs one for this.
         self.seeds.register_for_relay(now, seed);
         self.touch(id);
     }
 
-    /// Binds what is due, introduces again, or lets go of a relay that nobody needs.
+    /// Binds what is due, introduces again, or lets go of relays that nobody needs.
     pub(super) fn drive_relay(&mut self, now: Now, id: PeerId) {
         let me = self.id();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(seed) = peer.relay.seed else { return };
+        let current = relay_in_use(peer);
+        if let Some(seed) = current.filter(|seed| !peer.relays.by_seed.contains_key(seed)) {
+            // The peer came by one that we were asked for beside that of the session before.
+            peer.relays.by_seed.insert(seed, Relay { at: Some(now.instant), ..Relay::default() });
+            peer.relays.introduced = Some(now.instant);
+        }
+        if peer.relays.by_seed.is_empty() {
+            return;
+        }
         if !is_relay_needed(peer) || self.leaving.is_some() {
-            return self.drop_relay(&id);
+            return self.drop_relays(&id);
         }
-        let is_relayed = peer.session().is_some_and(|session| session.path().relay.is_some());
-        if peer.relay.at.is_some_and(|at| at <= now.instant) && !peer.relay.is_asking {
-            peer.relay.binds += u32::from(!is_relayed);
-            if peer.relay.binds > BINDS_MAX {
-                return self.drop_relay(&id);
+        let is_due = |relay: &Relay| relay.at.is_some_and(|at| at <= now.instant) && !relay.is_asking;
+        let mut given_up = Vec::new();
+        for (seed, relay) in peer.relays.by_seed.iter_mut().filter(|(_, relay)| is_due(relay)) {
+            relay.binds += u32::from(current != Some(*seed));
+            if relay.binds > BINDS_MAX {
+                given_up.push(*seed);
+                continue;
             }
-            let is_asked = self.seeds.bind(now, seed, id);
-            peer.relay.is_asking = is_asked;
-            peer.relay.at = (!is_asked).then_some(now.instant + BIND_SOON);
+            relay.is_asking = self.seeds.bind(now, *seed, id);
+            relay.at = (!relay.is_asking).then_some(now.instant + BIND_SOON);
         }
-        let is_old = peer.relay.introduced.is_some_and(|at| now.instant.since(at) >= INTRODUCE_AGAIN);
-        if is_relayed && is_old && dials_first(&me, &id) {
-            peer.relay.introduced = Some(now.instant);
+        let is_old = peer.relays.introduced.is_some_and(|at| now.instant.since(at) >= INTRODUCE_AGAIN);
+        if let Some(seed) = current.filter(|_| is_old && dials_first(&me, &id)) {
+            peer.relays.introduced = Some(now.instant);
             self.introduce(now, id, seed, Vec::new());
         }
+        given_up.into_iter().for_each(|seed| self.give_up_relay(&id, seed));
     }
 
-    fn drop_relay(&mut self, id: &PeerId) {
+    /// The seed bound our end; `open`: the peer's is there, too.
+    pub(super) fn on_bound(&mut self, now: Now, seed: SocketAddr, id: PeerId, channel: ChannelId, open: bool) {
+        if !self.peers.get(&id).is_some_and(|peer| peer.relays.by_seed.contains_key(&seed)) {
+            return;
+        }
+        if !self.channels.insert(now.instant, seed, channel, id) {
+            return self.on_not_bound(now, seed, id, NotBound::Silent);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let current = relay_in_use(peer);
+        if peer.session().is_some() && current != Some(seed) {
+            // Only in case that the peer has lost the session, and comes that way: as long as this once is good for.
+            self.give_up_relay(&id, seed);
+            return self.touch(id);
+        }
+        let Some(relay) = peer.relays.by_seed.get_mut(&seed) else { return };
+        let is_news = relay.channel.replace(channel) != Some(channel) || (open && !relay.open);
+        (relay.is_asking, relay.open) = (false, open);
+        relay.at = Some(now.instant + if open { BIND_AGAIN } else { BIND_SOON });
+        let path = PathAddr::relayed(seed, channel);
+        if is_news {
+            peer.candidates.retain(|candidate| candidate.path.relay.is_none() || candidate.path.remote != seed);
+            peer.on_heard_at(now.instant, path);
+        }
+        match &mut peer.link {
+            // The seed has started anew, and knows the channel by another number.
+            Link::Up(session) if open => session.try_path(now.instant, path),
+            Link::Up(_) => {}
+            Link::Idle | Link::Waiting(_) | Link::Handshaking(_) if is_news => self.dial_soon(id),
+            Link::Idle | Link::Waiting(_) | Link::Handshaking(_) => {}
+        }
+        self.touch(id);
+    }
+
+    /// The seed does not bind our end.
+    pub(super) fn on_not_bound(&mut self, now: Now, seed: SocketAddr, id: PeerId, why: NotBound) {
+        if why == NotBound::Refused {
+            self.refusals.add(now.instant, seed);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if why != NotBound::NotYet && relay_in_use(peer) != Some(seed) {
+            return self.give_up_relay(&id, seed);
+        }
+        let Some(relay) = peer.relays.by_seed.get_mut(&seed) else { return };
+        relay.is_asking = false;
+        relay.at = Some(now.instant + BIND_SOON);
+        self.touch(id);
+    }
+
+    /// This seed is asked no more.
+    fn give_up_relay(&mut self, id: &PeerId, seed: SocketAddr) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Relay { seed, channel, .. } = std::mem::take(&mut peer.relay);
+        peer.relays.by_seed.remove(&seed);
+        peer.candidates.retain(|candidate| candidate.path.relay.is_none() || candidate.path.remote != seed);
+        self.end_relay(seed);
+    }
+
+    /// Whatever comes next begins anew; what still comes in by a channel is taken until it has lapsed.
+    pub(super) fn drop_relays(&mut self, id: &PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
         peer.candidates.retain(|candidate| candidate.path.relay.is_none());
-        channel.map(|channel| self.channels.remove(&channel));
-        let is_over = |seed: &SocketAddr| self.peers.values().all(|peer| peer.relay.seed != Some(*seed));
-        if let Some(seed) = seed.filter(is_over) {
+        let dropped = std::mem::take(&mut peer.relays).by_seed;
+        dropped.into_keys().for_each(|seed| self.end_relay(seed));
+    }
+
+    /// Where nobody is reached by this seed any more it needs no record of ours for that.
+    fn end_relay(&mut self, seed: SocketAddr) {
+        if !self.peers.values().any(|peer| peer.relays.by_seed.contains_key(&seed)) {
             self.seeds.end_relay(seed);
         }
     }
 
-    pub(super) fn on_bound(&mut self, now: Now, seed: SocketAddr, id: PeerId, channel: ChannelId, open: bool) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.relay.seed == Some(seed)) else { return };
-        peer.relay.is_asking = false;
-        peer.relay.at = Some(now.instant + if open { BIND_AGAIN } else { BIND_SOON });
-        match (open, peer.relay.choice) {
-            (true, _) => peer.relay.choice = Choice::Open,
-            (false, Choice::Open) => peer.relay.choice = Choice::OfHigher,
-            (false, _) => {}
-        }
-        if peer.relay.channel == Some(channel) || self.channels.len() >= CHANNELS_MAX {
-            return self.touch(id);
-        }
-        let before = peer.relay.channel.replace(channel);
-        peer.candidates.retain(|candidate| candidate.path.relay.is_none());
-        peer.on_heard_at(now.instant, PathAddr::relayed(seed, channel));
-        let is_down = !matches!(peer.link, Link::Up(_));
-        before.map(|before| self.channels.remove(&before));
-        self.channels.insert(channel, (seed, id));
-        if is_down {
-            self.dial_soon(id);
-        }
-        self.touch(id);
-    }
-
-    /// The seed does not relay, or did not answer.
-    pub(super) fn on_not_bound(&mut self, now: Now, seed: SocketAddr, id: PeerId, refused: bool) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.relay.seed == Some(seed)) else { return };
-        if refused {
-            self.refusals.add(now.instant, seed);
-            return self.drop_relay(&id);
-        }
-        (peer.relay.is_asking, peer.relay.choice) = (false, Choice::Any);
-        peer.relay.at = Some(now.instant + BIND_SOON);
-        self.touch(id);
-    }
-
     /// Our way to the seeds may be another: they must see our ends where we are now.
     pub(super) fn bind_all_again(&mut self, now: Now) {
-        for peer in self.peers.values_mut().filter(|peer| peer.relay.channel.is_some()) {
-            peer.relay.at = Some(now.instant);
-            peer.relay.introduced = None;
+        for (id, peer) in &mut self.peers {
+            for relay in peer.relays.by_seed.values_mut() {
+                (relay.at, relay.is_asking) = (Some(now.instant), false);
+                self.touched.insert(*id);
+            }
         }
     }
 
-    /// When this peer's relay wants attention.
+    /// When this peer's relays want attention.
     pub(super) fn relay_deadline(&self, peer: &Peer) -> Option<Instant> {
-        peer.relay.seed?;
-        let again = peer.relay.introduced.map(|at| at + INTRODUCE_AGAIN);
-        let again = again.filter(|_| peer.session().is_some() && dials_first(&self.id(), &peer.contact.id));
-        peer.relay.at.filter(|_| !peer.relay.is_asking).into_iter().chain(again).min()
+        let is_ours = relay_in_use(peer).is_some() && dials_first(&self.id(), &peer.contact.id);
+        let again = peer.relays.introduced.filter(|_| is_ours && !peer.relays.by_seed.is_empty());
+        peer.relays.deadline().into_iter().chain(again.map(|at| at + INTRODUCE_AGAIN)).min()
     }
+}
+
+/// The seed that the session goes by.
+fn relay_in_use(peer: &Peer) -> Option<SocketAddr> {
+    let path = peer.session()?.path();
+    path.relay.map(|_| path.remote)
 }
 
 /// True as long as there is no better way to a peer that somebody wants to reach.

@@ -64,6 +64,17 @@ pub(crate) struct Found {
     pub(crate) seed: SocketAddr,
 }
 
+/// Why a seed does not relay for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotBound {
+    /// It does so for nobody.
+    Refused,
+    /// It does not answer.
+    Silent,
+    /// It does not know us, or has no room now.
+    NotYet,
+}
+
 /// What the node is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SeedsEvent {
@@ -77,8 +88,8 @@ pub(crate) enum SeedsEvent {
     NotKnocked { attempt: u64 },
     /// The seed relays for us and this peer; `open`: its end is there too.
     Bound { seed: SocketAddr, peer: PeerId, channel: ChannelId, open: bool },
-    /// It does not; `refused`: and will not.
-    NotBound { seed: SocketAddr, peer: PeerId, refused: bool },
+    /// It does not.
+    NotBound { seed: SocketAddr, peer: PeerId, why: NotBound },
     /// A seed sees us at another address than before.
     Moved,
     /// Somebody knocks.

@@ -69,14 +69,15 @@ pub(crate) fn seed_that(world: &mut World, fellows: Vec<SocketAddr>, relay: Opti
 
 /// Two people, each behind a NAT of this kind, who have each other's links, and one seed.
 pub(crate) fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
-    two_networks_that(rng_seed, kinds, None)
+    let (world, hosts) = two_networks_that(rng_seed, kinds, &[None]);
+    (world, hosts[0])
 }
 
-/// The same with a seed that relays so many bytes in a second, where it relays.
-pub(crate) fn two_networks_that(rng_seed: u64, kinds: [Kind; 2], relay: Option<u32>) -> (World, usize) {
+/// The same with seeds that relay so many bytes in a second, where they relay.
+pub(crate) fn two_networks_that(rng_seed: u64, kinds: [Kind; 2], relays: &[Option<u32>]) -> (World, Vec<usize>) {
     let mut world = World::new(rng_seed);
-    let (host, addr) = seed_that(&mut world, Vec::new(), relay);
-    world.node_config.seeds = vec![addr.to_string()];
+    let seeds: Vec<_> = relays.iter().map(|relay| seed_that(&mut world, Vec::new(), *relay)).collect();
+    world.node_config.seeds = seeds.iter().map(|(_, addr)| addr.to_string()).collect();
     world.node_config.visibility = Some(Visibility::Findable);
     for (segment, kind) in kinds.into_iter().enumerate() {
         let machine = world.add_machine(["alice", "bob"][segment], &[segment], true, false);
@@ -86,7 +87,7 @@ pub(crate) fn two_networks_that(rng_seed: u64, kinds: [Kind; 2], relay: Option<u
     world.run_until(10 * MS);
     befriend(&mut world, 0, 1);
     befriend(&mut world, 1, 0);
-    (world, host)
+    (world, seeds.into_iter().map(|(host, _)| host).collect())
 }
 
 pub(crate) fn befriend(world: &mut World, machine: usize, other: usize) {

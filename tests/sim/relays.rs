@@ -24,10 +24,10 @@ const LAN_FIRST: Duration = Duration::from_millis(500);
 
 /// Two behind symmetric NATs who reach each other by a relay.
 fn relayed(rng_seed: u64) -> (World, usize) {
-    let (mut world, host) = two_networks_that(rng_seed, BOTH_SYMMETRIC, RATE_MAX);
+    let (mut world, hosts) = two_networks_that(rng_seed, BOTH_SYMMETRIC, &[RATE_MAX]);
     world.run_until(5 * SECOND);
     assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
-    (world, host)
+    (world, hosts[0])
 }
 
 /// How long until the machine shows what is sent to it now.
@@ -47,7 +47,7 @@ fn session(world: &World) -> SessionIndex {
 #[test]
 fn a_first_text_does_not_wait_for_probes_that_lead_nowhere() {
     for rng_seed in 0..10 {
-        let (mut world, _) = two_networks_that(rng_seed, BOTH_SYMMETRIC, RATE_MAX);
+        let (mut world, _) = two_networks_that(rng_seed, BOTH_SYMMETRIC, &[RATE_MAX]);
         world.run_until(5 * SECOND);
         let from = (rng_seed % 2) as usize;
         let to = 1 - from;
@@ -137,6 +137,96 @@ fn after_a_restart_of_the_relay_the_conversation_goes_on_by_itself() {
         assert!(took <= 30 * SECOND, "{took:?}");
         takes(&mut world, 1, 0, "and back", SECOND);
         assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
+        world.finish();
+    }
+}
+
+#[test]
+fn a_session_that_nobody_uses_follows_its_relay_through_a_restart() {
+    let (mut world, host) = relayed(5);
+    world.run_until(30 * SECOND);
+    let before = session(&world);
+    world.close_at(world.now, host);
+    world.open_at(world.now + 100 * MS, host);
+    world.run_until(world.now + 45 * SECOND);
+    let took = takes(&mut world, 0, 1, "as if nothing had been", SECOND);
+    assert!(took <= RELAY_ROUND_TRIP, "{took:?}");
+    assert_eq!(session(&world), before);
+    world.finish();
+}
+
+#[test]
+fn of_several_seeds_the_one_that_relays_is_found() {
+    for rng_seed in 0..6 {
+        let mut relays = [None; 3];
+        relays[(rng_seed % 3) as usize] = RATE_MAX;
+        let (mut world, _) = two_networks_that(rng_seed, BOTH_SYMMETRIC, &relays);
+        world.run_until(2 * SECOND);
+        let took = takes(&mut world, 0, 1, "by one of them", 5 * SECOND);
+        println!("rng seed {rng_seed}: {took:?}");
+        world.run_until(120 * SECOND);
+        assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
+        world.finish();
+    }
+}
+
+#[test]
+fn with_several_that_relay_both_meet_at_one_of_them_and_go_on_at_another() {
+    for rng_seed in 0..6 {
+        let (mut world, hosts) = two_networks_that(rng_seed, BOTH_SYMMETRIC, &[RATE_MAX; 3]);
+        world.run_until(5 * SECOND);
+        assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
+        for host in &hosts[..2] {
+            world.close_at(world.now, *host);
+            world.run_until(world.now + SECOND);
+            let took = takes(&mut world, 0, 1, "still", 10 * SECOND);
+            println!("rng seed {rng_seed}: {took:?} with one seed less");
+            world.run_until(world.now + 100 * SECOND);
+            let took = takes(&mut world, 1, 0, "as ever", SECOND);
+            assert!(took <= RELAY_ROUND_TRIP, "{took:?}");
+        }
+        world.finish();
+    }
+}
+
+#[test]
+fn two_who_use_different_seeds_are_relayed_by_that_of_the_link() {
+    for rng_seed in 0..3 {
+        let mut world = World::new(rng_seed);
+        let addrs = [0, 1].map(|_| seed_that(&mut world, Vec::new(), RATE_MAX).1.to_string());
+        world.node_config.visibility = Some(Visibility::Findable);
+        for (segment, name) in ["alice", "bob"].into_iter().enumerate() {
+            world.node_config.seeds = vec![addrs[segment].clone()];
+            let machine = world.add_machine(name, &[segment], true, false);
+            world.network.add_router(segment, Kind::SYMMETRIC);
+            world.start_at(world.now, machine);
+            world.run_until(world.now + SECOND);
+        }
+        let contact = |peer, seeds| Command::AddContact { peer, petname: None, name: None, seeds };
+        let (alice, bob) = (world.machines[0].person, world.machines[1].person);
+        world.command(0, contact(bob, vec![addrs[1].clone()]));
+        world.command(1, contact(alice, Vec::new()));
+        let took = takes(&mut world, 0, 1, "by your seed", 10 * SECOND);
+        println!("rng seed {rng_seed}: {took:?}");
+        assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Relay; 2]);
+        world.finish();
+    }
+}
+
+#[test]
+fn a_path_that_opened_and_closed_again_is_tried_once_more() {
+    // Somewhere in there what proves the new path is lost.
+    for after in (500..900).step_by(20) {
+        let (mut world, _) = relayed(6);
+        world.run_until(40 * SECOND);
+        world.network.change_router(0, Kind::FULL_CONE);
+        world.run_until(60 * SECOND + after * MS);
+        let (alice, bob) = (world.machines[0].host, world.machines[1].host);
+        world.network.block(alice, bob, true);
+        world.run_until(world.now + 12 * SECOND);
+        world.network.unblock(alice, bob, true);
+        let took = talk_until_direct(&mut world, 75 * SECOND);
+        println!("blocked after {after} ms: direct {took:?} after that");
         world.finish();
     }
 }

@@ -433,6 +433,13 @@ impl Seeds {
         }
     }
 
+    /// The seed knows nothing of ours, although no refresh has told us so yet.
+    pub(super) fn on_forgotten(&mut self, now: Now, index: usize) {
+        if let Home::Held(held) = self.seeds[index].home {
+            self.on_home_answer(now, index, held.seq, &Answer::Need);
+        }
+    }
+
     fn on_refused(&mut self, now: Now, index: usize, refusal: Refusal) {
         let wait = match refusal {
             // Another copy of this profile, or this one before its clock went back: the next is above it.

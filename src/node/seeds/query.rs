@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use rand_core::RngCore;
 
-use super::{AskId, Found, Seeds, SeedsEvent, seed::CLOCK_ERROR_MAX};
+use super::{AskId, Found, NotBound, Seeds, SeedsEvent, seed::CLOCK_ERROR_MAX};
 use crate::{
     clock::{Instant, Now},
     crypto::record::verify_record,
@@ -165,7 +165,7 @@ impl Seeds {
             Purpose::Unregister(seed) => self.on_unregistered(seed),
             Purpose::Ask(ask) => self.on_target_failed(now, ask, pending.to),
             Purpose::Bind { peer, .. } => {
-                self.events.push_back(SeedsEvent::NotBound { seed: pending.to, peer, refused: false });
+                self.events.push_back(SeedsEvent::NotBound { seed: pending.to, peer, why: NotBound::Silent });
             }
             Purpose::Knock { attempt, .. } => self.events.push_back(SeedsEvent::NotKnocked { attempt }),
         }
@@ -247,9 +247,13 @@ impl Seeds {
             (Purpose::Bind { peer, .. }, Answer::Bound { channel, open }) => {
                 self.events.push_back(SeedsEvent::Bound { seed: from, peer, channel: *channel, open: *open });
             }
-            (Purpose::Bind { peer, .. }, answer) => {
-                let refused = matches!(answer, Answer::Refused(Refusal::NoRelay));
-                self.events.push_back(SeedsEvent::NotBound { seed: from, peer, refused });
+            (Purpose::Bind { seed, peer }, answer) => {
+                if *answer == Answer::Need {
+                    self.on_forgotten(now, seed);
+                }
+                let is_refused = *answer == Answer::Refused(Refusal::NoRelay);
+                let why = if is_refused { NotBound::Refused } else { NotBound::NotYet };
+                self.events.push_back(SeedsEvent::NotBound { seed: from, peer, why });
             }
             (Purpose::Knock { attempt, .. }, Answer::Knocked { seen }) => {
                 self.events.push_back(SeedsEvent::Knocked { attempt, seen: *seen });
