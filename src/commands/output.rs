@@ -151,6 +151,10 @@ pub fn seed(line: &SeedLine) -> String {
         let up = age(uptime_s.saturating_mul(1_000));
         text.push_str(&format!(", up {up}, {records} records, load {:.1} %", load * 100.0));
     }
+    if let Some(relay) = line.relay {
+        let (kib, used) = (relay.rate_max / 1_024, relay.bytes / 1_024);
+        text.push_str(&format!(", relays {kib} KiB/s for {} pairs, {used} KiB so far", relay.channels));
+    }
     if !line.fellows.is_empty() {
         let fellows: Vec<String> = line.fellows.iter().map(ToString::to_string).collect();
         text.push_str(&format!(", knows {}", fellows.join(" ")));

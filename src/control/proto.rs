@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-pub use self::people::{ContactLine, PeerLine, SeedLine};
+pub use self::people::{ContactLine, PeerLine, RelayPart, SeedLine};
 pub use super::call::{Call, Request, Span};
 use crate::{
     clock::Unix,

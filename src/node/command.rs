@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{
     id::{MessageId, PeerId},
     store::row::State,
+    wire::phonebook::RelayStatus,
 };
 
 /// Pairs a command with its reply; chosen by the driver, unique within a run.
@@ -346,6 +347,8 @@ pub struct SeedView {
     pub load: u16,
     /// Fellow seeds that it knows.
     pub fellows: Vec<std::net::SocketAddr>,
+    /// What it relays; `None` where it does not.
+    pub relay: Option<RelayStatus>,
     /// Our record is there.
     pub registered: bool,
 }

@@ -48,6 +48,12 @@ fn everything_that_a_seed_says_of_itself_and_of_whom_it_has() {
     assert_eq!(status["version"], format!("p2pchat-udp/{}", env!("CARGO_PKG_VERSION")));
     assert!(status["uptime_s"].is_u64() && status["load"].is_f64() && status["fellows"] == serde_json::json!([]), "{status}");
     assert_eq!(alice.run(["status", "--json"]).expect(0).lines()[0]["seeds"], 1);
+    assert!(status["relay"].is_null(), "{status}");
+    let relaying_dir = tempfile::tempdir().unwrap();
+    let relaying = Seed::start(&relaying_dir, &["--relay"]);
+    let of_relay =
+        bob.run(["seed", "status", &relaying.addr().to_string(), "--no-lan", "--json"]).expect(0).events("seed").remove(0);
+    assert_eq!(of_relay["relay"], serde_json::json!({"rate_max": 1 << 20, "channels": 0, "bytes": 0}));
     let human = alice.run(["seed", "status"]).expect(0).out;
     assert!(human.starts_with(&addr) && human.contains(" ok, registered, p2pchat-udp/"), "{human}");
 

@@ -159,10 +159,23 @@ pub struct SeedLine {
     pub name: Option<String>,
     /// Fellow seeds that it knows.
     pub fellows: Vec<SocketAddr>,
+    /// What it relays; `null` where it does not.
+    pub relay: Option<RelayPart>,
     /// Our record is there.
     pub registered: bool,
     /// Why it cannot be used, in words.
     pub reason: Option<String>,
+}
+
+/// What a seed relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayPart {
+    /// Bytes in a second at most, of all pairs.
+    pub rate_max: u32,
+    /// Pairs that it relays for now.
+    pub channels: u32,
+    /// Bytes relayed since it started.
+    pub bytes: u64,
 }
 
 impl From<SeedView> for SeedLine {
@@ -178,6 +191,7 @@ impl From<SeedView> for SeedLine {
             name: (!view.name.is_empty()).then_some(view.name),
             version: answered.then_some(view.software),
             fellows: view.fellows,
+            relay: view.relay.map(|relay| RelayPart { rate_max: relay.rate_max, channels: relay.channels, bytes: relay.bytes }),
             registered: view.registered,
             reason: view.reason,
         }

@@ -10,7 +10,7 @@ use crate::{
         event::NoticeCode,
     },
     text::{Name, Shown},
-    wire::phonebook::Status,
+    wire::phonebook::{RelayStatus, Status},
 };
 
 /// A name that did not resolve is looked up again after this, and one that did not answer as well.
@@ -58,6 +58,7 @@ pub(super) struct Seed {
     records: u64,
     load: u16,
     fellows: Vec<SocketAddr>,
+    relay: Option<RelayStatus>,
 }
 
 impl Seed {
@@ -82,6 +83,7 @@ impl Seed {
             records: 0,
             load: 0,
             fellows: Vec::new(),
+            relay: None,
         }
     }
 
@@ -117,6 +119,7 @@ impl Seed {
             records: self.records,
             load: self.load,
             fellows: self.fellows.clone(),
+            relay: self.relay,
             registered: self.home.is_held(),
         }
     }
@@ -221,6 +224,7 @@ impl Seed {
         self.uptime = Duration::from_secs(status.uptime);
         (self.records, self.load) = (status.records, status.load);
         self.fellows.clone_from(&status.seeds);
+        self.relay = Some(status.relay).filter(|relay| relay.rate_max > 0);
         // Who handed on a forgery once is not better for being well.
         if self.state != SeedState::BadSignature {
             (self.state, self.reason) = (SeedState::Ok, None);

@@ -29,6 +29,7 @@ fn seed_view(seed: &str, state: SeedState, registered: bool) -> SeedView {
         records: 3,
         load: 125,
         fellows: Vec::new(),
+        relay: None,
         registered,
     }
 }

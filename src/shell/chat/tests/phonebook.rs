@@ -28,6 +28,7 @@ fn seed(addr: &str, state: SeedState) -> SeedLine {
         load: is_ok.then_some(0.1),
         name: None,
         fellows: Vec::new(),
+        relay: None,
         registered: is_ok,
         reason: (!is_ok).then(|| "no answer\x1b[2J".into()),
     }
