@@ -211,7 +211,7 @@ async fn claimed<N: Node>(
     word: Option<String>,
     out: &Out,
 ) -> Answer {
-    let Claims { claims, asked, answered } = claims(owner, question, only, timeout).await?;
+    let Claims { claims, asked, answered, .. } = claims(owner, question, only, timeout).await?;
     let found = !claims.is_empty();
     for claim in claims {
         out.say(Line::Peer(claim.into())).await?;

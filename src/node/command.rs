@@ -307,6 +307,8 @@ pub struct Claims {
     pub asked: usize,
     /// Of them, so many answered.
     pub answered: usize,
+    /// A seed has more of that name than it could say.
+    pub more: bool,
 }
 
 /// What somebody says about himself at a seed.

@@ -161,10 +161,10 @@ impl Node {
     }
 
     fn knock(&mut self, now: Now, id: PeerId, offer: Offer, others: VecDeque<Offer>) {
-        if self.punches.by_attempt.len() >= PUNCHES_MAX {
-            return;
-        }
         let Offer { seed, told } = offer;
+        if self.punches.by_attempt.len() >= PUNCHES_MAX {
+            return self.on_unopened(now, id, told, VecDeque::new());
+        }
         let mut knock = Knock { attempt: self.rng.next_u64(), secret: [0; 16], relay: true, addrs: Vec::new() };
         self.rng.fill_bytes(&mut knock.secret);
         knock.addrs = self.own_addrs().into_iter().filter(|addr| is_dialable(addr, false)).take(ADDRS_MAX).map(Addr).collect();
@@ -226,7 +226,7 @@ impl Node {
     pub(super) fn on_knocked(&mut self, now: Now, attempt: u64, seen: SocketAddr) {
         let Some(punch) = self.punches.by_attempt.get_mut(&attempt) else { return };
         tracing::debug!(peer = %punch.peer.short(), at = %seen, "was knocked for");
-        if is_dialable(&seen, seen.ip().is_loopback()) {
+        if is_dialable(&seen, punch.seed.ip().is_loopback()) {
             punch.targets.push(seen);
         }
         punch.began = Some(now.instant);
@@ -321,7 +321,7 @@ impl Node {
             }
             // What went to this very address before the way there was open is lost, and the pause after it may have
             // grown to seconds; but told of the same path twice, an attempt does not begin anew.
-            Link::Handshaking(_) if !is_news && !is_first => {}
+            Link::Handshaking(_) if !is_first => {}
             Link::Idle | Link::Waiting(_) | Link::Handshaking(_) => self.dial_soon(id),
         }
         self.touch(id);

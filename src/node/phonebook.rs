@@ -153,9 +153,9 @@ impl Node {
     pub(super) fn claims_so_far(&mut self, ask: AskId) -> Claims {
         let (asked, answered) = self.seeds.progress(ask);
         match self.asks.remove(&ask) {
-            Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => Claims { claims, asked, answered },
+            Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => Claims { claims, asked, answered, more: false },
             Some(Asker::Seeds { .. } | Asker::Seek(_) | Asker::Introducer(_)) | None => {
-                Claims { claims: Vec::new(), asked, answered }
+                Claims { claims: Vec::new(), asked, answered, more: false }
             }
         }
     }
@@ -176,7 +176,7 @@ impl Node {
         while let Some(event) = self.seeds.poll_event() {
             match event {
                 SeedsEvent::Found { ask, found } => self.on_found(now, ask, &found),
-                SeedsEvent::Done { ask, asked, answered } => self.on_ask_done(now, ask, asked, answered),
+                SeedsEvent::Done { ask, asked, answered, more } => self.on_ask_done(now, ask, (asked, answered, more)),
                 SeedsEvent::State { code, text } => self.tell(Event::Notice { code, text, peer: None }),
                 SeedsEvent::Knocked { attempt, seen } => self.on_knocked(now, attempt, seen),
                 SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(now, attempt),
@@ -204,7 +204,7 @@ impl Node {
         }
     }
 
-    fn on_ask_done(&mut self, now: Now, ask: AskId, asked: usize, answered: usize) {
+    fn on_ask_done(&mut self, now: Now, ask: AskId, (asked, answered, more): (usize, usize, bool)) {
         match self.asks.remove(&ask) {
             Some(Asker::Seeds { command, only }) => {
                 let views = self.seeds.views(only.as_deref());
@@ -212,9 +212,9 @@ impl Node {
             }
             Some(Asker::Claims { command, mut claims }) => {
                 claims.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-                self.reply(command, Reply::Claims(Claims { claims, asked, answered }));
+                self.reply(command, Reply::Claims(Claims { claims, asked, answered, more }));
             }
-            Some(Asker::Lookup { command, claims }) => self.on_name_asked(now, command, Claims { claims, asked, answered }),
+            Some(Asker::Lookup { command, claims }) => self.on_name_asked(now, command, Claims { claims, asked, answered, more }),
             Some(Asker::Seek(id)) => {
                 // The watch goes on.
                 self.asks.insert(ask, Asker::Seek(id));

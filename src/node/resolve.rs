@@ -178,7 +178,8 @@ impl Node {
         let others: Vec<_> = claims.claims.iter().filter(|claim| claim.id != me).collect();
         match others[..] {
             [] => Reply::Failed(self.nobody(word, settled, (claims.asked, claims.answered))),
-            [one] => Reply::Resolved(one.id),
+            // Who crowds a name's page out must not be taken for the only one.
+            [one] if !claims.more => Reply::Resolved(one.id),
             _ => {
                 let candidates = others.iter().map(|claim| self.view_of_claim(claim)).collect();
                 Reply::Failed(CommandError::Ambiguous { peer: Shown::line(word).to_string(), candidates })

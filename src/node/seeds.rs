@@ -81,7 +81,7 @@ pub(crate) enum SeedsEvent {
     /// A record; also when a watched one comes, long after [`SeedsEvent::Done`].
     Found { ask: AskId, found: Found },
     /// All that will answer have, or time is up.
-    Done { ask: AskId, asked: usize, answered: usize },
+    Done { ask: AskId, asked: usize, answered: usize, more: bool },
     /// The seed handed the knock over to a peer that is there.
     Knocked { attempt: u64, seen: SocketAddr },
     /// It did not.
@@ -264,7 +264,8 @@ impl Seeds {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let queries = self.queries.values().map(|pending| pending.next_at);
         let asks = self.asks.values().map(Ask::deadline);
-        let seeds = self.seeds.iter().filter_map(|seed| seed.poll_timeout(self.own.is_registering(&self.config)));
+        let is_registering = self.own.is_registering(&self.config) && self.leaving.is_none();
+        let seeds = self.seeds.iter().filter_map(|seed| seed.poll_timeout(is_registering));
         let record = self.own.deadline(&self.config);
         queries.chain(asks).chain(seeds).chain(record).chain(self.leaving).min()
     }

@@ -74,6 +74,8 @@ pub(super) struct Ask {
     watch: bool,
     watched: Vec<(u64, SocketAddr)>,
     is_done: bool,
+    /// A seed has more with the name than one answer holds.
+    more: bool,
 }
 
 impl Ask {
@@ -122,8 +124,15 @@ impl Seeds {
                 in_use.chain(others).collect()
             }
         };
-        let mut ask =
-            Ask { want, targets: Vec::new(), deadline: now.instant + timeout, watch, watched: Vec::new(), is_done: false };
+        let mut ask = Ask {
+            want,
+            targets: Vec::new(),
+            deadline: now.instant + timeout,
+            watch,
+            watched: Vec::new(),
+            is_done: false,
+            more: false,
+        };
         for seed in named.into_iter().take(TARGETS_MAX) {
             if ask.targets.iter().all(|target| target.seed != Some(seed)) {
                 self.seeds[seed].on_wanted();
@@ -131,7 +140,7 @@ impl Seeds {
             }
         }
         if self.asks.len() >= ASKS_MAX {
-            self.events.push_back(SeedsEvent::Done { ask: id, asked: ask.targets.len(), answered: 0 });
+            self.events.push_back(SeedsEvent::Done { ask: id, asked: ask.targets.len(), answered: 0, more: false });
             return id;
         }
         self.asks.insert(id, ask);
@@ -203,13 +212,13 @@ impl Seeds {
         }
         ask.is_done = true;
         let answered = ask.targets.iter().filter(|target| target.state == State::Answered).count();
-        let asked = ask.targets.len();
+        let (asked, more) = (ask.targets.len(), ask.more);
         let is_watched = ask.watch && !ask.watched.is_empty();
         ask.deadline = now.instant + WATCH_FOR;
         if !is_watched {
             self.forget(id);
         }
-        self.events.push_back(SeedsEvent::Done { ask: id, asked, answered });
+        self.events.push_back(SeedsEvent::Done { ask: id, asked, answered, more });
     }
 
     /// Time is up for some questions, and for some watches.
@@ -276,9 +285,10 @@ impl Seeds {
         }
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let last = found.last().map(|found| (found.record.name.clone(), *found.record.id.as_bytes()));
+        let is_list = matches!(ask.want, Want::Records(Question::Prefix(_)));
+        ask.more |= more && !is_list;
         let Some(target) = ask.target(from) else { return };
         target.pages += 1;
-        let is_list = matches!(ask.want, Want::Records(Question::Prefix(_)));
         let goes_on = more && is_list && last.is_some();
         if let Some(target) = ask.target(from) {
             let goes_on = goes_on && target.pages < PAGES_MAX && last != target.after;
@@ -312,15 +322,15 @@ impl Seeds {
 
     /// The seed names others that may know.
     fn follow(&mut self, id: AskId, from: SocketAddr, seeds: &[SocketAddr]) {
-        let known: Vec<_> = self.seeds.iter().filter_map(super::Seed::addr).collect();
         let Some(ask) = self.asks.get_mut(&id) else { return };
+        let named = ask.targets.iter().filter_map(|target| self.seeds[target.seed?].addr());
+        let named: Vec<_> = named.collect();
         let hops = ask.target(from).map_or(HOPS_MAX, |target| target.hops + 1);
         if hops > HOPS_MAX {
             return;
         }
         for addr in seeds {
-            // Those that we know by name are asked already, or are not wanted here.
-            let is_new = ask.target(*addr).is_none() && !known.contains(addr);
+            let is_new = ask.target(*addr).is_none() && !named.contains(addr);
             if is_new && ask.targets.len() < TARGETS_MAX && is_dialable(addr, from.ip().is_loopback()) {
                 ask.targets.push(Target::at(*addr, hops));
             }

@@ -444,7 +444,8 @@ impl Seeds {
         let wait = match refusal {
             // Another copy of this profile, or this one before its clock went back: the next is above it.
             Refusal::Stale { seq } if seq <= now.unix.0.saturating_add(SEQ_AHEAD_MAX) => {
-                self.own.seq = self.own.seq.max(seq);
+                // Also with our own: somebody has it there from another address, and only a new one is ours again.
+                self.own.seq = self.own.seq.max(seq).saturating_add(u64::from(seq == self.own.seq));
                 RETRY_MIN
             }
             Refusal::Busy { retry_after } => Duration::from_secs(retry_after.into()).clamp(RETRY_MIN, RETRY_MAX),

@@ -96,6 +96,8 @@ impl Seed {
                 page.take(&remote.entry(asked.now));
             }
         }
+        // Of what does not fit the longest goes first: padding one's record crowds nobody out.
+        page.entries.sort_by_key(|taken| taken.record.len());
         self.answer_page(asked, &page);
     }
 

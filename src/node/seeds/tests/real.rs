@@ -14,7 +14,8 @@ use crate::{
 };
 
 const MS: Duration = Duration::from_millis(1);
-const SEED: &str = "203.0.113.1:17118";
+/// The real seed answers at the first three addresses, at the last nobody.
+const SEEDS: [&str; 4] = ["203.0.113.1:17118", "203.0.113.2:17118", "203.0.113.3:17118", "203.0.113.4:17118"];
 
 struct Pair {
     now: Now,
@@ -26,9 +27,13 @@ struct Pair {
 
 impl Pair {
     fn new(visibility: Option<Visibility>) -> Self {
+        Self::with(visibility, &SEEDS[..1])
+    }
+
+    fn with(visibility: Option<Visibility>, seeds: &[&str]) -> Self {
         let now = Now { instant: Instant::from_start(Duration::from_secs(1_000)), unix: Unix(1_760_000_000_000) };
         let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(1));
-        let (network, name, seeds) = ([0; 8], "alice".to_owned(), vec![SEED.to_owned()]);
+        let (network, name, seeds) = ([0; 8], "alice".to_owned(), seeds.iter().map(|&seed| seed.to_owned()).collect());
         let config = SeedsConfig { id: identity.id(), network, name, visibility, hidden: false, seeds };
         let seeds = Seeds::new(config, [2; 32], now.instant);
         let config =
@@ -49,6 +54,9 @@ impl Pair {
                 self.seeds.handle_signed(self.now, record, bytes, signature);
             }
             let Some((to, datagram)) = self.seeds.poll_transmit() else { return };
+            if to.to_string() == SEEDS[3] {
+                continue;
+            }
             self.seed.handle_datagram(self.now, "203.0.113.9:17118".parse().unwrap(), &datagram);
             while self.seed.poll_transmit(&mut out).is_some() {
                 assert!(self.seeds.handle_datagram(self.now, to, &out), "an answer that nobody asked for");
@@ -108,7 +116,7 @@ fn a_farewell_that_nobody_hears_is_said_twice_and_waits_for_nobody() {
 fn a_command_that_was_registered_for_a_relay_alone_takes_its_record_away() {
     let mut pair = Pair::new(None);
     assert_eq!(pair.seeds.registered(), 0);
-    pair.seeds.register_for_relay(pair.now, SEED.parse().unwrap());
+    pair.seeds.register_for_relay(pair.now, SEEDS[0].parse().unwrap());
     pair.settle();
     assert_eq!((pair.seeds.registered(), pair.records()), (1, 1));
     pair.seeds.leave(pair.now);
@@ -138,4 +146,13 @@ fn a_withdrawn_record_stays_away() {
     pair.seeds.register(pair.now, true);
     pair.settle();
     assert_eq!((pair.seeds.registered(), pair.records()), (1, 1));
+}
+
+/// The deadline of a seed that was not needed any more stayed in the past, and the node never slept again.
+#[test]
+fn of_four_seeds_three_hold_the_record_and_the_silent_one_is_let_be() {
+    let mut pair = Pair::with(Some(Visibility::Findable), &[SEEDS[3], SEEDS[0], SEEDS[1], SEEDS[2]]);
+    pair.wait(Duration::from_secs(600));
+    assert_eq!(pair.seeds.registered(), 3);
+    assert!(pair.seeds.poll_timeout().is_some_and(|at| at > pair.now.instant));
 }
