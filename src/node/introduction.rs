@@ -15,13 +15,14 @@ use rand_core::RngCore;
 
 use super::{
     Node, Target,
+    interface::{Interface, on_link},
     peer::{Link, Peer},
 };
 use crate::{
     clock::{Instant, Now},
     crypto::knock::{ProbeKey, open_knock, seal_knock},
     id::PeerId,
-    session::{PathAddr, Session},
+    session::PathAddr,
     store::row::Trust,
     wire::{
         addr::{Addr, is_dialable},
@@ -191,7 +192,7 @@ impl Node {
     /// Our address may be another: a NAT on the other side does not know it, so whoever is reached across networks is
     /// knocked for again.
     pub(super) fn introduce_again(&mut self, now: Now) {
-        let is_far = |peer: &&Peer| peer.session().is_some_and(|session| !session.path().on_link);
+        let is_far = |peer: &&Peer| peer.session().is_some_and(|session| is_far(&self.interfaces, session.path()));
         let far = self.peers.values().filter(is_far).map(|peer| (peer.contact.id, peer.seek.seed));
         for (id, seed) in far.take(PUNCHES_MAX).collect::<Vec<_>>() {
             match seed {
@@ -208,9 +209,8 @@ impl Node {
         tracing::debug!("is seen at another address");
         self.bind_all_again(now);
         self.introduce_again(now);
-        let is_far = |session: &Session| !session.path().on_link;
         for (id, peer) in &mut self.peers {
-            if let Some(session) = peer.session_mut().filter(|session| is_far(session)) {
+            if let Some(session) = peer.session_mut().filter(|session| is_far(&self.interfaces, session.path())) {
                 session.ping(now.instant);
                 self.ready.insert(*id);
             }
@@ -308,13 +308,14 @@ impl Node {
     fn on_live_path(&mut self, now: Now, id: PeerId, remote: SocketAddr, is_first: bool) {
         let path = self.path(remote);
         tracing::debug!(peer = %id.short(), %remote, "a path is open");
+        let interfaces = &self.interfaces;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_news = !peer.is_first_candidate(path);
         peer.on_heard_at(now.instant, path);
         match &mut peer.link {
             Link::Up(session) => {
                 let current = session.path();
-                let is_better = current != path && (path.on_link || !current.on_link || current.relay.is_some());
+                let is_better = current != path && (path.on_link || is_far(interfaces, current));
                 if is_better && (is_news || is_first) {
                     session.try_path(now.instant, path);
                 }
@@ -368,4 +369,9 @@ impl Node {
             self.knock(now, id, next, others);
         }
     }
+}
+
+/// True where a path leaves our LANs as they are now: it may have begun on one that we have left.
+fn is_far(interfaces: &[Interface], path: PathAddr) -> bool {
+    path.relay.is_some() || !on_link(interfaces, &path.remote)
 }

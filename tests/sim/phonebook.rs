@@ -187,6 +187,35 @@ fn with_another_address_of_a_router_a_conversation_goes_on_as_soon_as_somebody_c
 }
 
 #[test]
+fn who_leaves_a_lan_in_the_middle_of_a_conversation_is_reached_across_networks_soon() {
+    for rng_seed in 0..5 {
+        let mut world = World::new(rng_seed);
+        let (_, addr) = seed(&mut world, Vec::new());
+        world.node_config.seeds = vec![addr.to_string()];
+        world.node_config.visibility = Some(Visibility::Findable);
+        for (name, segments) in [("alice", &[0][..]), ("bob", &[0, 1])] {
+            let machine = world.add_machine(name, segments, true, false);
+            world.start_at(Duration::ZERO, machine);
+        }
+        (0..2).for_each(|segment| _ = world.network.add_router(segment, Kind::PORT_RESTRICTED_CONE));
+        world.run_until(10 * MS);
+        befriend(&mut world, 0, 1);
+        befriend(&mut world, 1, 0);
+        world.run_until(5 * SECOND);
+        assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Lan; 2]);
+        world.strike_at(world.now, Strike::CablePull { node: 1, back: 100 * SECOND });
+        let begin = world.now;
+        let message = world.send(0, 1, "where are you?");
+        assert!(world.run_while(begin + 60 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
+        println!("rng seed {rng_seed}: delivered {:?} after the move", world.now - begin);
+        // Of which up to 2 s until it is noticed that an interface has gone.
+        assert!(world.now - begin <= 3 * SECOND, "{:?}", world.now - begin);
+        assert_eq!(path(&world, 1, 0), PathKind::Direct);
+        world.finish();
+    }
+}
+
+#[test]
 fn a_name_that_nobody_has_is_nobodys_only_once_all_seeds_have_said_so() {
     let (mut world, host) = two_networks(4, [Kind::PORT_RESTRICTED_CONE; 2]);
     // A seed that has just started has not heard of everybody.
