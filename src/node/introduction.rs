@@ -359,9 +359,15 @@ impl Node {
     /// A seed's word has opened no path so far: its addresses are dialled as they are, and the next seed is asked.
     fn on_unopened(&mut self, now: Now, id: PeerId, told: Vec<SocketAddr>, mut others: VecDeque<Offer>) {
         let paths: Vec<PathAddr> = told.into_iter().map(|addr| self.path(addr)).collect();
+        // The first is where the seed sees it, and was probed.
+        let listed = paths.get(1).copied();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         paths.into_iter().for_each(|path| peer.on_told_at(now.instant, path));
-        if peer.session().is_some() {
+        if let Link::Up(session) = &mut peer.link {
+            // What the record lists, as a port that a router maps, may lead there where no probe does.
+            if let Some(path) = listed.filter(|_| session.path().relay.is_some()) {
+                session.try_path(now.instant, path);
+            }
             return;
         }
         self.dial_soon(id);

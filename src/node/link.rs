@@ -104,6 +104,7 @@ impl Node {
                 SessionEvent::Acked(_) => {}
                 SessionEvent::PathChanged => {
                     tracing::debug!(peer = %id.short(), "another path");
+                    self.remember_path(id);
                     self.tell_presence(now, id);
                 }
                 SessionEvent::Pong { .. } if !self.is_link(&id, index) => {}
@@ -117,6 +118,16 @@ impl Node {
             }
         }
         self.touch(id);
+    }
+
+    /// Where the session has moved to is where it may be found again, once all seeds are gone.
+    fn remember_path(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(path) = peer.session().map(Session::path) else { return };
+        if peer.remember(path) && peer.stored {
+            let contact = peer.contact.clone();
+            self.batches.push(Op::Contact(contact));
+        }
     }
 
     /// The session with this peer that has this index, whether or not it counts.
@@ -187,6 +198,7 @@ impl Node {
         }
         tracing::debug!(peer = %id.short(), "session begins");
         self.end_seek(id);
+        self.leave_relay(now, id);
         self.greet(now, id);
         self.tell_presence(now, id);
     }

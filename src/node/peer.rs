@@ -22,6 +22,8 @@ use crate::{
 
 /// An address counts as proved for this long after something authenticated came from it (protocol §3).
 const PROVED_FOR: Duration = Duration::from_secs(600);
+/// What was heard within this is likely to be still there.
+const HEARD_JUST_NOW: Duration = Duration::from_secs(10);
 /// Initiations to an unproved address within [`UNPROVED_WITHIN`].
 const UNPROVED_TRIES_MAX: usize = 3;
 const UNPROVED_WITHIN: Duration = Duration::from_secs(60);
@@ -274,6 +276,14 @@ impl Peer {
         {
             self.candidates.remove(last);
         }
+    }
+
+    /// Where it was heard a moment ago, by no relay.
+    pub(crate) fn heard_straight(&self, now: Instant) -> Option<PathAddr> {
+        let is_live = |candidate: &&Candidate| {
+            candidate.path.relay.is_none() && candidate.heard.is_some_and(|heard| now.since(heard) < HEARD_JUST_NOW)
+        };
+        self.candidates.iter().find(is_live).map(|candidate| candidate.path)
     }
 
     pub(crate) fn is_first_candidate(&self, path: PathAddr) -> bool {

@@ -198,7 +198,8 @@ impl Node {
             Some(Asker::Introducer(id)) => {
                 let id = *id;
                 self.peers.entry(id).and_modify(|peer| peer.seek.seed = Some(found.seed));
-                self.introduce(now, id, found.seed, Vec::new());
+                let told = self.told_by(found);
+                self.introduce(now, id, found.seed, told);
             }
             Some(Asker::Seeds { .. }) | None => {}
         }
@@ -304,9 +305,17 @@ impl Node {
         }
     }
 
+    /// Where the seed and the record say that its owner may be; the seed's own sight stands first.
+    fn told_by(&self, found: &Found) -> Vec<SocketAddr> {
+        let loopback = found.seed.ip().is_loopback();
+        let is_near = |addr: &SocketAddr| is_global(addr) || on_link(&self.interfaces, addr);
+        let listed = found.record.addrs.iter().map(|addr| addr.0).filter(is_near);
+        [found.seen].into_iter().chain(listed).filter(|addr| is_dialable(addr, loopback)).collect()
+    }
+
     /// A seed says where a peer is, and can introduce us.
     fn on_sought(&mut self, now: Now, id: PeerId, found: &Found) {
-        let interfaces = &self.interfaces;
+        let told = self.told_by(found);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if found.record.seq < peer.seek.seq {
             return;
@@ -314,9 +323,6 @@ impl Node {
         peer.seek.seq = found.record.seq;
         (peer.seek.is_here, peer.seek.is_found) = (true, true);
         peer.seek.seed = Some(found.seed);
-        let loopback = found.seed.ip().is_loopback();
-        let listed = found.record.addrs.iter().map(|addr| addr.0).filter(|addr| is_global(addr) || on_link(interfaces, addr));
-        let told = [found.seen].into_iter().chain(listed).filter(|addr| is_dialable(addr, loopback)).collect();
         let is_up = peer.session().is_some();
         self.on_name(id, &found.record.name);
         if !is_up {

@@ -257,6 +257,19 @@ impl Node {
         }
     }
 
+    /// A path that opened while the handshake went by a relay was no news to anybody then: it is tried now. Where there
+    /// is none, what the peer's record lists may still lead to it.
+    pub(super) fn leave_relay(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let live = peer.heard_straight(now.instant);
+        let Link::Up(session) = &mut peer.link else { return };
+        match live {
+            _ if session.path().relay.is_none() => {}
+            Some(path) => session.try_path(now.instant, path),
+            None => self.ask_who_introduces(now, id),
+        }
+    }
+
     /// Our way to the seeds may be another: they must see our ends where we are now.
     pub(super) fn bind_all_again(&mut self, now: Now) {
         for (id, peer) in &mut self.peers {
