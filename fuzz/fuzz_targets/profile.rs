@@ -124,6 +124,7 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         boot: BootId(1),
         announce_seq: 1,
         addresses: vec!["192.0.2.1:17118".parse().expect("an address")],
+        seeds: vec!["seed.example:17118".to_owned()],
     };
     let ops = vec![
         Op::Contact(contact),
