@@ -118,7 +118,7 @@ impl PortMapper {
         }
     }
 
-    /// Takes the mapping away, where there is one; no longer than [`REMOVE_TIMEOUT`], and whether or not the
+    /// Takes the mapping away, where there is one; no longer than 200 ms, and whether or not the
     /// router hears it.
     pub async fn remove(self) {
         let Some(Mapped { mapping, outside }) = self.mapped else { return };
