@@ -29,7 +29,8 @@ impl From<AddrForm> for SocketAddr {
     fn from(form: AddrForm) -> Self {
         match form {
             AddrForm::V4(octets, port) => Self::from((Ipv4Addr::from(octets), port)),
-            AddrForm::V6(octets, port) => Self::from((Ipv6Addr::from(octets), port)),
+            // An IPv4 address in disguise is that IPv4 address: one value, one form.
+            AddrForm::V6(octets, port) => Self::new(Ipv6Addr::from(octets).to_canonical(), port),
         }
     }
 }
@@ -56,7 +57,7 @@ impl<'de> Deserialize<'de> for Addr {
         let (octets, port) = bytes.split_last_chunk::<2>().ok_or_else(wrong)?;
         let ip = match (<[u8; 4]>::try_from(octets), <[u8; 16]>::try_from(octets)) {
             (Ok(v4), _) => IpAddr::from(v4),
-            (_, Ok(v6)) => IpAddr::from(v6),
+            (_, Ok(v6)) => Ipv6Addr::from(v6).to_canonical(),
             _ => return Err(wrong()),
         };
         Ok(Self(SocketAddr::new(ip, u16::from_be_bytes(*port))))
@@ -164,6 +165,17 @@ mod tests {
             let bytes = rmp_serde::to_vec(&serde_bytes::ByteBuf::from(vec![1; len])).unwrap();
             assert!(rmp_serde::from_slice::<Addr>(&bytes).is_err(), "{len} bytes");
         }
-        assert_eq!(AddrForm::from(addr("[::ffff:203.0.113.9]:5")), AddrForm::V4([203, 0, 113, 9], 5), "one address, one form");
+    }
+
+    #[test]
+    fn an_ipv4_address_in_disguise_is_that_address_on_both_ways() {
+        let (disguised, plain) = (addr("[::ffff:203.0.113.9]:5"), addr("203.0.113.9:5"));
+        let octets = std::net::Ipv4Addr::new(203, 0, 113, 9).to_ipv6_mapped().octets();
+        assert_eq!(AddrForm::from(disguised), AddrForm::from(plain), "said in one form");
+        assert_eq!(SocketAddr::from(AddrForm::V6(octets, 5)), plain, "heard in the other");
+        let bytes = [&octets[..], &5u16.to_be_bytes()].concat();
+        let bytes = rmp_serde::to_vec(&serde_bytes::ByteBuf::from(bytes)).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Addr>(&bytes).unwrap(), Addr(plain));
+        assert_eq!(rmp_serde::to_vec(&Addr(disguised)).unwrap(), rmp_serde::to_vec(&Addr(plain)).unwrap());
     }
 }
