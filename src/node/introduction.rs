@@ -129,7 +129,10 @@ impl Punches {
     /// The offer, where it is to be taken up now; else it waits for its turn, or is not needed.
     fn due(&mut self, id: PeerId, offer: Offer) -> Option<Offer> {
         let ours = || self.by_attempt.values().filter(|punch| punch.peer == id && punch.key.is_caller());
-        let is_known = |punch: &Punch| punch.seed == offer.seed || punch.others.iter().any(|other| other.seed == offer.seed);
+        // What a seed handed on a while ago may have been lost: it is no reason against its trying again.
+        let is_known = |punch: &Punch| {
+            punch.is_undecided() && (punch.seed == offer.seed || punch.others.iter().any(|other| other.seed == offer.seed))
+        };
         if ours().any(|punch| punch.is_live || is_known(punch)) {
             return None;
         }
@@ -217,7 +220,7 @@ impl Node {
         }
     }
 
-    /// A session is lost: no knock of ours from before it keeps another from being made.
+    /// A session is lost, or begins: no knock of ours from before keeps another from being made.
     pub(super) fn end_knocks(&mut self, id: &PeerId) {
         self.punches.by_attempt.retain(|_, punch| punch.peer != *id || !punch.key.is_caller());
     }

@@ -86,6 +86,13 @@ impl Seek {
     pub(crate) const fn is_out_of_reach(&self) -> bool {
         self.is_here && self.failures > 1
     }
+
+    /// A seed has its record; one where it is at home will also have the next.
+    fn on_introducer(&mut self, found: &Found) {
+        if found.is_at_home() || self.seed.is_none() {
+            self.seed = Some(found.seed);
+        }
+    }
 }
 
 impl Node {
@@ -197,7 +204,7 @@ impl Node {
             }
             Some(Asker::Introducer(id)) => {
                 let id = *id;
-                self.peers.entry(id).and_modify(|peer| peer.seek.seed = Some(found.seed));
+                self.peers.entry(id).and_modify(|peer| peer.seek.on_introducer(found));
                 let told = self.told_by(found);
                 self.introduce(now, id, found.seed, told);
             }
@@ -322,7 +329,7 @@ impl Node {
         }
         peer.seek.seq = found.record.seq;
         (peer.seek.is_here, peer.seek.is_found) = (true, true);
-        peer.seek.seed = Some(found.seed);
+        peer.seek.on_introducer(found);
         let is_up = peer.session().is_some();
         self.on_name(id, &found.record.name);
         if !is_up {

@@ -26,6 +26,8 @@ const BOUND_FOR: Duration = Duration::from_secs(75);
 const BIND_AGAIN: Duration = Duration::from_secs(20);
 /// The same while the peer's end is not there, or we are not registered yet.
 const BIND_SOON: Duration = Duration::from_millis(500);
+/// Where no path is open by then, a seed that is not ours is asked to relay, too.
+const ABROAD_AFTER: Duration = Duration::from_millis(700);
 /// Binds in a row without an open channel; then the next introduction begins anew.
 const BINDS_MAX: u32 = 10;
 /// While a session is relayed, another introduction is tried this often.
@@ -141,12 +143,13 @@ impl Node {
         if is_direct || (!is_known && relays.by_seed.len() >= RELAYS_MAX) || self.refusals.holds(now.instant, &seed) {
             return;
         }
+        // A record at a seed that is not ours outlives its use, and whoever finds it there looks for us in vain: most pairs
+        // have a path before one is needed.
+        let at = if self.seeds.may_hold_us(seed) { now.instant } else { now.instant + ABROAD_AFTER };
         // One that was bound before is bound again: somebody may be elsewhere.
         let relay = relays.by_seed.entry(seed).or_default();
-        (relay.at, relay.binds) = (Some(now.instant), 0);
+        (relay.at, relay.binds) = (Some(relay.at.map_or(at, |before| before.min(at))), 0);
         relays.introduced.get_or_insert(now.instant);
-        // Who has no record there yet needs one for this.
-        self.seeds.register_for_relay(now, seed);
         self.touch(id);
     }
 
@@ -174,6 +177,8 @@ impl Node {
                 given_up.push(*seed);
                 continue;
             }
+            // Who has no record there yet needs one for this.
+            self.seeds.register_for_relay(now, *seed);
             relay.is_asking = self.seeds.bind(now, *seed, id);
             relay.at = (!relay.is_asking).then_some(now.instant + BIND_SOON);
         }
@@ -266,7 +271,11 @@ impl Node {
         match live {
             _ if session.path().relay.is_none() => {}
             Some(path) => session.try_path(now.instant, path),
-            None => self.ask_who_introduces(now, id),
+            // A knock from before may never have come to where the peer is heard now.
+            None => {
+                self.end_knocks(&id);
+                self.ask_who_introduces(now, id);
+            }
         }
     }
 

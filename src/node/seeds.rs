@@ -33,7 +33,10 @@ use super::{command::SeedView, event::NoticeCode};
 use crate::{
     clock::{Instant, Now},
     id::{ChannelId, PeerId},
-    wire::record::{Record, Visibility},
+    wire::{
+        addr::Addr,
+        record::{Record, Visibility},
+    },
 };
 
 /// Seeds known at most: those in use, and such as a command or a contact named.
@@ -62,6 +65,13 @@ pub(crate) struct Found {
     pub(crate) age: Duration,
     /// Which seed says so.
     pub(crate) seed: SocketAddr,
+}
+
+impl Found {
+    /// Its owner is at home there, as far as the record says; elsewhere a record may have outlived its use.
+    pub(crate) fn is_at_home(&self) -> bool {
+        self.record.seeds.is_empty() || self.record.seeds.contains(&Addr(self.seed))
+    }
 }
 
 /// Why a seed does not relay for us.

@@ -19,6 +19,7 @@ mod phonebook;
 mod reads;
 mod relays;
 mod rivals;
+mod roaming;
 mod scenarios;
 mod seeds;
 mod service;

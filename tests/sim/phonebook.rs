@@ -1,7 +1,7 @@
 //! Worlds with seeds: people behind NATs who find each other through a phonebook, and what becomes of them
 //! when seeds lie, restart or are gone. The seed is the real one; times are exact.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use p2pchat_udp::{
     clock::{Instant, Now},
@@ -20,23 +20,26 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const SEED_PORT: u16 = 17_118;
 
 /// The real seed, one thread of it.
-struct Station(Seed);
+struct Station {
+    seed: Seed,
+    shared: Arc<Shared>,
+}
 
 impl Service for Station {
     fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
-        self.0.handle_datagram(now, from, bytes);
+        self.seed.handle_datagram(now, from, bytes);
     }
 
     fn handle_timeout(&mut self, now: Now) {
-        self.0.handle_timeout(now);
+        self.seed.handle_timeout(now);
     }
 
     fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        self.0.poll_transmit(out)
+        self.seed.poll_transmit(out)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.0.poll_timeout()
+        self.seed.poll_timeout()
     }
 }
 
@@ -60,11 +63,24 @@ pub(crate) fn seed_that(world: &mut World, fellows: Vec<SocketAddr>, relay: Opti
         let directory = Box::new(Memory::new(config.records_max, [7; 16], now));
         let hash_key = *rng_seed.last_chunk().expect("16 of 32 bytes");
         let shared = Shared::new(config, &[1; 32], &rng_seed, hash_key, now, directory);
-        Box::new(Station(Seed::new(shared, rng_seed, now)))
+        Box::new(Station { seed: Seed::new(shared.clone(), rng_seed, now), shared })
     };
     world.add_station(host, Box::new(begin));
     world.open_at(world.now, host);
     (host, world.network.address(host))
+}
+
+/// These seeds know each other from now on.
+pub(crate) fn acquaint(world: &mut World, seeds: &[(usize, SocketAddr)]) {
+    for (host, _) in seeds {
+        let fellows = seeds.iter().filter(|(other, _)| other != host).map(|(_, addr)| *addr).collect();
+        world.tell(*host, |now, station: &mut Station| station.seed.handle_fellows(now, fellows));
+    }
+}
+
+/// How many have a record at this seed.
+pub(crate) fn records(world: &World, host: usize) -> u64 {
+    world.service::<Station>(host).expect("it runs").shared.counters().records
 }
 
 /// Two people, each behind a NAT of this kind, who have each other's links, and one seed.

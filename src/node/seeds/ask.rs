@@ -298,7 +298,17 @@ impl Seeds {
                 self.on_target_failed(now, id, from);
             }
         }
+        self.ask_homes(id, &found);
         self.events.extend(found.into_iter().map(|found| SeedsEvent::Found { ask: id, found }));
+    }
+
+    /// A record may be left over at a seed where its owner was for a while: the seeds where somebody is at home know better.
+    fn ask_homes(&mut self, id: AskId, found: &[Found]) {
+        let Some(Ask { want: Want::Records(Question::Id(_)), .. }) = self.asks.get(&id) else { return };
+        for found in found.iter().filter(|found| !found.is_at_home()) {
+            let homes: Vec<_> = found.record.seeds.iter().map(|addr| addr.0).collect();
+            self.add_targets(id, found.seed, &homes, HOPS_MAX);
+        }
     }
 
     /// The entries that are sound and answer this question.
@@ -322,13 +332,17 @@ impl Seeds {
 
     /// The seed names others that may know.
     fn follow(&mut self, id: AskId, from: SocketAddr, seeds: &[SocketAddr]) {
+        let hops = self.asks.get_mut(&id).and_then(|ask| ask.target(from)).map_or(HOPS_MAX, |target| target.hops + 1);
+        if hops <= HOPS_MAX {
+            self.add_targets(id, from, seeds, hops);
+        }
+    }
+
+    /// The question goes to these seeds, too.
+    fn add_targets(&mut self, id: AskId, from: SocketAddr, seeds: &[SocketAddr], hops: u8) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let named = ask.targets.iter().filter_map(|target| self.seeds[target.seed?].addr());
         let named: Vec<_> = named.collect();
-        let hops = ask.target(from).map_or(HOPS_MAX, |target| target.hops + 1);
-        if hops > HOPS_MAX {
-            return;
-        }
         for addr in seeds {
             let is_new = ask.target(*addr).is_none() && !named.contains(addr);
             if is_new && ask.targets.len() < TARGETS_MAX && is_dialable(addr, from.ip().is_loopback()) {

@@ -18,6 +18,8 @@ use crate::{
 
 /// A record is refreshed this often, ±15 %.
 const REFRESH: Duration = Duration::from_secs(20);
+/// No seed keeps a record for longer than this without hearing of its owner.
+const HELD_MAX: Duration = Duration::from_secs(75);
 /// Wait after a failed registration; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -182,6 +184,11 @@ impl Seeds {
         self.drive(now);
     }
 
+    /// Our record is at this seed, or is to be there anyway.
+    pub(crate) fn may_hold_us(&self, seed: SocketAddr) -> bool {
+        self.seeds.iter().any(|one| one.addr() == Some(seed) && (one.in_use || one.home.is_held()))
+    }
+
     /// Nobody is reached by this seed any more: where it was needed for nothing else, our record there lapses.
     pub(crate) fn end_relay(&mut self, seed: SocketAddr) {
         let is_forced = self.own.forced;
@@ -278,7 +285,7 @@ impl Seeds {
     }
 
     pub(super) fn on_unregistered(&mut self, seed: usize) {
-        self.seeds[seed].home = Home::Idle;
+        (self.seeds[seed].home, self.seeds[seed].holds_until) = (Home::Idle, None);
     }
 
     /// The seeds that may hold our record, those first that promise to answer: three of them do.
@@ -408,12 +415,13 @@ impl Seeds {
     /// The answer to what was said of the record with this seq.
     pub(super) fn on_home_answer(&mut self, now: Now, index: usize, seq: u64, answer: &Answer<'_>) {
         match answer {
-            Answer::Registered { token, seen, .. } => {
+            Answer::Registered { token, ttl, seen } => {
                 if self.seeds[index].seen.replace(*seen).is_some_and(|before| before != *seen) {
                     self.events.push_back(SeedsEvent::Moved);
                 }
                 let refresh_at = now.instant + around(REFRESH, &mut self.rng);
                 self.seeds[index].token = Some((seq, *token));
+                self.seeds[index].holds_until = Some(now.instant + Duration::from_secs((*ttl).into()).min(HELD_MAX));
                 self.seeds[index].home = Home::Held(Held { seq, refresh_at, refreshing: false });
                 // Withdrawn while it was on its way there.
                 if !self.own.is_registering(&self.config) && self.own.wanted.is_none() {
@@ -421,6 +429,7 @@ impl Seeds {
                 }
             }
             Answer::Need => {
+                self.seeds[index].holds_until = None;
                 self.seeds[index].home = Home::Asking { failures: 0 };
                 let started =
                     self.seeds[index].addr().is_some_and(|addr| self.query(now, addr, Purpose::Register { seed: index, seq }));

@@ -177,7 +177,7 @@ impl Seeds {
         let is_asked = self.queries.get(&txid).is_some_and(|pending| pending.to == from);
         let decoded = Answer::decode(datagram);
         let taken = match decoded {
-            Ok((_, Answer::Notify { from: caller, sealed })) if txid == 0 => self.on_notify(from, caller, sealed),
+            Ok((_, Answer::Notify { from: caller, sealed })) if txid == 0 => self.on_notify(now, from, caller, sealed),
             Ok((header, Answer::Cookie { seen })) if is_asked => {
                 self.on_seen(now, from, seen);
                 self.on_cookie(now, txid, from, header.cookie)
@@ -203,9 +203,11 @@ impl Seeds {
         taken
     }
 
-    /// Only a seed that we asked within a cookie's time may have a peer knock.
-    fn on_notify(&mut self, seed: SocketAddr, from: SocketAddr, sealed: &[u8]) -> bool {
-        let is_ours = self.seeds.iter().any(|one| one.addr() == Some(seed) && one.home.is_held());
+    /// Only a seed that has our record may have a peer knock: also one where it is no more than left over, since there the
+    /// peer found it.
+    fn on_notify(&mut self, now: Now, seed: SocketAddr, from: SocketAddr, sealed: &[u8]) -> bool {
+        let holds_us = |one: &super::Seed| one.addr() == Some(seed) && one.holds_until.is_some_and(|until| now.instant < until);
+        let is_ours = self.seeds.iter().any(holds_us);
         if is_ours {
             self.events.push_back(SeedsEvent::Notified { seed, from, sealed: sealed.to_vec() });
         }

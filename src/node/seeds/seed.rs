@@ -43,6 +43,8 @@ pub(super) struct Seed {
     pub(super) relays: bool,
     pub(super) home: Home,
     pub(super) token: Option<Token>,
+    /// Our record is there until then, whether or not it is wanted there any more.
+    pub(super) holds_until: Option<Instant>,
     /// Where it saw us last.
     pub(super) seen: Option<SocketAddr>,
     resolve: Resolve,
@@ -70,6 +72,7 @@ impl Seed {
             relays: false,
             home: Home::Idle,
             token: None,
+            holds_until: None,
             seen: None,
             resolve: if literal.is_some() { Resolve::Known { at: now, literal: true } } else { Resolve::Wanted },
             addrs: literal.into_iter().collect(),
@@ -138,6 +141,7 @@ impl Seed {
         if self.addr().is_none_or(|addr| !addrs.contains(&addr)) {
             self.current = 0;
             self.home.on_lost(now);
+            self.holds_until = None;
         } else {
             self.current = addrs.iter().position(|addr| Some(*addr) == self.addr()).unwrap_or(0);
         }

@@ -6,7 +6,12 @@ use super::*;
 use crate::{
     clock::Unix,
     crypto::{identity::Identity, record::sign_record},
-    wire::phonebook::{Answer, COOKIE_LEN, Header, Query, Refusal},
+    node::command::Question,
+    wire::{
+        SIGNATURE_LEN,
+        phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, Refusal},
+        record::RECORD_LIFETIME_MAX,
+    },
 };
 
 const UNIX_MS: u64 = 1_760_000_000_000;
@@ -120,5 +125,58 @@ fn what_a_relay_needed_is_taken_back_and_what_a_command_wanted_lapses() {
         world.seeds.leave(world.now);
         assert_eq!(world.seeds.has_left(), !says_goodbye, "nothing is waited for");
         assert_eq!(world.query_within(1).map(|(_, registers)| registers), says_goodbye.then_some(false));
+    }
+}
+
+#[test]
+fn a_seed_may_have_a_peer_knock_for_as_long_as_it_holds_our_record() {
+    let mut world = World::new(Some(Visibility::Findable), false);
+    let (txid, _) = world.next_query();
+    let notify = |world: &mut World| {
+        world.answer(Header { txid: 0, cookie: [0; COOKIE_LEN] }, &Answer::Notify { from: world.seed, sealed: &[1; 48] });
+        let events: Vec<_> = std::iter::from_fn(|| world.seeds.poll_event()).collect();
+        events.iter().any(|event| matches!(event, SeedsEvent::Notified { .. }))
+    };
+    assert!(!notify(&mut world));
+    world.answer(Header { txid, cookie: [0; COOKIE_LEN] }, &Answer::Registered { token: [5; 16], ttl: 75, seen: world.seed });
+    let registered = world.now.instant;
+    // No refresh is answered.
+    while world.now.instant.since(registered) < Duration::from_secs(74) {
+        assert!(notify(&mut world), "{:?}", world.now.instant.since(registered));
+        world.query_within(1);
+    }
+    assert_eq!(world.seeds.registered(), 0);
+    world.query_within(1);
+    assert!(!notify(&mut world));
+}
+
+#[test]
+fn who_is_found_where_he_is_not_at_home_is_asked_for_at_home() {
+    let home: SocketAddr = "192.0.2.9:17118".parse().unwrap();
+    let bob = Identity::generate(&mut ChaCha20Rng::seed_from_u64(2));
+    for (homes, is_asked_on) in [(vec![home], true), (vec![home, "192.0.2.1:17118".parse().unwrap()], false), (vec![], false)] {
+        let mut world = World::new(None, true);
+        let want = Want::Records(Question::Id(bob.id()));
+        let ask = world.seeds.ask(world.now, want, None, &[], false, Duration::from_secs(3));
+        let (txid, _) = world.next_query();
+        let record = Record {
+            id: bob.id(),
+            seq: UNIX_MS,
+            issued: UNIX_MS / 1_000,
+            lifetime: RECORD_LIFETIME_MAX,
+            network: [0; 8],
+            name: "bob".to_owned(),
+            visibility: Visibility::Findable,
+            seeds: homes.into_iter().map(Addr).collect(),
+            addrs: Vec::new(),
+        };
+        let (bytes, signature): (_, [u8; SIGNATURE_LEN]) = sign_record(&bob, &record);
+        let entry = Entry { record: &bytes, signature, seen: "198.51.100.2:17118".parse().unwrap(), age: 70 };
+        world.answer(Header { txid, cookie: [0; COOKIE_LEN] }, &Answer::Found { entries: vec![entry], more: false });
+        let asked: Vec<_> = std::iter::from_fn(|| world.seeds.poll_transmit()).map(|(to, _)| to).collect();
+        assert_eq!(asked, if is_asked_on { vec![home] } else { vec![] });
+        let events: Vec<_> = std::iter::from_fn(|| world.seeds.poll_event()).collect();
+        let is_found = |event: &SeedsEvent| matches!(event, SeedsEvent::Found { ask: one, .. } if *one == ask);
+        assert!(events.iter().any(is_found), "what is left over may still lead to him: {events:?}");
     }
 }
