@@ -295,10 +295,13 @@ impl Server {
 
     /// Every client asks once; how many were answered in time, and not with a no.
     fn round(&self, cookies: &[[u8; COOKIE_LEN]], clients: usize, query: &mut impl FnMut(u64, Header, &mut Vec<u8>)) -> usize {
-        let mut out = Vec::new();
-        for (n, socket) in self.clients.iter().enumerate().take(clients) {
-            query(n as u64, Header { txid: n as u64, cookie: cookies[n] }, &mut out);
-            let _ = socket.send(&out);
+        // All are made before the first is sent: how long one takes to make changes nothing for the server.
+        let mut queries = vec![Vec::new(); clients];
+        for (n, out) in queries.iter_mut().enumerate() {
+            query(n as u64, Header { txid: n as u64, cookie: cookies[n] }, out);
+        }
+        for (socket, out) in self.clients.iter().zip(&queries) {
+            let _ = socket.send(out);
         }
         // Answers that are lost are waited for once.
         let mut patience = 1_000_u16;

@@ -5,6 +5,7 @@
 //! A datagram that cannot leave now is lost, as any other on its way: it is counted, never queued.
 
 use std::{
+    array,
     io::{self, IoSliceMut},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     task::{Context, Poll},
@@ -15,7 +16,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::{counters::Counters, multicast::LanSockets};
-use crate::node::{Datagram, SocketKind, Target, discovery::Group, interface::Interface};
+use crate::{
+    node::{Datagram, SocketKind, Target, discovery::Group, interface::Interface},
+    wire::DATAGRAM_LEN_MAX,
+};
 
 mod batch;
 mod config;
@@ -38,10 +42,8 @@ pub const SOCKET_BUFFER_LEN: usize = 4 << 20;
 
 /// Tries to find a port that is free for both IP versions, where the system chooses.
 const ANY_PORT_TRIES_MAX: usize = 16;
-/// Buffers filled by one receive call.
-const RECEIVE_BUFFERS: usize = 16;
-/// Bytes of each: as much as the system joins into one (GRO).
-const RECEIVE_BUFFER_LEN: usize = 65_535;
+/// Datagrams taken by one receive call at most.
+const RECEIVE_BUFFERS_MAX: usize = quinn_udp::BATCH_SIZE;
 /// Receive calls for one socket and turn; what waits then is taken in the next turn.
 const RECEIVE_CALLS_MAX: usize = 4;
 /// Bytes that leave in one call at most, below the largest UDP payload.
@@ -67,8 +69,16 @@ pub struct Sockets {
     groups: Groups,
     interfaces: Vec<Interface>,
     outgoing: Outgoing,
-    buffers: Vec<u8>,
+    buffers: Buffers,
     counters: Counters,
+}
+
+/// What one receive call fills.
+#[derive(Debug)]
+struct Buffers {
+    bytes: Vec<u8>,
+    /// Bytes of each.
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -109,24 +119,25 @@ impl Sockets {
     /// Binds the session sockets. The LAN is joined by the first [`Self::set_interfaces`]. Must be called
     /// in a tokio runtime. Errors where `--listen` cannot be had, or nothing at all.
     pub fn bind(config: &SocketConfig, counters: Counters) -> Result<Self, BindError> {
-        Ok(Self::of(Sessions::bind(config.listen)?, config, counters))
+        Ok(Self::of(Sessions::bind(config.listen)?, config, Buffers::of_flows(), counters))
     }
 
     /// For a seed: session sockets that threads share, each with [another](Self::another) set, and no LAN.
     /// Must be called in a tokio runtime. Errors where `listen` cannot be had.
     pub fn bind_shared(listen: Listen, counters: Counters) -> Result<Self, BindError> {
         let session = Sessions::bind_both(listen, Share::First)?;
-        Ok(Self::of(session, &SocketConfig { no_lan: true, ..SocketConfig::default() }, counters))
+        Ok(Self::of(session, &SocketConfig { no_lan: true, ..SocketConfig::default() }, Buffers::of_single(), counters))
     }
 
     /// One more set on the same port: the system hands every sender's datagrams to one of them, always the
     /// same. Must be called in a tokio runtime. Errors where the system cannot share a port.
     pub fn another(&self) -> Result<Self, BindError> {
         let session = Sessions::bind_both(self.session.listen, Share::Another)?;
-        Ok(Self::of(session, &SocketConfig { no_lan: true, ..SocketConfig::default() }, self.counters.clone()))
+        let config = SocketConfig { no_lan: true, ..SocketConfig::default() };
+        Ok(Self::of(session, &config, Buffers::of_single(), self.counters.clone()))
     }
 
-    fn of(session: Sessions, config: &SocketConfig, counters: Counters) -> Self {
+    fn of(session: Sessions, config: &SocketConfig, buffers: Buffers, counters: Counters) -> Self {
         Self {
             session,
             lan: LanSockets::new(config.groups, !config.no_lan, config.interfaces.clone()),
@@ -138,7 +149,7 @@ impl Sockets {
                 count: 0,
                 bytes: Vec::with_capacity(BATCH_LEN_MAX),
             },
-            buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_LEN],
+            buffers,
             counters,
         }
     }
@@ -307,6 +318,22 @@ impl Sockets {
     }
 }
 
+impl Buffers {
+    /// A few, each for as much as the system joins into one (GRO).
+    fn of_flows() -> Self {
+        Self::new(16, 65_535)
+    }
+
+    /// Many, each for one datagram; of a longer one enough to see that it is none of ours.
+    fn of_single() -> Self {
+        Self::new(RECEIVE_BUFFERS_MAX, DATAGRAM_LEN_MAX + 1)
+    }
+
+    fn new(count: usize, len: usize) -> Self {
+        Self { bytes: vec![0; count.min(RECEIVE_BUFFERS_MAX) * len], len }
+    }
+}
+
 impl Outgoing {
     /// True where a datagram of this length can leave with those that wait: only the last may be shorter.
     fn takes(&self, to: SocketAddr, len: usize, segments_max: usize) -> bool {
@@ -415,6 +442,9 @@ impl SessionSocket {
         }
         let io: std::net::UdpSocket = socket.into();
         let state = UdpSocketState::new((&io).into())?;
+        if share != Share::Alone {
+            receive_singly(&io);
+        }
         let port = io.local_addr()?.port();
         tracing::debug!(
             port,
@@ -428,28 +458,29 @@ impl SessionSocket {
     }
 
     /// One receive call. True where more may wait.
-    fn receive(&self, buffers: &mut [u8], counters: &Counters, each: &mut impl FnMut(&RecvMeta, &mut [u8])) -> bool {
-        let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS];
+    fn receive(&self, buffers: &mut Buffers, counters: &Counters, each: &mut impl FnMut(&RecvMeta, &mut [u8])) -> bool {
+        let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS_MAX];
+        let count = buffers.bytes.len() / buffers.len;
+        let mut chunks = buffers.bytes.chunks_exact_mut(buffers.len);
+        let mut slices: [_; RECEIVE_BUFFERS_MAX] = array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let mut received = 0;
-        let mut chunks = buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN);
-        let mut slices: [_; RECEIVE_BUFFERS] = std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         // Fewer than asked for means that nothing is left: saying so to the reactor saves the call that
         // would find nothing. Which outcome it was is in `received`.
         let _ = self.io.try_io(Interest::READABLE, || {
-            match self.state.recv((&self.io).into(), &mut slices, &mut meta) {
+            match self.state.recv((&self.io).into(), slices.get_mut(..count).unwrap_or_default(), &mut meta) {
                 Ok(count) => received = count,
                 Err(error) => return Err(counters.not_received(error)),
             }
-            if received < RECEIVE_BUFFERS { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if received < count { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
-        for (meta, buffer) in meta.iter().take(received).zip(buffers.chunks_exact_mut(RECEIVE_BUFFER_LEN)) {
+        for (meta, buffer) in meta.iter().take(received).zip(buffers.bytes.chunks_exact_mut(buffers.len)) {
             let filled = buffer.get_mut(..meta.len).unwrap_or_default();
             for bytes in filled.chunks_mut(meta.stride.max(1)) {
                 counters.received(bytes.len());
                 each(meta, bytes);
             }
         }
-        received == RECEIVE_BUFFERS
+        received == count
     }
 
     /// One send call: `count` datagrams of `segment` bytes each, the last may be shorter.
@@ -459,6 +490,17 @@ impl SessionSocket {
         self.state.try_send((&self.io).into(), &transmit)
     }
 }
+
+/// Datagrams of one sender are not joined (GRO): of many askers each has one.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn receive_singly(io: &std::net::UdpSocket) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    // An error means that the system joins nothing anyway.
+    let _ = setsockopt(io, sockopt::UdpGroSegment, &false);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn receive_singly(_io: &std::net::UdpSocket) {}
 
 /// Lets sockets of this user have one port together, each with its part of the senders.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -196,7 +196,7 @@ impl Directory for Memory {
                 Some((slot, known)) => {
                     self.unname(known, seat(slot));
                     self.gone.fetch_sub(known.is_gone().into(), Relaxed);
-                    *known = packed;
+                    people.replace(slot, packed);
                     slot
                 }
                 None if !self.take_room() => return Outcome::Full,
@@ -236,6 +236,7 @@ impl Directory for Memory {
                 return None;
             }
             self.unname(packed, seat);
+            // It is over later than what it stands for, so whoever looks then finds it there.
             *packed = Packed::gone(id, seq, packed.expires());
             self.gone.fetch_add(1, Relaxed);
             Some(())
@@ -295,10 +296,10 @@ impl Directory for Memory {
     fn sweep(&self, now: Now) {
         let (tick, shard) = (self.tick(now), (self.swept.fetch_add(1, Relaxed) % SHARDS) as u8);
         self.people.with(shard.into(), |people| {
-            for slot in 0..people.slots() {
-                if people.at(slot).is_some_and(|packed| packed.deadline() <= tick) {
-                    self.bury(people, Seat::new(shard, slot));
-                }
+            let mut from = 0;
+            while let Some(over) = people.next_over(from, tick) {
+                self.bury(people, Seat::new(shard, over));
+                from = over + 1;
             }
         });
     }

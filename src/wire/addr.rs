@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn an_ipv4_address_in_disguise_is_that_address_on_both_ways() {
         let (disguised, plain) = (addr("[::ffff:203.0.113.9]:5"), addr("203.0.113.9:5"));
-        let octets = std::net::Ipv4Addr::new(203, 0, 113, 9).to_ipv6_mapped().octets();
+        let octets = Ipv4Addr::new(203, 0, 113, 9).to_ipv6_mapped().octets();
         assert_eq!(AddrForm::from(disguised), AddrForm::from(plain), "said in one form");
         assert_eq!(SocketAddr::from(AddrForm::V6(octets, 5)), plain, "heard in the other");
         let bytes = [&octets[..], &5u16.to_be_bytes()].concat();

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         OnceLock,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -23,6 +23,10 @@ pub(super) struct Faces {
     /// 24 bits that tell askers apart, and which address, counted from 1.
     slots: Box<[AtomicU32]>,
     addrs: Box<[OnceLock<IpAddr>]>,
+    /// The first of each IP version: who is in no slot asked there.
+    firsts: [OnceLock<IpAddr>; 2],
+    /// There is a second of one version. Until then, which on most machines is for ever, nothing is noted.
+    several: AtomicBool,
     hasher: RandomState,
 }
 
@@ -33,12 +37,17 @@ impl Faces {
         Self {
             slots: (0..slots).map(|_| AtomicU32::new(0)).collect(),
             addrs: (0..ADDRS_MAX).map(|_| OnceLock::new()).collect(),
+            firsts: [const { OnceLock::new() }; 2],
+            several: AtomicBool::new(false),
             hasher: RandomState::new(),
         }
     }
 
     /// `from` asked at `ours`.
     pub(super) fn note(&self, from: SocketAddr, ours: IpAddr) {
+        if !is_ours(ours) || self.is_only(ours) {
+            return;
+        }
         let (Some(number), Some((slot, tag))) = (self.number(ours), self.place(from)) else { return };
         let noted = tag | number;
         // Every thread reads the slots: one that says so already is left alone.
@@ -49,6 +58,25 @@ impl Faces {
 
     /// Where `to` asked last, as far as that is known.
     pub(super) fn of(&self, to: SocketAddr) -> Option<IpAddr> {
+        let noted = if self.several.load(Relaxed) { self.noted(to) } else { None };
+        noted.or_else(|| self.first(to.ip()).get().copied())
+    }
+
+    /// True where nobody of this IP version has asked anywhere else yet.
+    fn is_only(&self, ours: IpAddr) -> bool {
+        let is_first = *self.first(ours).get_or_init(|| ours) == ours;
+        if !is_first {
+            self.several.store(true, Relaxed);
+        }
+        is_first && !self.several.load(Relaxed)
+    }
+
+    fn first(&self, version: IpAddr) -> &OnceLock<IpAddr> {
+        let [v4, v6] = &self.firsts;
+        if version.is_ipv4() { v4 } else { v6 }
+    }
+
+    fn noted(&self, to: SocketAddr) -> Option<IpAddr> {
         let (slot, tag) = self.place(to)?;
         let noted = slot.load(Relaxed);
         let number = usize::try_from(noted & 0xff).ok().filter(|_| noted & !0xff == tag)?;
@@ -65,12 +93,14 @@ impl Faces {
 
     /// An address gets the next number when it is met first.
     fn number(&self, ours: IpAddr) -> Option<u32> {
-        if ours.is_multicast() || ours.is_unspecified() || ours == IpAddr::from([255; 4]) {
-            return None;
-        }
         let at = self.addrs.iter().position(|addr| *addr.get_or_init(|| ours) == ours)?;
         u32::try_from(at + 1).ok()
     }
+}
+
+/// False of what many are reached at.
+fn is_ours(addr: IpAddr) -> bool {
+    !addr.is_multicast() && !addr.is_unspecified() && addr != IpAddr::from([255; 4])
 }
 
 #[cfg(test)]
@@ -80,19 +110,27 @@ mod tests {
     #[test]
     fn every_asker_is_answered_from_where_it_asked_last() {
         let faces = Faces::new(1);
-        let [one, other]: [IpAddr; 2] = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap());
+        let [one, other, v6]: [IpAddr; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|text| text.parse().unwrap());
         let asker = |port| SocketAddr::from(([203, 0, 113, 5], port));
+        assert_eq!(faces.of(asker(1)), None, "the system chooses");
+        faces.note(asker(500), one);
+        faces.note("[2001:db8::7]:5".parse().unwrap(), v6);
+        assert!(!faces.several.load(Relaxed), "one of each IP version");
         for port in 1..=100 {
-            assert_eq!(faces.of(asker(port)), None);
+            assert_eq!(faces.of(asker(port)), Some(one), "the only one");
+            faces.note(asker(port), one);
+        }
+        for port in 2..=100 {
             faces.note(asker(port), if port % 2 == 0 { one } else { other });
         }
-        let known = (1..=100).filter(|port| faces.of(asker(*port)) == Some(if port % 2 == 0 { one } else { other })).count();
-        assert!(known >= 90, "{known} of 100: some share a place");
+        let known = (2..=100).filter(|port| faces.of(asker(*port)) == Some(if port % 2 == 0 { one } else { other })).count();
+        assert!(known >= 90, "{known} of 99: some share a place");
+        assert_eq!(faces.of(asker(1)), Some(one), "who asked while there was one asked there");
         faces.note(asker(1), one);
         assert_eq!(faces.of(asker(1)), Some(one));
         let zoned = "[fe80::1%3]:5".parse().unwrap();
-        faces.note(zoned, other);
-        assert_eq!(faces.of("[fe80::1]:5".parse().unwrap()), Some(other));
+        faces.note(zoned, "2001:db8::2".parse().unwrap());
+        assert_eq!(faces.of("[fe80::1]:5".parse().unwrap()), Some("2001:db8::2".parse().unwrap()));
     }
 
     #[test]
@@ -104,9 +142,11 @@ mod tests {
             faces.note(asker, no.parse().unwrap());
             assert_eq!(faces.of(asker), None, "{no}");
         }
-        for last in 0..=255 {
-            faces.note(asker, IpAddr::from([10, 0, 0, last]));
-            assert_eq!(faces.of(asker), Some(IpAddr::from([10, 0, 0, last.min(254)])), "the one beyond is not noted");
+        for number in 0..300_u32 {
+            let ours = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+            faces.note(asker, ours(number));
+            // The first needs no number. Those beyond have none: the asker stays where it was.
+            assert_eq!(faces.of(asker), Some(ours(number.min(255))));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use super::{RECEIVE_CALLS_MAX, SessionSocket, Sockets, without_flow};
+use super::{SessionSocket, Sockets, without_flow};
 use crate::net::counters::Counters;
 
 /// Datagrams in one batch at most.
@@ -46,14 +46,10 @@ impl Sockets {
     /// As [`Self::receive`], from the session sockets alone: who sent it, to which address of ours.
     pub fn receive_addressed(&mut self, mut each: impl FnMut(SocketAddr, Option<IpAddr>, &[u8])) {
         for socket in [&self.session.v4, &self.session.v6].into_iter().flatten() {
-            for _ in 0..RECEIVE_CALLS_MAX {
-                let more = socket.receive(&mut self.buffers, &self.counters, &mut |meta, bytes| {
-                    each(without_flow(meta.addr), meta.dst_ip, bytes);
-                });
-                if !more {
-                    break;
-                }
-            }
+            // One call a turn: what it took is answered before it has left the near memory.
+            socket.receive(&mut self.buffers, &self.counters, &mut |meta, bytes| {
+                each(without_flow(meta.addr), meta.dst_ip, bytes);
+            });
         }
     }
 

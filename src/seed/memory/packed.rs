@@ -17,13 +17,16 @@ pub(super) type Tick = u32;
 pub(super) const TICKS_PER_SECOND: u32 = 10;
 
 const ID_LEN: usize = 32;
-/// Flags, where the id is, when its owner was heard, when it expires, seq. Behind them: address, signature,
-/// record; or, of who said farewell, the id.
+/// Flags, where the id is, when its owner was heard, when it expires, seq. Behind them: record, signature,
+/// address; or, of who said farewell, the id.
 const ID_AT: usize = 1;
 const HEARD_AT: usize = ID_AT + 2;
 const EXPIRES_AT: usize = HEARD_AT + 4;
 const SEQ_AT: usize = EXPIRES_AT + 4;
 const HEAD_LEN: usize = SEQ_AT + 8;
+/// Where it is in a record that our own program encoded. Far memory is slow, and two places of it take no longer
+/// than one, as long as the first need not say where the second is.
+const ID_USUALLY_AT: usize = HEAD_LEN + 5;
 const FLAG_V6: u8 = 1;
 const FLAG_GONE: u8 = 2;
 
@@ -40,13 +43,12 @@ impl Packed {
         signature: &[u8; SIGNATURE_LEN],
         record: &[u8],
     ) -> Option<Self> {
-        let before = HEAD_LEN + addr_len(seen) + SIGNATURE_LEN;
-        let id_at = before + record.windows(ID_LEN).position(|window| window == id)?;
-        let mut bytes = Vec::with_capacity(before + record.len());
+        let id_at = HEAD_LEN + record.windows(ID_LEN).position(|window| window == id)?;
+        let mut bytes = Vec::with_capacity(HEAD_LEN + record.len() + SIGNATURE_LEN + addr_len(seen));
         put_head(&mut bytes, flags(seen), u16::try_from(id_at).ok()?, (heard, expires), seq);
-        put_addr(&mut bytes, seen);
-        bytes.extend_from_slice(signature);
         bytes.extend_from_slice(record);
+        bytes.extend_from_slice(signature);
+        put_addr(&mut bytes, seen);
         Some(Self(bytes.into_boxed_slice()))
     }
 
@@ -59,8 +61,17 @@ impl Packed {
     }
 
     pub(super) fn id(&self) -> &RawId {
-        let at = usize::from(u16::from_le_bytes(self.field(ID_AT)));
-        self.0.get(at..).and_then(<[u8]>::first_chunk).expect("both makers put the id there")
+        self.0.get(self.id_at()..).and_then(<[u8]>::first_chunk).expect("both makers put the id there")
+    }
+
+    /// True where its id is this one.
+    pub(super) fn is_of(&self, id: &RawId) -> bool {
+        let usual = self.0.get(ID_USUALLY_AT..).and_then(<[u8]>::first_chunk);
+        usual == Some(id) && self.id_at() == ID_USUALLY_AT || self.id() == id
+    }
+
+    fn id_at(&self) -> usize {
+        u16::from_le_bytes(self.field(ID_AT)).into()
     }
 
     pub(super) fn seq(&self) -> u64 {
@@ -95,8 +106,8 @@ impl Packed {
         if self.is_gone() {
             return None;
         }
-        let (seen, rest) = take_addr(self.0[0] & FLAG_V6 != 0, self.0.get(HEAD_LEN..)?)?;
-        let (signature, record) = rest.split_first_chunk()?;
+        let (rest, seen) = split_addr(self.0[0] & FLAG_V6 != 0, self.0.get(HEAD_LEN..)?)?;
+        let (record, signature) = rest.split_last_chunk()?;
         let age = u16::try_from(now.saturating_sub(self.heard()) / TICKS_PER_SECOND).unwrap_or(u16::MAX);
         Some(Entry { record, signature: *signature, seen, age })
     }
@@ -113,7 +124,8 @@ impl Packed {
         }
         let mut addr = Vec::with_capacity(addr_len(seen));
         put_addr(&mut addr, seen);
-        self.0[HEAD_LEN..HEAD_LEN + addr.len()].copy_from_slice(&addr);
+        let addr_at = self.0.len() - addr.len();
+        self.0[addr_at..].copy_from_slice(&addr);
         self.0[HEARD_AT..EXPIRES_AT].copy_from_slice(&now.to_le_bytes());
     }
 
@@ -150,14 +162,15 @@ fn put_addr(out: &mut Vec<u8>, seen: SocketAddr) {
     out.extend_from_slice(&seen.port().to_le_bytes());
 }
 
-fn take_addr(is_v6: bool, bytes: &[u8]) -> Option<(SocketAddr, &[u8])> {
-    let (ip, rest) = if is_v6 {
-        let (octets, rest) = bytes.split_first_chunk::<16>()?;
-        (IpAddr::from(*octets), rest)
+/// Takes an address from the end.
+fn split_addr(is_v6: bool, bytes: &[u8]) -> Option<(&[u8], SocketAddr)> {
+    let (rest, port) = bytes.split_last_chunk()?;
+    let (rest, ip) = if is_v6 {
+        let (rest, octets) = rest.split_last_chunk::<16>()?;
+        (rest, IpAddr::from(*octets))
     } else {
-        let (octets, rest) = bytes.split_first_chunk::<4>()?;
-        (IpAddr::from(*octets), rest)
+        let (rest, octets) = rest.split_last_chunk::<4>()?;
+        (rest, IpAddr::from(*octets))
     };
-    let (port, rest) = rest.split_first_chunk()?;
-    Some((SocketAddr::new(ip, u16::from_le_bytes(*port)), rest))
+    Some((rest, SocketAddr::new(ip, u16::from_le_bytes(*port))))
 }

@@ -360,3 +360,34 @@ fn seats_that_were_freed_are_used_again() {
     let slots: u32 = (0..SHARDS).map(|shard| memory.people.with(shard, |people| people.slots())).sum();
     assert!(slots < 600, "{slots} slots for 100 records at a time");
 }
+
+/// The mark of a farewell stays for as long as its record could be believed; whoever comes back does not.
+#[test]
+fn who_comes_back_after_a_farewell_is_swept_away_like_anybody() {
+    let memory = Memory::new(100, [1; 16], now(0));
+    let came = Said { who: 0, seq: 1, name: 0, network: 0, lifetime: 3_600, is_listed: false };
+    register(&memory, now(0), &record(&came), from(1), false);
+    assert!(memory.unregister(now(1), &id(0), 2));
+    (0..SHARDS).for_each(|_| memory.sweep(now(2)));
+    register(&memory, now(3), &record(&Said { seq: 3, ..came }), from(1), false);
+    assert_eq!(memory.len(), 1);
+    (0..SHARDS).for_each(|_| memory.sweep(now(3 + 10 * u64::from(TTL))));
+    assert_eq!((memory.len(), memory.held.load(Relaxed)), (0, 0));
+}
+
+/// Not every program writes a record as ours does.
+#[test]
+fn an_id_is_known_wherever_the_record_has_it() {
+    let memory = Memory::new(100, [1; 16], now(0));
+    let bytes = forged(7, "alice", false);
+    let entry = bytes.windows(2).position(|window| window == b"\xa1i").unwrap();
+    // The first pair of the map becomes the last.
+    let (pair, rest) = bytes[entry..].split_at(2 + 2 + 32);
+    let turned = [&bytes[..entry], rest, pair].concat();
+    let claim = Claim::decode(&turned).unwrap();
+    assert_eq!(claim.id, Claim::decode(&bytes).unwrap().id);
+    register(&memory, now(0), &turned, from(1), false);
+    let mut found = 0;
+    assert!(memory.lookup(now(1), &claim.id, &mut |entry| found += usize::from(entry.record == turned)));
+    assert_eq!(found, 1);
+}
