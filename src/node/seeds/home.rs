@@ -28,6 +28,8 @@ const SIGN_AGAIN: Duration = Duration::from_secs(RECORD_LIFETIME_MAX as u64 / 2)
 /// No seed knows a record of ours with a seq from further ahead, in milliseconds: its clock and the one that
 /// signed may each be ahead by what is forgiven.
 const SEQ_AHEAD_MAX: u64 = 2 * CLOCK_ERROR_MAX * 1_000;
+/// By so many seconds our own clock may move against the one that never goes back; by more, somebody has set it.
+const CLOCK_SET_MIN: u64 = 60;
 /// The second farewell.
 const SECOND_FAREWELL: Duration = Duration::from_millis(20);
 
@@ -363,6 +365,11 @@ impl Seeds {
         // Where only a relay needs it nobody is to find it by a name.
         let is_named = self.config.visibility.is_some() || self.own.forced;
         let name = if is_named { self.config.name.clone() } else { String::new() };
+        let issued = |signed: &Signed| signed.record.issued.saturating_add(now.instant.since(signed.at).as_secs());
+        if self.own.signed.take_if(|signed| issued(signed).abs_diff(now.unix.0 / 1_000) > CLOCK_SET_MIN).is_some() {
+            // Above what a seed has taken; a seq from a clock that was ahead, which none took, is no measure.
+            self.own.seq = self.seeds.iter().filter_map(|seed| Some(seed.token?.0)).max().unwrap_or(0);
+        }
         let is_true = self.own.signed.as_ref().is_some_and(|signed| {
             let record = &signed.record;
             now.instant.since(signed.at) < SIGN_AGAIN

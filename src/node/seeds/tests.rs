@@ -97,6 +97,29 @@ fn a_seq_that_a_seed_knows_is_passed_by_unless_none_could_be() {
     assert_eq!(seqs, [UNIX_MS, UNIX_MS + 1_000_001]);
 }
 
+/// Once the record of a clock that was wrong was tried for half an hour.
+#[test]
+fn a_clock_that_was_set_is_in_the_next_record() {
+    for (error, taken) in [(3_300_000, false), (300_000, true)] {
+        let mut world = World::new(Some(Visibility::Findable), false);
+        world.now.unix = Unix(UNIX_MS + error);
+        let registered = Answer::Registered { token: [5; 16], ttl: 75, seen: world.seed };
+        let refused = Answer::Refused(Refusal::WrongClock { unix: UNIX_MS / 1_000 });
+        for answer in [if taken { &registered } else { &refused }, &registered] {
+            let (txid, registers) = world.next_query();
+            assert!(registers);
+            world.answer(Header { txid, cookie: [0; COOKIE_LEN] }, answer);
+            world.now.unix = Unix(world.now.unix.0 - error * u64::from(world.signed.len() == 1));
+        }
+        let [wrong, right] = world.signed.as_slice() else { panic!("{:?}", world.signed) };
+        assert_eq!(wrong.seq, UNIX_MS + error);
+        assert!(right.issued >= UNIX_MS / 1_000 && right.issued <= world.now.unix.0 / 1_000, "{right:?}");
+        // What a seed has is passed by; else the clock counts, or a restart would stand below for as long as it was ahead.
+        assert_eq!(right.seq, if taken { wrong.seq + 1 } else { right.issued * 1_000 });
+        assert_eq!(world.query_within(10), None, "it is there, and true");
+    }
+}
+
 #[test]
 fn who_hides_is_registered_by_nothing_but_a_command() {
     let mut world = World::new(None, true);
