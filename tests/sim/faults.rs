@@ -103,9 +103,9 @@ impl Fired {
         other.0.iter().for_each(|(fault, times)| self.add(*fault, *times));
     }
 
-    /// Those that never struck.
-    pub(crate) fn missing(&self) -> Vec<Fault> {
-        ALL.into_iter().filter(|fault| self.count(*fault) == 0).collect()
+    /// Those of these that never struck.
+    pub(crate) fn missing(&self, faults: &[Fault]) -> Vec<Fault> {
+        faults.iter().copied().filter(|fault| self.count(*fault) == 0).collect()
     }
 }
 
@@ -187,6 +187,23 @@ pub(crate) fn reads(dice: &mut Dice, nodes: usize, window: Duration) -> Vec<(Dur
     (0..strikes).map(|_| draw()).collect()
 }
 
+/// When something befalls the internet: its routers, its stations, all of it.
+pub(crate) fn across(dice: &mut Dice, routers: usize, stations: &[usize], window: Duration) -> Vec<(Duration, Strike)> {
+    let strikes = dice.range(0..=5);
+    let mut draw = || {
+        let at = dice.between(Duration::ZERO, window);
+        let some = dice.between(Duration::from_millis(50), Duration::from_secs(20));
+        let strike = match dice.below(4) {
+            0 => Strike::InternetDown { heal: some },
+            1 => Strike::RouterReboot { router: dice.index(routers) },
+            2 => Strike::RouterRenumbered { router: dice.index(routers) },
+            _ => Strike::StationRestart { host: stations[dice.index(stations.len())], back: some },
+        };
+        (at, strike)
+    };
+    (0..strikes).map(|_| draw()).collect()
+}
+
 fn strike(dice: &mut Dice, kind: u64, nodes: usize) -> Strike {
     let node = dice.index(nodes);
     let some = dice.between(Duration::from_millis(50), Duration::from_secs(20));
@@ -231,11 +248,11 @@ mod tests {
     fn what_never_struck_is_named() {
         let mut fired = Fired::default();
         ALL.into_iter().filter(|fault| *fault != Fault::Suspend).for_each(|fault| fired.strike(fault));
-        assert_eq!(fired.missing(), [Fault::Suspend]);
+        assert_eq!(fired.missing(&ALL), [Fault::Suspend]);
         let mut other = Fired::default();
         other.add(Fault::Suspend, 3);
         fired.merge(&other);
-        assert_eq!(fired.missing(), []);
+        assert_eq!(fired.missing(&ALL), []);
         assert_eq!(fired.count(Fault::Suspend), 3);
     }
 

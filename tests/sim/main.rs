@@ -2,8 +2,10 @@
 //! queue of events, no thread and no sleep. One `rng_seed`, one run. Read `world` first.
 //!
 //! A failure prints the command that replays it: `SIM_SEED=7 cargo test --test sim -- seeds`. With
-//! `SIM_LOG=1` beside it every event is printed; `SIM_SEEDS=20000` runs more of them.
+//! `SIM_LOG=1` beside it every event is printed; `SIM_SEEDS=20000` runs more of them. `abroad` in the place of
+//! `seeds` runs those with an internet.
 
+mod abroad;
 mod across;
 mod bounds;
 mod checkers;

@@ -150,6 +150,60 @@ fn people_behind_cones_find_each_other_and_go_direct() {
 }
 
 #[test]
+fn people_behind_cones_of_different_kinds_go_direct() {
+    let kinds = [Kind::FULL_CONE, Kind::RESTRICTED_CONE, Kind::PORT_RESTRICTED_CONE, Kind::LINUX];
+    let pairs = kinds.iter().flat_map(|one| kinds.iter().map(move |other| [*one, *other]));
+    for pair in pairs.filter(|[one, other]| one != other) {
+        for rng_seed in 0..3 {
+            let (mut world, _) = two_networks(rng_seed, pair);
+            world.run_until(SECOND);
+            let begin = world.now;
+            let message = world.send((rng_seed % 2) as usize, 1 - (rng_seed % 2) as usize, "across");
+            let is_shown = |world: &World| (0..2).any(|machine| world.shown_at(machine, message).is_some());
+            assert!(world.run_while(begin + 1_500 * MS, is_shown), "not delivered, {pair:?}, rng seed {rng_seed}");
+            assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Direct; 2], "{pair:?}, rng seed {rng_seed}");
+            world.finish();
+        }
+    }
+}
+
+#[test]
+fn on_two_subnets_behind_one_router_people_meet_by_its_outside_where_it_lets_them() {
+    let hairpin = |kind| Kind { hairpin: true, ..kind };
+    for (kind, by) in [
+        (hairpin(Kind::FULL_CONE), PathKind::Direct),
+        (hairpin(Kind::RESTRICTED_CONE), PathKind::Direct),
+        (hairpin(Kind::PORT_RESTRICTED_CONE), PathKind::Direct),
+        (hairpin(Kind::SYMMETRIC), PathKind::Relay),
+        // Both have one inside port, which towards the seed only one of them keeps: nobody can tell the other's.
+        (hairpin(Kind::LINUX), PathKind::Relay),
+        (Kind::PORT_RESTRICTED_CONE, PathKind::Relay),
+    ] {
+        for rng_seed in 0..3 {
+            let mut world = World::new(rng_seed);
+            let (_, addr) = seed_that(&mut world, Vec::new(), Some(1 << 20));
+            world.node_config.seeds = vec![addr.to_string()];
+            world.node_config.visibility = Some(Visibility::Findable);
+            for (segment, name) in ["alice", "bob"].into_iter().enumerate() {
+                let machine = world.add_machine(name, &[segment], true, true);
+                world.start_at(Duration::ZERO, machine);
+            }
+            let router = world.network.add_router(0, kind);
+            world.network.join_router(router, 1);
+            world.run_until(10 * MS);
+            befriend(&mut world, 0, 1);
+            befriend(&mut world, 1, 0);
+            let message = world.send(0, 1, "next door");
+            assert!(world.run_while(5 * SECOND, |world| world.shown_at(1, message).is_some()), "{kind:?}");
+            println!("{kind:?}, rng seed {rng_seed}: shown after {:?}", world.now);
+            world.run_until(world.now + 10 * SECOND);
+            assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [by; 2], "{kind:?}, rng seed {rng_seed}");
+            world.finish();
+        }
+    }
+}
+
+#[test]
 fn mail_for_somebody_who_is_away_is_delivered_when_the_seed_hears_of_him() {
     let (mut world, _) = two_networks(3, [Kind::PORT_RESTRICTED_CONE; 2]);
     world.run_until(5 * SECOND);

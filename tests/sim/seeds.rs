@@ -1,4 +1,5 @@
-//! Random worlds: what one seed becomes, and the tests that run many of them.
+//! Random worlds of machines on segments: what one seed becomes, and the tests that run many of them. Those with
+//! an internet live in `abroad`.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -37,13 +38,39 @@ const FAILED_ONCE: &[(u64, &str)] = &[
 const BEFORE_READS: usize = 10;
 
 /// What a run leaves behind.
-struct Outcome {
+pub(crate) struct Outcome {
     fired: Fired,
-    trace: (u64, u64),
+    pub(crate) trace: (u64, u64),
     messages: usize,
     virtual_time: Duration,
     /// From faults off to the last receipt.
     healed: Duration,
+}
+
+impl Outcome {
+    /// Of a world that was finished, which took so long.
+    pub(crate) fn new(world: &World, healed: Duration) -> Self {
+        Self {
+            fired: world.fired.clone(),
+            trace: world.trace.digest(),
+            messages: world.ledger.sent.len(),
+            virtual_time: world.now,
+            healed,
+        }
+    }
+}
+
+/// Worlds of one sort.
+pub(crate) struct Sort {
+    /// The test that runs them.
+    pub(crate) name: &'static str,
+    /// How many in an ordinary run.
+    pub(crate) seeds: u64,
+    /// Seeds that failed once, and what was wrong then. They run first, for ever.
+    pub(crate) failed_once: &'static [(u64, &'static str)],
+    /// What must strike somewhere in an ordinary run.
+    pub(crate) faults: &'static [Fault],
+    pub(crate) run: fn(u64) -> Outcome,
 }
 
 /// One world: some machines, some weather, some faults, a workload; then the end.
@@ -91,16 +118,10 @@ fn run(rng_seed: u64) -> Outcome {
     }
     world.run_until(window);
     let healed = world.finish();
-    Outcome {
-        fired: world.fired.clone(),
-        trace: world.trace.digest(),
-        messages: world.ledger.sent.len(),
-        virtual_time: world.now,
-        healed,
-    }
+    Outcome::new(&world, healed)
 }
 
-fn commit_time(dice: &mut Dice) -> (Duration, Duration) {
+pub(crate) fn commit_time(dice: &mut Dice) -> (Duration, Duration) {
     let slowest = match dice.below(4) {
         0 => Duration::from_micros(300),
         1 => Duration::from_millis(20),
@@ -110,59 +131,66 @@ fn commit_time(dice: &mut Dice) -> (Duration, Duration) {
     (Duration::ZERO, slowest)
 }
 
-/// Runs a seed; where it fails, says how to see it again. The panic has said what was wrong.
-fn run_or_tell(rng_seed: u64) -> Option<Outcome> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(rng_seed))).ok();
-    if outcome.is_none() {
-        eprintln!("rng_seed {rng_seed} failed; again: SIM_SEED={rng_seed} cargo test --test sim -- seeds");
+impl Sort {
+    /// Runs a seed; where it fails, says how to see it again. The panic has said what was wrong.
+    fn run_or_tell(&self, rng_seed: u64) -> Option<Outcome> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(rng_seed))).ok();
+        if outcome.is_none() {
+            eprintln!("rng_seed {rng_seed} failed; again: SIM_SEED={rng_seed} cargo test --test sim -- {}", self.name);
+        }
+        outcome
     }
-    outcome
-}
 
-fn wanted() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    if let Some(seed) = number("SIM_SEED") {
-        return vec![seed];
+    fn wanted(&self) -> Vec<u64> {
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        if let Some(seed) = number("SIM_SEED") {
+            return vec![seed];
+        }
+        let first = number("SIM_FIRST").unwrap_or(0);
+        (first..first + number("SIM_SEEDS").unwrap_or(self.seeds)).collect()
     }
-    let first = number("SIM_FIRST").unwrap_or(0);
-    (first..first + number("SIM_SEEDS").unwrap_or(SEEDS)).collect()
+
+    /// Runs them all.
+    pub(crate) fn run_all(&self) {
+        let wanted = self.wanted();
+        let began = Instant::now();
+        let mut fired = Fired::default();
+        let (mut messages, mut virtual_time, mut slowest) = (0, Duration::ZERO, Duration::ZERO);
+        let again = self.failed_once.iter().map(|(rng_seed, _)| *rng_seed).filter(|_| wanted.len() > 1);
+        let mut failed = Vec::new();
+        for rng_seed in again.chain(wanted.iter().copied()) {
+            let Some(outcome) = self.run_or_tell(rng_seed) else {
+                failed.push(rng_seed);
+                if failed.len() == FAILURES_MAX {
+                    break;
+                }
+                continue;
+            };
+            fired.merge(&outcome.fired);
+            messages += outcome.messages;
+            virtual_time += outcome.virtual_time;
+            slowest = slowest.max(outcome.healed);
+        }
+        assert_eq!(failed, Vec::<u64>::new(), "these rng seeds failed");
+        println!(
+            "{} rng seeds: {messages} messages, {} s of virtual time, slowest end {:.1} s; took {:.1} s",
+            wanted.len(),
+            virtual_time.as_secs(),
+            slowest.as_secs_f64(),
+            began.elapsed().as_secs_f64()
+        );
+        for fault in self.faults {
+            println!("{:>9} {fault:?}", fired.count(*fault));
+        }
+        if wanted.len() as u64 >= self.seeds {
+            assert_eq!(fired.missing(self.faults), Vec::<Fault>::new(), "these faults never struck");
+        }
+    }
 }
 
 #[test]
 fn seeds() {
-    let wanted = wanted();
-    let began = Instant::now();
-    let mut fired = Fired::default();
-    let (mut messages, mut virtual_time, mut slowest) = (0, Duration::ZERO, Duration::ZERO);
-    let again = FAILED_ONCE.iter().map(|(rng_seed, _)| *rng_seed).filter(|_| wanted.len() > 1);
-    let mut failed = Vec::new();
-    for rng_seed in again.chain(wanted.iter().copied()) {
-        let Some(outcome) = run_or_tell(rng_seed) else {
-            failed.push(rng_seed);
-            if failed.len() == FAILURES_MAX {
-                break;
-            }
-            continue;
-        };
-        fired.merge(&outcome.fired);
-        messages += outcome.messages;
-        virtual_time += outcome.virtual_time;
-        slowest = slowest.max(outcome.healed);
-    }
-    assert_eq!(failed, Vec::<u64>::new(), "these rng seeds failed");
-    println!(
-        "{} rng seeds: {messages} messages, {} s of virtual time, slowest end {:.1} s; took {:.1} s",
-        wanted.len(),
-        virtual_time.as_secs(),
-        slowest.as_secs_f64(),
-        began.elapsed().as_secs_f64()
-    );
-    for fault in faults::ALL {
-        println!("{:>9} {fault:?}", fired.count(fault));
-    }
-    if wanted.len() as u64 >= SEEDS {
-        assert_eq!(fired.missing(), Vec::<Fault>::new(), "these faults never struck");
-    }
+    Sort { name: "seeds", seeds: SEEDS, failed_once: FAILED_ONCE, faults: &faults::ALL, run }.run_all();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 use p2pchat_udp::{
     clock::{Instant, Now, Unix},
     crypto::identity::Identity,
-    id::{BatchId, MessageId, PeerId},
+    id::{BatchId, BootId, MessageId, PeerId},
     node::{
         Datagram, Node, NodeConfig, SocketKind, Target,
         command::{Command, CommandId, Reply},
@@ -20,7 +20,7 @@ use p2pchat_udp::{
     },
     store::{
         CACHE_LEN, Fresh, HistoryQuery, ROWS_MAX, Reader, Store,
-        row::{CommitError, Committed, Direction, HistoryRow, Op, State, WriteBatch},
+        row::{CommitError, Committed, Contact, Direction, HistoryRow, Op, State, Trust, WriteBatch},
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -253,6 +253,19 @@ impl World {
         number
     }
 
+    /// Before anybody runs: everybody has everybody's id among the contacts.
+    pub(crate) fn acquaint(&self) {
+        let people: Vec<PeerId> = self.machines.iter().map(|machine| machine.person).collect();
+        for machine in &self.machines {
+            let mut store = Store::open_backend(machine.disk.backend()).expect("an idle disk without faults");
+            let others = people.iter().filter(|person| **person != machine.person);
+            let ops = others.map(|person| Op::Contact(contact(*person))).collect::<Vec<_>>().into();
+            store.commit(&WriteBatch { id: BatchId(0), ops }).expect("an idle disk without faults");
+            drop(store);
+            machine.disk.settle();
+        }
+    }
+
     fn at(&mut self, at: Duration, what: What) {
         self.tickets += 1;
         self.queue.insert((at.max(self.now), self.tickets), what);
@@ -278,6 +291,11 @@ impl World {
         let machine = &self.machines[machine];
         let unix = (UNIX_START + self.now.as_millis() as u64).saturating_add_signed(machine.unix_error);
         Now { instant: Instant::from_start(machine.boot_clock + self.now), unix: Unix(unix) }
+    }
+
+    /// Somebody sets all wall clocks right.
+    pub(crate) fn set_clocks(&mut self) {
+        self.machines.iter_mut().for_each(|machine| machine.unix_error = 0);
     }
 
     /// Adds to the trace and, where it is wanted, to the log.
@@ -1003,6 +1021,24 @@ impl World {
             Event::Message { row, .. } if *on == machine && row.id == id => Some(*at),
             _ => None,
         })
+    }
+}
+
+/// Somebody whose id was added, and of whom nothing else is known.
+fn contact(id: PeerId) -> Contact {
+    Contact {
+        id,
+        more_ids: Vec::new(),
+        name: String::new(),
+        petname: None,
+        trust: Trust::Unknown,
+        added: true,
+        since: Unix(UNIX_START),
+        last_heard: None,
+        boot: BootId(0),
+        announce_seq: 0,
+        addresses: Vec::new(),
+        seeds: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The internet of a world: routers with a NAT that join one segment each to it, and hosts with public
+//! The internet of a world: routers with a NAT that join segments to it, and hosts with public
 //! addresses, each on a line of its own. IPv4 only: the IPv6 addresses of a world are link-local and unique
 //! local (RFC 4193), which nobody routes between sites.
 
@@ -30,7 +30,8 @@ pub(crate) struct Internet {
 }
 
 struct Router {
-    segment: usize,
+    /// It does not route between them, as with a guests' Wi-Fi.
+    segments: Vec<usize>,
     nat: Nat,
     generation: u8,
 }
@@ -48,7 +49,7 @@ impl Internet {
     }
 
     fn router_of(&self, segment: usize) -> Option<usize> {
-        self.routers.iter().position(|router| router.segment == segment)
+        self.routers.iter().position(|router| router.segments.contains(&segment))
     }
 }
 
@@ -65,8 +66,14 @@ impl Network {
         let number = self.internet.routers.len();
         let dice = Dice::new(self.internet.rng_seed, &format!("router {number}"));
         let nat = Nat::new(kind, public_address(number, 0), dice);
-        self.internet.routers.push(Router { segment, nat, generation: 0 });
+        self.internet.routers.push(Router { segments: vec![segment], nat, generation: 0 });
         number
+    }
+
+    /// One more segment behind a router.
+    pub(crate) fn join_router(&mut self, router: usize, segment: usize) {
+        assert!(self.internet.router_of(segment).is_none(), "segment {segment} has a router");
+        self.internet.routers[router].segments.push(segment);
     }
 
     /// A host with a public address, which sends from this port; its number. Every port of it is open.
@@ -196,8 +203,9 @@ impl Network {
         if !self.weather.lets_through(bytes.len(), false, fired) {
             return;
         }
-        let wire = Wire::Segment(self.internet.routers[router].segment);
-        let is_there = |card: &&Card| card.wire == wire && card.plugged && card.v4 == Some(*to.ip()) && card.hears(to.port());
+        let behind = &self.internet.routers[router].segments;
+        let is_behind = |wire: Wire| matches!(wire, Wire::Segment(segment) if behind.contains(&segment));
+        let is_there = |card: &&Card| is_behind(card.wire) && card.plugged && card.v4 == Some(*to.ip()) && card.hears(to.port());
         let card = self.hosts.iter().enumerate().find_map(|(host, cards)| Some((host, cards.iter().find(is_there)?)));
         let Some((host, card)) = card else { return };
         (arrival.at, arrival.parcel.interface) = (Place::Host(host), card.index);

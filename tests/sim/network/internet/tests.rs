@@ -181,3 +181,18 @@ fn a_partition_parts_two_hosts_across_the_internet_too() {
     assert_eq!(scene.seen_from(4, mapped), None);
     assert!(scene.seen_from(5, mapped).is_some() && scene.seen_from(0, seed).is_some());
 }
+
+#[test]
+fn two_segments_behind_one_router_see_each_other_by_its_outside_or_not_at_all() {
+    for hairpin in [true, false] {
+        let mut scene = Scene::new(Kind { hairpin, ..Kind::FULL_CONE });
+        scene.network.join_router(0, 3);
+        let (inside, seed) = (scene.network.address(3), scene.network.address(4));
+        assert_eq!(scene.seen_from(3, seed), Some((4, "198.51.100.1:17118".parse().unwrap())));
+        assert_eq!(scene.seen_from(0, inside), None, "it does not route between them");
+        let outside = SocketAddr::from((scene.network.router_address(0), SESSION_PORT));
+        let seen = scene.seen_from(0, outside);
+        assert_eq!(seen.map(|(host, from)| (host, from.ip())), hairpin.then_some((3, outside.ip())));
+        assert_eq!(scene.seen_from(4, outside).map(|(host, _)| host), Some(3));
+    }
+}
