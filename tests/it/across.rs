@@ -1,28 +1,14 @@
 //! People who do not hear each other on a LAN, with a seed between them: everything that they type.
 
-use std::{net::SocketAddr, time::Duration};
-
-use p2pchat_udp::clock::Now;
+use std::net::SocketAddr;
 
 use crate::{
     person::{Net, Person, Running},
     phonebook::{DEAD, link},
     seed::Seed,
-    seeds::Served,
+    seeds::socket,
+    served::Served,
 };
-
-/// So long a record lives, and so long a seed is young.
-const RECORD_LIFETIME: Duration = Duration::from_secs(75);
-
-/// A seed that has run for long enough to know that somebody is not there: before that it says that it
-/// cannot tell yet. Its clock has gone ahead since it started.
-fn old_seed() -> Served {
-    let mut is_begun = false;
-    Served::seed(move |now| {
-        let ahead = if std::mem::replace(&mut is_begun, true) { RECORD_LIFETIME } else { Duration::ZERO };
-        Now { instant: now.instant + ahead, ..now }
-    })
-}
 
 /// Runs with this seed and no LAN, and is in its phonebook when this returns.
 fn daemon(person: &Person, seed: SocketAddr, visibility: &str) -> Running {
@@ -116,7 +102,7 @@ fn the_seeds_of_a_link_lead_to_whoever_gave_it() {
 
 #[test]
 fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
-    let seed = old_seed();
+    let seed = Served::old(socket());
     let old = seed.addr.to_string();
     let net = Net::new();
     let alice = net.person("alice");
@@ -143,7 +129,7 @@ fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
 
 #[test]
 fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
-    let seed = old_seed();
+    let seed = Served::old(socket());
     let addr = seed.addr.to_string();
     let net = Net::new();
     let [alice, bob, carol, dave] = ["alice", "bob", "carol", "dave"].map(|name| net.person(name));
@@ -174,7 +160,7 @@ fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
 
 #[test]
 fn without_an_owner_an_entry_is_left_behind() {
-    let seed = old_seed();
+    let seed = Served::old(socket());
     let addr = seed.addr.to_string();
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));

@@ -16,6 +16,7 @@ mod profile;
 mod readme;
 mod seed;
 mod seeds;
+mod served;
 mod shell;
 mod usage;
 mod vectors;

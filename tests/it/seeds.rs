@@ -1,134 +1,20 @@
 //! Seeds that are not as they should be, that come and go, that are full or many: what whoever uses them
 //! is told, through the real binary.
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::net::UdpSocket;
 
-use p2pchat_udp::{
-    clock::{Now, Unix},
-    net::clock::now,
-    seed::{Seed as Core, SeedConfig, Shared, memory::Memory},
-    wire::{
-        DATAGRAM_LEN_MAX, WIRE_VERSION,
-        phonebook::{Answer, COOKIE_LEN, Entry, Header, Query, Refusal, RelayStatus, Status, other_version},
-    },
-};
+use p2pchat_udp::wire::phonebook::{Answer, Query, Refusal};
 use serde_json::Value;
 
 use crate::{
     person::{Net, Person, Running},
     seed::{Asker, Seed, entered, free_port},
+    served::Served,
 };
 
-/// Somebody at a port of his own, in a loop of the test's own; ends when it is dropped.
-pub(crate) struct Served {
-    pub(crate) addr: SocketAddr,
-    end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Served {
-    /// `handle` is given each datagram, and nothing every now and then.
-    fn start(mut handle: impl FnMut(&UdpSocket, Option<(&[u8], SocketAddr)>) + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let addr = socket.local_addr().unwrap();
-        // Its deadlines and the end are looked at this often.
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let end = Arc::new(AtomicBool::new(false));
-        let ended = end.clone();
-        let thread = std::thread::spawn(move || {
-            let mut datagram = [0; DATAGRAM_LEN_MAX];
-            while !ended.load(Ordering::Relaxed) {
-                let received = socket.recv_from(&mut datagram).ok();
-                handle(&socket, received.map(|(len, from)| (&datagram[..len], from)));
-            }
-        });
-        Self { addr, end, thread: Some(thread) }
-    }
-
-    /// Answers each query as `answer` says.
-    fn answering(mut answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
-        Self::start(move |socket, received| {
-            if let Some((query, from)) = received {
-                socket.send_to(&answer(query), from).unwrap();
-            }
-        })
-    }
-
-    /// The real seed, whose clock is what `clock` makes of the right one.
-    pub(crate) fn seed(mut clock: impl FnMut(Now) -> Now + Send + 'static) -> Self {
-        let begun = clock(now());
-        let config =
-            SeedConfig { name: "attic".to_owned(), records_max: 100, fellows: Vec::new(), cores: 1, loopback: true, relay: None };
-        let directory = Box::new(Memory::new(config.records_max, [1; 16], begun));
-        let shared = Shared::new(config, &[2; 32], &[3; 32], [1; 16], begun, directory);
-        let mut core = Core::new(shared, [4; 32], begun);
-        let mut out = Vec::new();
-        Self::start(move |socket, received| {
-            let now = clock(now());
-            if let Some((datagram, from)) = received {
-                core.handle_datagram(now, from, datagram);
-            }
-            core.handle_timeout(now);
-            while let Some(to) = core.poll_transmit(&mut out) {
-                socket.send_to(&out, to).unwrap();
-            }
-        })
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-const TWO_HOURS_MS: u64 = 2 * 3_600 * 1_000;
-
-/// It finds whomever it is asked for: a record that somebody changed behind its owner's back.
-fn forger() -> Served {
-    let zoe = entered("zoe", 9);
-    let mut signature = zoe.signature;
-    signature[0] ^= 1;
-    Served::answering(move |query| {
-        let (header, query) = Query::decode(query).unwrap();
-        let unix = now().unix.0 / 1_000;
-        let (cookie, answer) = match query {
-            Query::Hello => ([1; COOKIE_LEN], Answer::Cookie { seen: SocketAddr::from(([127, 0, 0, 1], 9)) }),
-            Query::Status => {
-                let (software, seeds, relay) = ("forger", Vec::new(), RelayStatus::default());
-                let status = Status { name: "forger", software, unix, uptime: 100, records: 1, load: 0, seeds, relay };
-                ([0; COOKIE_LEN], Answer::Status(status))
-            }
-            _ => {
-                let entry = Entry { record: &zoe.record, signature, seen: SocketAddr::from(([127, 0, 0, 1], 9)), age: 0 };
-                ([0; COOKIE_LEN], Answer::Found { entries: vec![entry], more: false })
-            }
-        };
-        let mut out = Vec::new();
-        answer.encode(Header { txid: header.txid, cookie }, &mut out);
-        out
-    })
-}
-
-/// It knows as much of ours as every version does.
-fn of_the_next_version() -> Served {
-    Served::answering(|query| {
-        let mut answer = other_version(query).unwrap();
-        assert_eq!(answer[5], WIRE_VERSION);
-        answer[5] += 1;
-        answer.to_vec()
-    })
+/// A socket for somebody who is served.
+pub(crate) fn socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").unwrap()
 }
 
 /// Runs with these seeds, and says everything that happens.
@@ -169,10 +55,10 @@ fn is_said_to_be(seed: &Served, state: &str, why: &str) {
 
 #[test]
 fn a_seed_whose_clock_is_two_hours_off_is_said_to_be() {
-    let behind = Served::seed(|now| Now { unix: Unix(now.unix.0 - TWO_HOURS_MS), ..now });
+    let behind = Served::behind(socket());
     is_said_to_be(&behind, "wrong-clock", "its clock and ours differ by 7");
     // It takes our record up; the clocks are compared when it says how it is.
-    let ahead = Served::seed(|now| Now { unix: Unix(now.unix.0 + TWO_HOURS_MS), ..now });
+    let ahead = Served::ahead(socket());
     let alice = Net::new().person("alice");
     let status = alice.run(["seed", "status", &ahead.addr.to_string(), "--json"]).expect(9).events("seed").remove(0);
     assert_eq!(status["state"], "wrong-clock", "{status}");
@@ -180,12 +66,13 @@ fn a_seed_whose_clock_is_two_hours_off_is_said_to_be() {
 
 #[test]
 fn a_seed_of_another_version_is_said_to_be() {
-    is_said_to_be(&of_the_next_version(), "old-version", "it speaks version 2 of the protocol");
+    is_said_to_be(&Served::of_the_next_version(socket()), "old-version", "it speaks version 2 of the protocol");
 }
 
 #[test]
 fn a_seed_that_hands_on_a_forgery_is_said_to_and_is_not_believed() {
-    is_said_to_be(&forger(), "bad-signature", "its owner did not sign");
+    let zoe = entered("zoe", 9);
+    is_said_to_be(&Served::forger(socket(), zoe.record, zoe.signature), "bad-signature", "its owner did not sign");
 }
 
 #[test]
