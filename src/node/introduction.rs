@@ -276,7 +276,7 @@ impl Node {
         tracing::debug!(peer = %id.short(), %from, "somebody knocks");
         self.punches.by_attempt.insert(knock.attempt, punch);
         if knock.relay {
-            self.want_relay(now, id, seed);
+            self.want_relay(now, id, seed, true);
         }
         self.drive_punches(now);
     }
@@ -315,6 +315,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_news = !peer.is_first_candidate(path);
         peer.on_heard_at(now.instant, path);
+        peer.relays.on_live_path();
         match &mut peer.link {
             Link::Up(session) => {
                 let current = session.path();
@@ -362,14 +363,15 @@ impl Node {
     /// A seed's word has opened no path so far: its addresses are dialled as they are, and the next seed is asked.
     fn on_unopened(&mut self, now: Now, id: PeerId, told: Vec<SocketAddr>, mut others: VecDeque<Offer>) {
         let paths: Vec<PathAddr> = told.into_iter().map(|addr| self.path(addr)).collect();
-        // The first is where the seed sees it, and was probed.
-        let listed = paths.get(1).copied();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        paths.into_iter().for_each(|path| peer.on_told_at(now.instant, path));
-        if let Link::Up(session) = &mut peer.link {
-            // What the record lists, as a port that a router maps, may lead there where no probe does.
-            if let Some(path) = listed.filter(|_| session.path().relay.is_some()) {
-                session.try_path(now.instant, path);
+        paths.iter().for_each(|path| peer.on_told_at(now.instant, *path));
+        if let Link::Up(session) = &peer.link {
+            // The first is where the seed sees it, and was probed.
+            if session.path().relay.is_some()
+                && let Some((_, listed)) = paths.split_first()
+            {
+                peer.relays.on_listed(now.instant, listed);
+                self.touch(id);
             }
             return;
         }

@@ -334,7 +334,7 @@ impl Node {
         self.on_name(id, &found.record.name);
         if !is_up {
             self.introduce(now, id, found.seed, told);
-            self.want_relay(now, id, found.seed);
+            self.want_relay(now, id, found.seed, false);
         }
         self.touch(id);
     }

@@ -2,7 +2,11 @@
 //! forwards their datagrams, slowly. It is asked beside every introduction, so that the first text waits for
 //! no probe; a session moves away from it as soon as there is a path, and never back.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use super::{
     Node, Target,
@@ -32,6 +36,8 @@ const ABROAD_AFTER: Duration = Duration::from_millis(700);
 const BINDS_MAX: u32 = 10;
 /// While a session is relayed, another introduction is tried this often.
 const INTRODUCE_AGAIN: Duration = Duration::from_secs(60);
+/// One address that the peer's record lists is tried for so long before the next.
+const TRY_FOR: Duration = Duration::from_secs(3);
 /// Seeds that relay to one peer at most: as many as may be its home.
 const RELAYS_MAX: usize = HOME_SEEDS_MAX;
 /// Channels at most; past that no other is taken until one has lapsed.
@@ -70,6 +76,8 @@ struct Relay {
     /// When to bind (again).
     at: Option<Instant>,
     binds: u32,
+    /// The peer asked for it: our end is bound once whatever way there seems to be, since the peer may have lost it.
+    is_asked: bool,
 }
 
 /// The ways to one peer by seeds.
@@ -77,12 +85,36 @@ struct Relay {
 pub(crate) struct Relays {
     by_seed: BTreeMap<SocketAddr, Relay>,
     introduced: Option<Instant>,
+    /// What the peer's record lists and is still to be tried, and when the next one is.
+    listed: VecDeque<PathAddr>,
+    try_at: Option<Instant>,
 }
 
 impl Relays {
     /// When a bind is due.
     fn deadline(&self) -> Option<Instant> {
-        self.by_seed.values().filter(|relay| !relay.is_asking).filter_map(|relay| relay.at).min()
+        let binds = self.by_seed.values().filter(|relay| !relay.is_asking).filter_map(|relay| relay.at);
+        binds.chain(self.try_at).min()
+    }
+
+    /// What the peer's record lists, as a port that a router maps, may lead there where no probe does.
+    pub(super) fn on_listed(&mut self, now: Instant, listed: &[PathAddr]) {
+        self.listed = listed.iter().copied().collect();
+        self.try_at = Some(now).filter(|_| !listed.is_empty());
+    }
+
+    /// The listed address that is to be tried now.
+    fn next_listed(&mut self, now: Instant) -> Option<PathAddr> {
+        self.try_at.take_if(|at| *at <= now)?;
+        let next = self.listed.pop_front()?;
+        self.try_at = Some(now + TRY_FOR);
+        Some(next)
+    }
+
+    /// There is a way that needs none of this.
+    pub(super) fn on_live_path(&mut self) {
+        (self.listed, self.try_at) = Default::default();
+        self.by_seed.values_mut().for_each(|relay| relay.is_asked = false);
     }
 }
 
@@ -134,10 +166,11 @@ impl Node {
         self.on_from_peer(now, PathAddr::relayed(from, channel), datagram);
     }
 
-    /// Asks this seed to relay for us and a peer, unless there is a better way already.
-    pub(super) fn want_relay(&mut self, now: Now, id: PeerId, seed: SocketAddr) {
+    /// Asks this seed to relay for us and a peer, unless there is a better way already; where the peer asked for it
+    /// (`is_asked`), that way may be lost.
+    pub(super) fn want_relay(&mut self, now: Now, id: PeerId, seed: SocketAddr, is_asked: bool) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let is_direct = peer.session().is_some_and(|session| session.path().relay.is_none());
+        let is_direct = !is_asked && peer.session().is_some_and(|session| session.path().relay.is_none());
         let relays = &mut peer.relays;
         let is_known = relays.by_seed.contains_key(&seed);
         if is_direct || (!is_known && relays.by_seed.len() >= RELAYS_MAX) || self.refusals.holds(now.instant, &seed) {
@@ -149,6 +182,7 @@ impl Node {
         // One that was bound before is bound again: somebody may be elsewhere.
         let relay = relays.by_seed.entry(seed).or_default();
         (relay.at, relay.binds) = (Some(relay.at.map_or(at, |before| before.min(at))), 0);
+        relay.is_asked |= is_asked;
         relays.introduced.get_or_insert(now.instant);
         self.touch(id);
     }
@@ -166,9 +200,12 @@ impl Node {
         if peer.relays.by_seed.is_empty() {
             return;
         }
-        if !is_relay_needed(peer) || self.leaving.is_some() {
-            return self.drop_relays(&id);
+        let is_leaving = self.leaving.is_some();
+        if !is_relay_needed(peer) || is_leaving {
+            self.drop_relays_but(&id, |relay| relay.is_asked && !is_leaving);
         }
+        self.try_listed(now, id);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let is_due = |relay: &Relay| relay.at.is_some_and(|at| at <= now.instant) && !relay.is_asking;
         let mut given_up = Vec::new();
         for (seed, relay) in peer.relays.by_seed.iter_mut().filter(|(_, relay)| is_due(relay)) {
@@ -207,7 +244,7 @@ impl Node {
         }
         let Some(relay) = peer.relays.by_seed.get_mut(&seed) else { return };
         let is_news = relay.channel.replace(channel) != Some(channel) || (open && !relay.open);
-        (relay.is_asking, relay.open) = (false, open);
+        (relay.is_asking, relay.is_asked, relay.open) = (false, false, open);
         relay.at = Some(now.instant + if open { BIND_AGAIN } else { BIND_SOON });
         let path = PathAddr::relayed(seed, channel);
         if is_news {
@@ -249,10 +286,26 @@ impl Node {
 
     /// Whatever comes next begins anew; what still comes in by a channel is taken until it has lapsed.
     pub(super) fn drop_relays(&mut self, id: &PeerId) {
+        self.drop_relays_but(id, |_| false);
+    }
+
+    fn drop_relays_but(&mut self, id: &PeerId, stays: impl Fn(&Relay) -> bool) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.candidates.retain(|candidate| candidate.path.relay.is_none());
-        let dropped = std::mem::take(&mut peer.relays).by_seed;
+        let (stay, dropped) = std::mem::take(&mut peer.relays).by_seed.into_iter().partition(|(_, relay)| stays(relay));
+        peer.relays.by_seed = stay;
+        let dropped: BTreeMap<_, _> = dropped;
         dropped.into_keys().for_each(|seed| self.end_relay(seed));
+    }
+
+    /// While the session is relayed, one listed address after the other is tried.
+    fn try_listed(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(path) = peer.relays.next_listed(now.instant)
+            && let Link::Up(session) = &mut peer.link
+        {
+            session.try_path(now.instant, path);
+        }
     }
 
     /// Where nobody is reached by this seed any more it needs no record of ours for that.
@@ -308,5 +361,29 @@ fn is_relay_needed(peer: &Peer) -> bool {
     match &peer.link {
         Link::Up(session) => session.path().relay.is_some(),
         Link::Idle | Link::Waiting(_) | Link::Handshaking(_) => peer.is_wanted() || !peer.rising.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_listed_address_has_its_time_until_a_path_is_live() {
+        let second = |second| Instant::from_start(Duration::from_secs(second));
+        let paths = [1, 2, 3].map(|last| PathAddr::direct(SocketAddr::from(([203, 0, 113, last], 17_118)), false));
+        for live in [None, Some(second(4))] {
+            let mut relays = Relays::default();
+            relays.on_listed(second(0), &paths);
+            let mut tried = Vec::new();
+            while let Some(at) = relays.deadline() {
+                if live.is_some_and(|live| live <= at) {
+                    relays.on_live_path();
+                }
+                tried.extend(relays.next_listed(at).map(|path| (at, path)));
+            }
+            let expected = [second(0), second(3), second(6)].into_iter().zip(paths);
+            assert_eq!(tried, expected.take(if live.is_some() { 2 } else { 3 }).collect::<Vec<_>>());
+        }
     }
 }

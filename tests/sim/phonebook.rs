@@ -83,6 +83,11 @@ pub(crate) fn records(world: &World, host: usize) -> u64 {
     world.service::<Station>(host).expect("it runs").shared.counters().records
 }
 
+/// Pairs that this seed relays for, as of its last sweep.
+pub(crate) fn channels(world: &World, host: usize) -> u64 {
+    world.service::<Station>(host).expect("it runs").shared.counters().channels
+}
+
 /// Two people, each behind a NAT of this kind, who have each other's links, and one seed.
 pub(crate) fn two_networks(rng_seed: u64, kinds: [Kind; 2]) -> (World, usize) {
     let (world, hosts) = two_networks_that(rng_seed, kinds, &[None]);

@@ -8,7 +8,7 @@ use p2pchat_udp::{node::command::PathKind, wire::record::Visibility};
 use crate::{
     faults::Strike,
     nat::Kind,
-    phonebook::{MS, SECOND, acquaint, befriend, path, records, seed_that},
+    phonebook::{MS, SECOND, acquaint, befriend, channels, path, records, seed_that, two_networks_that},
     world::World,
 };
 
@@ -53,17 +53,46 @@ const BEFALLS: [(&str, Strike, u32); 4] = [
 #[test]
 fn whatever_befalls_a_router_two_with_different_seeds_talk_again_as_soon_as_somebody_can_know() {
     for rng_seed in 0..10 {
-        let mut world = apart(rng_seed, [Kind::PORT_RESTRICTED_CONE; 2]).0;
+        let (mut world, _) = apart(rng_seed, [Kind::PORT_RESTRICTED_CONE; 2]);
         takes(&mut world, "hello", 5 * SECOND);
-        for (what, strike, bound) in BEFALLS {
-            world.strike_at(world.now, strike);
-            let took = takes(&mut world, what, bound * MS);
-            println!("rng seed {rng_seed}: {what}: delivered after {took:?}");
-            world.run_until(world.now + 10 * SECOND);
-            assert_eq!([path(&world, 0, 1), path(&world, 1, 0)], [PathKind::Direct; 2], "{what}");
-        }
-        world.finish();
+        befall(&mut world, rng_seed, |world| {
+            assert_eq!([path(world, 0, 1), path(world, 1, 0)], [PathKind::Direct; 2]);
+        });
     }
+}
+
+/// Linux remembers for 30 s whom it refused, and a path to him opens no sooner. The other one's session seems up to him for
+/// as long as he sends nothing: he comes to the relay all the same.
+#[test]
+fn behind_routers_that_remember_whom_they_refused_a_relay_carries_on_as_soon() {
+    for rng_seed in 0..10 {
+        let mut world = apart(rng_seed, [Kind::LINUX; 2]).0;
+        takes(&mut world, "hello", 5 * SECOND);
+        befall(&mut world, rng_seed, |world| assert_ne!(path(world, 0, 1), PathKind::None));
+    }
+}
+
+#[test]
+fn two_behind_symmetric_routers_go_on_by_a_relay_as_soon() {
+    for rng_seed in 0..10 {
+        let mut world = apart(rng_seed, [Kind::SYMMETRIC; 2]).0;
+        takes(&mut world, "hello", 5 * SECOND);
+        befall(&mut world, rng_seed, |world| {
+            assert_eq!([path(world, 0, 1), path(world, 1, 0)], [PathKind::Relay; 2]);
+        });
+    }
+}
+
+/// All that may befall routers, one after the other; ten seconds after each message `check` looks.
+fn befall(world: &mut World, rng_seed: u64, check: impl Fn(&World)) {
+    for (what, strike, bound) in BEFALLS {
+        world.strike_at(world.now, strike);
+        let took = takes(world, what, bound * MS);
+        println!("rng seed {rng_seed}: {what}: delivered after {took:?}");
+        world.run_until(world.now + 10 * SECOND);
+        check(world);
+    }
+    world.finish();
 }
 
 #[test]
@@ -75,5 +104,37 @@ fn where_a_path_opens_no_record_is_left_at_the_seed_of_the_other() {
         world.run_until(world.now + 2 * SECOND);
         assert_eq!(hosts.map(|host| records(&world, host)), [1, 1]);
         world.finish();
+    }
+}
+
+/// Two who have one seed, and two who have different ones.
+#[test]
+fn where_a_path_opens_no_relay_is_in_its_way() {
+    for kind in [Kind::FULL_CONE, Kind::RESTRICTED_CONE, Kind::PORT_RESTRICTED_CONE, Kind::LINUX] {
+        for (mut world, hosts) in [two_networks_that(1, [kind; 2], &[Some(1 << 20)]), {
+            let (world, hosts) = apart(1, [kind; 2]);
+            (world, hosts.to_vec())
+        }] {
+            let took = takes(&mut world, "hello", 5 * SECOND);
+            println!("{kind:?}, {} seeds: {took:?}", hosts.len());
+            assert!(took <= 1_500 * MS, "{took:?}");
+            let is_direct = |world: &World| [path(world, 0, 1), path(world, 1, 0)] == [PathKind::Direct; 2];
+            world.run_until(world.now + SECOND);
+            assert!(is_direct(&world));
+            // Bob is knocked for while his session seems up, and binds his end.
+            world.strike_at(world.now, Strike::RouterRenumbered { router: 0 });
+            takes(&mut world, "elsewhere", 5_500 * MS);
+            let begin = world.now;
+            assert!(world.run_while(begin + 70 * SECOND, is_direct), "still on the relay");
+            println!("straight again {:?} after that", world.now - begin);
+            for _ in 0..120 {
+                let took = takes(&mut world, "straight", SECOND);
+                assert!(took <= 50 * MS, "{took:?}");
+                world.run_until(world.now + SECOND);
+                assert!(is_direct(&world), "went back");
+            }
+            assert!(hosts.iter().all(|host| channels(&world, *host) == 0), "somebody still binds an end");
+            world.finish();
+        }
     }
 }
