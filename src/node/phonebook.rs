@@ -134,7 +134,7 @@ impl Node {
         let (want, only, timeout) = match wanted {
             Command::Seeds { only, timeout } => (Want::Status, only, timeout),
             Command::Register { on, only, timeout } => {
-                self.seeds.register(now, on);
+                self.seeds.register(now, on, only.as_deref());
                 (Want::Home(on), only, timeout)
             }
             Command::Ask { question, only, timeout } => (Want::Records(question), only, timeout),

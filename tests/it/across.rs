@@ -158,6 +158,34 @@ fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
     assert!(names(&["lookup", "alice"], 3).is_empty(), "who ends says goodbye there too");
 }
 
+/// Three seeds suffice, but a named one was asked for.
+#[test]
+fn a_seed_that_is_named_has_my_entry_although_three_others_have_it() {
+    let seeds = [(); 5].map(|()| old_seed());
+    let addrs = seeds.each_ref().map(|seed| seed.addr.to_string());
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    // The fourth is in use and has no place, the fifth is not in use.
+    let vias = addrs[..4].iter().flat_map(|addr| ["--via", addr]);
+    let daemon =
+        alice.start(&["daemon", "--json", "--no-lan", "--visibility", "listed"].into_iter().chain(vias).collect::<Vec<_>>());
+    daemon.until(|line| line["event"] == "ready");
+    let registered = |args: &[&str]| {
+        let seeds = alice.run(["seed"].iter().chain(args).copied().chain(["--json"])).expect(0).events("seed");
+        seeds.iter().filter(|seed| seed["registered"] == true).count()
+    };
+    assert_eq!(registered(&["register"]), 3);
+    for (addr, of_four) in addrs[3..].iter().zip([4, 4]) {
+        assert_eq!(registered(&["register", addr]), 1);
+        assert_eq!(registered(&["status"]), of_four);
+        bob.run(["seed", "lookup", "alice", addr, "--no-lan"]).expect(0);
+    }
+    alice.run(["seed", "unregister"]).expect(0);
+    for addr in &addrs {
+        bob.run(["seed", "lookup", "alice", addr, "--no-lan"]).expect(3);
+    }
+}
+
 #[test]
 fn without_an_owner_an_entry_is_left_behind() {
     let seed = Served::old(socket());

@@ -179,7 +179,7 @@ impl Seeds {
                     Home::Held(_) if *on => State::Answered,
                     Home::Waiting { .. } if *on => State::Failed,
                     // So many others do.
-                    Home::Idle if *on && has_homes => State::Answered,
+                    Home::Idle if *on && has_homes && !seed.is_named => State::Answered,
                     Home::Idle | Home::Waiting { .. } if !*on => State::Answered,
                     _ if seed.is_lost() => State::Failed,
                     _ => State::Unsent,

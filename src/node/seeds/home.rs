@@ -162,9 +162,11 @@ impl OwnRecord {
 }
 
 impl Seeds {
-    /// Have our record at the seeds from now on, or take it away.
-    pub(crate) fn register(&mut self, now: Now, on: bool) {
+    /// Have our record at the seeds from now on, `only` among them whoever else has it; or take it away.
+    pub(crate) fn register(&mut self, now: Now, on: bool, only: Option<&str>) {
         (self.own.forced, self.own.withdrawn, self.own.relayed) = (on, !on, false);
+        let named = only.filter(|_| on).and_then(|name| self.seed_named(now.instant, name));
+        self.seeds.iter_mut().enumerate().for_each(|(index, seed)| seed.is_named = on && (seed.is_named || named == Some(index)));
         if on {
             self.seeds.iter_mut().for_each(|seed| seed.home.on_network(now.instant));
         } else {
@@ -318,7 +320,7 @@ impl Seeds {
         let mut places = HOME_SEEDS_MAX.saturating_sub(taken);
         for index in homes {
             let had_place = self.seeds[index].home.has_place();
-            if had_place || places > 0 || self.seeds[index].relays {
+            if had_place || places > 0 || self.seeds[index].is_named || self.seeds[index].relays {
                 self.drive_home(now, index, seq);
                 places = places.saturating_sub(usize::from(!had_place && self.seeds[index].home.has_place()));
             } else {

@@ -39,6 +39,8 @@ pub(super) struct Seed {
     pub(super) name: String,
     /// Named by the settings, and not by a command.
     pub(super) in_use: bool,
+    /// A command asked for our record there: it is one beside the three.
+    pub(super) is_named: bool,
     /// It relays for us.
     pub(super) relays: bool,
     pub(super) home: Home,
@@ -69,6 +71,7 @@ impl Seed {
         Self {
             name: name.to_owned(),
             in_use,
+            is_named: false,
             relays: false,
             home: Home::Idle,
             token: None,
@@ -187,7 +190,7 @@ impl Seed {
             Resolve::Failed { again } if self.in_use => Some(again),
             _ => None,
         };
-        let is_home = is_registering && (self.in_use || self.relays) && self.addr().is_some();
+        let is_home = is_registering && (self.in_use || self.is_named || self.relays) && self.addr().is_some();
         let home = self.home.deadline().filter(|_| is_home);
         again.into_iter().chain(home).min()
     }

@@ -125,7 +125,7 @@ fn who_hides_is_registered_by_nothing_but_a_command() {
     let mut world = World::new(None, true);
     world.seeds.register_for_relay(world.now, world.seed);
     assert_eq!(world.query_within(100), None);
-    world.seeds.register(world.now, true);
+    world.seeds.register(world.now, true, None);
     assert!(world.next_query().1);
 }
 
@@ -135,7 +135,7 @@ fn what_a_relay_needed_is_taken_back_and_what_a_command_wanted_lapses() {
         let mut world = World::new(None, false);
         assert_eq!(world.query_within(10), None);
         if commanded {
-            world.seeds.register(world.now, true);
+            world.seeds.register(world.now, true, None);
         } else {
             world.seeds.register_for_relay(world.now, world.seed);
         }

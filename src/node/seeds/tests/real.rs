@@ -128,7 +128,7 @@ fn a_command_that_was_registered_for_a_relay_alone_takes_its_record_away() {
 #[test]
 fn what_a_command_registers_on_purpose_outlives_it() {
     let mut pair = Pair::new(None);
-    pair.seeds.register(pair.now, true);
+    pair.seeds.register(pair.now, true, None);
     pair.settle();
     pair.seeds.leave(pair.now);
     pair.settle();
@@ -139,11 +139,11 @@ fn what_a_command_registers_on_purpose_outlives_it() {
 #[test]
 fn a_withdrawn_record_stays_away() {
     let mut pair = Pair::new(Some(Visibility::Listed));
-    pair.seeds.register(pair.now, false);
+    pair.seeds.register(pair.now, false, None);
     pair.settle();
     pair.wait(Duration::from_secs(300));
     assert_eq!((pair.seeds.registered(), pair.records()), (0, 0));
-    pair.seeds.register(pair.now, true);
+    pair.seeds.register(pair.now, true, None);
     pair.settle();
     assert_eq!((pair.seeds.registered(), pair.records()), (1, 1));
 }
