@@ -161,7 +161,7 @@ fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
 /// Three seeds suffice, but a named one was asked for.
 #[test]
 fn a_seed_that_is_named_has_my_entry_although_three_others_have_it() {
-    let seeds = [(); 5].map(|()| old_seed());
+    let seeds = [(); 5].map(|()| Served::old(socket()));
     let addrs = seeds.each_ref().map(|seed| seed.addr.to_string());
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));
