@@ -7,6 +7,8 @@ mod looking;
 mod registering;
 mod relaying;
 
+pub(super) use registering::Unchecked;
+
 use std::time::Duration;
 
 use super::{Asked, Seed, directory::TTL, relay::Relays};

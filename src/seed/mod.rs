@@ -33,6 +33,7 @@ use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 use self::{
+    answers::Unchecked,
     cluster::Cluster,
     counters::Counters,
     directory::Directory,
@@ -148,6 +149,7 @@ pub struct Seed {
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
     /// Buffers of datagrams that have left.
     spare: Vec<Vec<u8>>,
+    unchecked: Unchecked,
     /// Where it is one of several that share a depot.
     cluster: Option<Cluster>,
     counters: Counters,
@@ -180,6 +182,7 @@ impl Seed {
             next_ask: now.instant,
             transmits: VecDeque::new(),
             spare: Vec::new(),
+            unchecked: Unchecked::default(),
             cluster: None,
             counters: Counters::default(),
             shared,
@@ -215,6 +218,9 @@ impl Seed {
             self.shared.relays.iter().for_each(|relays| relays.sweep(now.instant));
             self.look_at_fellows(now);
         }
+        if self.unchecked.poll_timeout().is_some_and(|due| due <= now.instant) {
+            self.check_signatures(now);
+        }
         self.settle_late(now);
         if self.index == 0 && self.next_ask <= now.instant {
             self.next_ask = now.instant + ASK_INTERVAL;
@@ -237,7 +243,7 @@ impl Seed {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = if self.index == 0 { self.next_tick.min(self.next_ask) } else { self.next_tick };
         let late = self.cluster.as_ref().and_then(Cluster::poll_timeout);
-        Some(late.map_or(own, |late| late.min(own)))
+        [late, self.unchecked.poll_timeout()].into_iter().flatten().chain([own]).min()
     }
 
     fn on_query(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {

@@ -1,8 +1,11 @@
 //! Taking up records, hearing that their owners are still there, letting go of them.
 
+use std::{net::SocketAddr, time::Duration};
+
 use super::{busy, encode_found, unix};
 use crate::{
-    crypto::record::verify_claim,
+    clock::{Instant, Now},
+    crypto::record::{Unverified, verify_all, verify_claim},
     seed::{
         Asked, Seed,
         cluster::{self, Over},
@@ -11,7 +14,7 @@ use crate::{
     wire::{
         DATAGRAM_LEN_MAX, SIGNATURE_LEN,
         addr::is_dialable,
-        phonebook::{Answer, Entry, RawId, Refusal, TOKEN_LEN},
+        phonebook::{Answer, Entry, Query, RawId, Refusal, TOKEN_LEN},
         record::Claim,
     },
 };
@@ -19,10 +22,49 @@ use crate::{
 /// Seconds by which an owner's clock may be ahead of ours.
 pub(super) const CLOCK_AHEAD_MAX: u64 = 600;
 
+/// Registrations whose signatures are checked together at most: more would not be cheaper by much, and everybody
+/// else waits meanwhile.
+const CHECKS_MAX: usize = 256;
+/// For so long the first of them waits for company.
+const CHECK_WAIT: Duration = Duration::from_millis(2);
+/// One check costs as much as so many in a batch.
+const SINGLE_COST: u32 = 2;
+
 /// Why not, as the asker is told.
 type Refused = Answer<'static>;
 
+/// Registrations whose signatures are to be checked.
+#[derive(Default)]
+pub(in crate::seed) struct Unchecked {
+    waiting: Vec<Waiting>,
+    due: Option<Instant>,
+}
+
+struct Waiting {
+    from: SocketAddr,
+    txid: u64,
+    /// Bytes of the query.
+    len: usize,
+    id: RawId,
+    record: Vec<u8>,
+    signature: [u8; SIGNATURE_LEN],
+}
+
+impl Waiting {
+    fn unverified(&self) -> Unverified<'_> {
+        Unverified { id: &self.id, bytes: &self.record, signature: &self.signature }
+    }
+}
+
+impl Unchecked {
+    /// When they are to be checked.
+    pub(in crate::seed) const fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
 impl Seed {
+    /// The cheap questions first: what is wrong for one of those never costs a signature check.
     pub(super) fn on_register(
         &mut self,
         asked: &Asked<'_>,
@@ -30,23 +72,37 @@ impl Seed {
         signature: &[u8; SIGNATURE_LEN],
         token: Option<&[u8; TOKEN_LEN]>,
     ) {
-        match self.register(asked, record, signature, token) {
-            Ok((id, answer)) => {
-                self.answer(asked, &answer);
-                self.tell_watchers(asked, &id, record, signature);
+        let looked = self.look_at(asked, record, signature, token).and_then(|(claim, has_token)| {
+            if has_token {
+                self.counters.tokens += 1;
+            } else {
+                self.count_signature(asked.now)?;
+            }
+            Ok((claim, has_token))
+        });
+        match looked {
+            Ok((claim, true)) => self.take_up(asked, &claim, record, signature, true),
+            Ok((claim, false)) => {
+                let (from, txid, len) = (asked.from, asked.txid, asked.len);
+                let waiting = Waiting { from, txid, len, id: claim.id, record: record.to_vec(), signature: *signature };
+                self.unchecked.due.get_or_insert(asked.now.instant + CHECK_WAIT);
+                self.unchecked.waiting.push(waiting);
+                if self.unchecked.waiting.len() >= CHECKS_MAX {
+                    self.check_signatures(asked.now);
+                }
             }
             Err(refused) => self.answer(asked, &refused),
         }
     }
 
-    /// The cheap questions first: what is wrong for one of those never costs a signature check.
-    fn register(
+    /// What a record says, and whether its token spares the check.
+    fn look_at<'a>(
         &mut self,
         asked: &Asked<'_>,
-        record: &[u8],
+        record: &'a [u8],
         signature: &[u8; SIGNATURE_LEN],
         token: Option<&[u8; TOKEN_LEN]>,
-    ) -> Result<(RawId, Answer<'static>), Refused> {
+    ) -> Result<(Claim<'a>, bool), Refused> {
         let (unix, from) = (unix(asked), asked.from);
         let claim = Claim::decode(record).map_err(|_| Answer::Refused(Refusal::BadRecord))?;
         if claim.is_farewell() || !self.may_register(asked) {
@@ -58,26 +114,48 @@ impl Seed {
         let has_token = token.is_some_and(|token| self.tokens.verify(unix, &claim.id, record, signature, token));
         match self.shared.directory.known(asked.now, &claim.id) {
             Known::Live { seq, seen } if claim.seq < seq || claim.seq == seq && seen != from && !has_token => {
-                return Err(Answer::Refused(Refusal::Stale { seq }));
+                Err(Answer::Refused(Refusal::Stale { seq }))
             }
-            Known::Gone { seq } if claim.seq <= seq => return Err(Answer::Refused(Refusal::Stale { seq })),
-            Known::Full => return Err(Answer::Refused(Refusal::Full)),
-            Known::Live { .. } | Known::Gone { .. } | Known::Nothing => {}
+            Known::Gone { seq } if claim.seq <= seq => Err(Answer::Refused(Refusal::Stale { seq })),
+            Known::Full => Err(Answer::Refused(Refusal::Full)),
+            Known::Live { .. } | Known::Gone { .. } | Known::Nothing => Ok((claim, has_token)),
         }
-        if has_token {
-            self.counters.tokens += 1;
-        } else {
-            self.check_signature(asked, &claim.id, record, signature)?;
+    }
+
+    /// Checks all signatures that wait for it, and answers.
+    pub(in crate::seed) fn check_signatures(&mut self, now: Now) {
+        let Unchecked { waiting, .. } = std::mem::take(&mut self.unchecked);
+        let unverified: Vec<_> = waiting.iter().map(Waiting::unverified).collect();
+        let all_good = unverified.len() > 1 && verify_all(&unverified);
+        if !all_good && unverified.len() > 1 {
+            // Whoever sends false ones has them counted for what they cost.
+            self.limiter.add_signatures(now.instant, SINGLE_COST * unverified.len() as u32);
         }
-        let registration = Registration { claim: &claim, record, signature, seen: from, may_move: has_token };
+        for one in &waiting {
+            let Waiting { from, txid, len, ref id, ref record, ref signature } = *one;
+            let query = Query::Register { record, signature: *signature, token: None };
+            let asked = Asked { now, from, txid, len, query };
+            match Claim::decode(record) {
+                Ok(claim) if all_good || verify_claim(id, record, signature).is_ok() => {
+                    self.take_up(&asked, &claim, record, signature, false);
+                }
+                _ => self.answer(&asked, &Answer::Refused(Refusal::BadRecord)),
+            }
+        }
+    }
+
+    /// A record that is its owner's goes into the directory.
+    fn take_up(&mut self, asked: &Asked<'_>, claim: &Claim<'_>, record: &[u8], signature: &[u8; SIGNATURE_LEN], has_token: bool) {
+        let registration = Registration { claim, record, signature, seen: asked.from, may_move: has_token };
         match self.shared.directory.register(asked.now, &registration) {
             Outcome::Registered { ttl } => {
                 self.put(asked, record, signature, if has_token { Over::Same } else { Over::Older });
-                let token = self.tokens.token(unix, &claim.id, record, signature);
-                Ok((claim.id, Answer::Registered { token, ttl, seen: from }))
+                let token = self.tokens.token(unix(asked), &claim.id, record, signature);
+                self.answer(asked, &Answer::Registered { token, ttl, seen: asked.from });
+                self.tell_watchers(asked, &claim.id, record, signature);
             }
-            Outcome::Stale { seq } => Err(Answer::Refused(Refusal::Stale { seq })),
-            Outcome::Full => Err(Answer::Refused(Refusal::Full)),
+            Outcome::Stale { seq } => self.answer(asked, &Answer::Refused(Refusal::Stale { seq })),
+            Outcome::Full => self.answer(asked, &Answer::Refused(Refusal::Full)),
         }
     }
 
@@ -136,6 +214,7 @@ impl Seed {
         is_dialable(&asked.from, self.shared.config.loopback)
     }
 
+    /// Checks one at once: few let go of their records.
     fn check_signature(
         &mut self,
         asked: &Asked<'_>,
@@ -143,10 +222,15 @@ impl Seed {
         record: &[u8],
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), Refused> {
-        self.limiter.count_signature(asked.now.instant).map_err(busy)?;
-        self.load.count_signature(asked.now.instant);
-        self.counters.signatures += 1;
+        self.count_signature(asked.now)?;
         verify_claim(id, record, signature).map(drop).map_err(|_| Answer::Refused(Refusal::BadRecord))
+    }
+
+    fn count_signature(&mut self, now: Now) -> Result<(), Refused> {
+        self.limiter.count_signature(now.instant).map_err(busy)?;
+        self.load.count_signature(now.instant);
+        self.counters.signatures += 1;
+        Ok(())
     }
 
     /// Whoever looked for `id` in vain has padded its query for this answer.

@@ -88,7 +88,7 @@ fn relayed(world: &World, step: &Step) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn nobody_is_sent_more_than_was_paid_for(steps in prop::collection::vec(step(), 1..60)) {
@@ -117,6 +117,7 @@ proptest! {
                 datagram.truncate(step.len.max(QUERY_LEN_MIN));
             }
             world.seed.handle_datagram(world.now, from, &datagram);
+            world.seed.check_signatures(world.now);
             let left = world.leaving();
             prop_assert!(left.iter().all(|(_, out)| out.len() <= 1_200));
             if !step.has_cookie {
