@@ -1,7 +1,15 @@
 //! People on different networks: the real program behind real NATs, who find each other by real seeds, and
 //! what becomes of them when something of that is gone. Each NAT alone is tested in `router`.
 
+mod asked;
+mod broken;
+mod bulk;
+#[cfg(feature = "redis")]
+mod cluster;
 mod mapped;
+mod near;
+#[path = "../it/served.rs"]
+mod served;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +31,8 @@ const FAR: Duration = Duration::from_secs(30);
 /// Two LANs, each behind a router, and outside two seeds that know each other.
 struct World {
     seeds: [Option<Seed>; 2],
+    /// Where they run.
+    publics: [Host; 2],
     routers: [Router; 2],
     /// Two on each LAN.
     hosts: [[Host; 2]; 2],
@@ -31,10 +41,16 @@ struct World {
 
 impl World {
     fn new(nats: [Nat; 2]) -> Option<Self> {
-        let mut lab = Lab::new()?;
+        let mut world = Self::without_seeds(Lab::new()?, nats)?;
+        world.seeds = [0, 1].map(|at| Some(Seed::new(&world.publics[at], SEED_PORT, &[SEEDS[1 - at]])));
+        Some(world)
+    }
+
+    /// The same with nobody on the public hosts.
+    fn without_seeds(mut lab: Lab, nats: [Nat; 2]) -> Option<Self> {
         lab.switch("public");
-        let seeds = [("s", "203.0.113.10/24"), ("t", "203.0.113.11/24")];
-        let seeds = seeds.map(|(name, address)| lab.host(name, Wire::v4("public", address)));
+        let publics = [("s", "203.0.113.10/24"), ("t", "203.0.113.11/24")];
+        let publics = publics.map(|(name, address)| lab.host(name, Wire::v4("public", address)));
         let (mut routers, mut hosts) = (Vec::new(), Vec::new());
         for (number, lan, names) in [(1, "lan1", ["a", "b"]), (2, "lan2", ["c", "d"])] {
             lab.switch(lan);
@@ -49,9 +65,8 @@ impl World {
             hosts.push([host(0), host(1)]);
         }
         lab.settle();
-        let seeds = [0, 1].map(|at| Some(Seed::new(&seeds[at], SEED_PORT, &[SEEDS[1 - at]])));
         let (Ok(routers), Ok(hosts)) = (routers.try_into(), hosts.try_into()) else { unreachable!("two of each") };
-        Some(Self { seeds, routers, hosts, lab })
+        Some(Self { seeds: [None, None], publics, routers, hosts, lab })
     }
 
     /// Somebody new on a LAN, who uses these seeds.

@@ -5,6 +5,8 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    fs::File,
+    net::UdpSocket,
     path::Path,
     process::{Command, Stdio},
     sync::{
@@ -12,6 +14,8 @@ use std::{
         atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
+
+use nix::sched::{CloneFlags, setns};
 
 /// Every namespace of ours begins with this; the process id of its maker follows.
 const PREFIX: &str = "p2plan";
@@ -26,7 +30,7 @@ pub(crate) struct Lab {
     /// With its interfaces: `eth0` is the first.
     hosts: BTreeMap<String, Vec<Port>>,
     routes: Vec<Route>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 /// The other end of a host's interface.
@@ -71,7 +75,15 @@ impl Lab {
     /// An empty network with one switch `sw`. `None`, with a printed reason, where this machine does not
     /// allow it.
     pub(crate) fn new() -> Option<Self> {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::with_turn(Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The same beside whatever else runs: for what takes minutes of waiting and next to no work.
+    pub(crate) fn aside() -> Option<Self> {
+        Self::with_turn(None)
+    }
+
+    fn with_turn(turn: Option<MutexGuard<'static, ()>>) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             return skip("network namespaces need root");
         }
@@ -244,6 +256,19 @@ impl Host {
         command
     }
 
+    /// A socket of this test's own process, on this host and at this address.
+    pub(crate) fn socket(&self, addr: &str) -> UdpSocket {
+        let namespace = File::open(Path::new("/run/netns").join(&self.ns)).expect("the host is there");
+        // A thread that ends: only what it has opened stays in the namespace.
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(|| {
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may enter");
+                UdpSocket::bind(addr).unwrap_or_else(|why| panic!("{addr}: {why}"))
+            });
+            opened.join().expect("it is opened")
+        })
+    }
+
     /// `ip` on this host.
     pub(crate) fn ip(&self, words: &str) {
         run(&self.ns, words);
@@ -252,6 +277,25 @@ impl Host {
     /// Rules of the packet filter of this host.
     pub(super) fn nft(&self, rules: &str) -> Result<(), String> {
         tool("ip", &["netns", "exec", &self.ns, "nft", rules])
+    }
+
+    /// From now on the datagrams that come to this port are counted.
+    pub(crate) fn count(&self, port: u16) {
+        let rules = format!(
+            "table ip count {{
+                counter datagrams {{}}
+                chain input {{ type filter hook input priority 0; udp dport {port} counter name datagrams; }}
+            }}"
+        );
+        self.nft(&rules).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// How many have come.
+    pub(crate) fn counted(&self) -> u64 {
+        let output = self.command("nft").args(["list", "counter", "ip", "count", "datagrams"]).output().expect("nft runs");
+        let listed = String::from_utf8(output.stdout).expect("words");
+        let mut words = listed.split_whitespace().skip_while(|word| *word != "packets");
+        words.nth(1).and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in {listed:?}"))
     }
 
     /// A setting of this host's kernel.

@@ -16,7 +16,8 @@ use super::{lab::Host, person::SOON};
 /// A running seed. It is killed when this is dropped.
 pub(crate) struct Seed {
     child: Child,
-    dir: TempDir,
+    /// Its key lies there, in `profile`.
+    pub(crate) dir: TempDir,
     /// The first line.
     pub(crate) ready: Value,
 }
@@ -24,10 +25,15 @@ pub(crate) struct Seed {
 impl Seed {
     /// Starts one on port `port`, and waits until it is ready. It knows the `fellows`, and relays.
     pub(crate) fn new(host: &Host, port: u16, fellows: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("p2plan").tempdir().unwrap();
+        let args: Vec<_> = fellows.iter().flat_map(|fellow| ["--via", fellow]).collect();
+        Self::start(host, tempfile::Builder::new().prefix("p2plan").tempdir().unwrap(), port, &args)
+    }
+
+    /// The same with what lies in a directory, and with other options than fellows.
+    pub(crate) fn start(host: &Host, dir: TempDir, port: u16, args: &[&str]) -> Self {
         let mut command = host.command(env!("CARGO_BIN_EXE_p2pchat-udp"));
         command.arg("-d").arg(dir.path().join("profile")).args(["--seed", "--relay", "--json", "-v", "-n", "attic"]);
-        command.args(["--listen", &format!("0.0.0.0:{port}")]).args(fellows.iter().flat_map(|fellow| ["--via", fellow]));
+        command.args(["--listen", &format!("0.0.0.0:{port}")]).args(args);
         command.env_remove("NOTIFY_SOCKET").stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
