@@ -357,3 +357,31 @@ fn with_all_seeds_gone_known_addresses_still_work() {
     assert!(world.run_while(begin + 30 * SECOND, |world| world.shown_at(1, message).is_some()), "not delivered");
     println!("delivered {:?} after the return", world.now - begin);
 }
+
+#[test]
+fn the_fourth_seed_takes_the_place_of_a_home_that_is_lost() {
+    for rng_seed in 0..5 {
+        let mut world = World::new(rng_seed);
+        let seeds = [(); 4].map(|()| seed(&mut world, Vec::new()));
+        world.node_config.seeds = seeds.iter().map(|(_, addr)| addr.to_string()).collect();
+        world.node_config.visibility = Some(Visibility::Findable);
+        let alice = world.add_machine("alice", &[0], true, false);
+        world.network.add_router(0, Kind::PORT_RESTRICTED_CONE);
+        world.start_at(world.now, alice);
+        world.run_until(5 * SECOND);
+        let held = |world: &World, at: &[usize]| at.iter().map(|at| records(world, seeds[*at].0)).collect::<Vec<_>>();
+        assert_eq!(held(&world, &[0, 1, 2, 3]), [1, 1, 1, 0]);
+        let lost = (rng_seed % 3) as usize;
+        world.close_at(world.now, seeds[lost].0);
+        let begin = world.now;
+        // The next refresh, at the latest after 23 s, and its four tries.
+        let is_taken = world.run_while(begin + 25_500 * MS, |world| records(world, seeds[3].0) == 1);
+        println!("rng seed {rng_seed}: taken after {:?}", world.now - begin);
+        assert!(is_taken, "the place is empty");
+        world.open_at(world.now, seeds[lost].0);
+        world.run_until(world.now + 120 * SECOND);
+        let mut expected = vec![1; 4];
+        expected[lost] = 0;
+        assert_eq!(held(&world, &[0, 1, 2, 3]), expected, "three suffice, and who has come back is the fourth");
+    }
+}
