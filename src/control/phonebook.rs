@@ -211,7 +211,9 @@ async fn claimed<N: Node>(
     word: Option<String>,
     out: &Out,
 ) -> Answer {
-    let Claims { claims, asked, answered, .. } = claims(owner, question, only, timeout).await?;
+    let answer = claims(owner, question, only, timeout).await?;
+    let shortfall = answer.shortfall();
+    let Claims { claims, asked, answered, .. } = answer;
     let found = !claims.is_empty();
     for claim in claims {
         out.say(Line::Peer(claim.into())).await?;
@@ -220,13 +222,11 @@ async fn claimed<N: Node>(
         _ if asked == 0 => Err(no_seeds().into()),
         _ if found => Ok(()),
         None if answered == asked => Ok(()),
-        None => Err(ErrorLine::new("not-found", 9, format!("no list: {answered} of {asked} seeds answered")).into()),
+        None => Err(ErrorLine::new("not-found", 9, format!("no list: {shortfall}")).into()),
         Some(word) if answered == asked => {
             Err(ErrorLine::new("no-such-peer", 3, format!("no such peer: {word} ({answered} of {asked} seeds)")).into())
         }
-        Some(word) => {
-            Err(ErrorLine::new("not-found", 9, format!("not found: {word} ({answered} of {asked} seeds answered)")).into())
-        }
+        Some(word) => Err(ErrorLine::new("not-found", 9, format!("not found: {word} ({shortfall})")).into()),
     }
 }
 

@@ -309,6 +309,17 @@ pub struct Claims {
     pub answered: usize,
     /// A seed has more of that name than it could say.
     pub more: bool,
+    /// A seed that has just started has not heard of everybody yet, and counts as one that has not answered: it knows then.
+    pub young: Option<Duration>,
+}
+
+impl Claims {
+    /// Who has answered, in words, where not everybody has.
+    pub(crate) fn shortfall(&self) -> String {
+        let young =
+            self.young.map(|wait| format!("; one has just started: ask again in {} s", wait.as_secs())).unwrap_or_default();
+        format!("{} of {} seeds answered{young}", self.answered, self.asked)
+    }
 }
 
 /// What somebody says about himself at a seed.

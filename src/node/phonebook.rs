@@ -11,7 +11,7 @@ use super::{
     event::Event,
     interface::on_link,
     peer::Peer,
-    seeds::{AskId, Found, SeedsEvent, Want},
+    seeds::{AskId, Found, Progress, SeedsEvent, Want},
 };
 use crate::{
     clock::{Instant, Now},
@@ -158,12 +158,10 @@ impl Node {
 
     /// What the seeds have said so far, to somebody who waits no longer.
     pub(super) fn claims_so_far(&mut self, ask: AskId) -> Claims {
-        let (asked, answered) = self.seeds.progress(ask);
+        let progress = Progress { more: false, ..self.seeds.progress(ask) };
         match self.asks.remove(&ask) {
-            Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => Claims { claims, asked, answered, more: false },
-            Some(Asker::Seeds { .. } | Asker::Seek(_) | Asker::Introducer(_)) | None => {
-                Claims { claims: Vec::new(), asked, answered, more: false }
-            }
+            Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => claims_of(claims, progress),
+            Some(Asker::Seeds { .. } | Asker::Seek(_) | Asker::Introducer(_)) | None => claims_of(Vec::new(), progress),
         }
     }
 
@@ -183,7 +181,7 @@ impl Node {
         while let Some(event) = self.seeds.poll_event() {
             match event {
                 SeedsEvent::Found { ask, found } => self.on_found(now, ask, &found),
-                SeedsEvent::Done { ask, asked, answered, more } => self.on_ask_done(now, ask, (asked, answered, more)),
+                SeedsEvent::Done { ask, progress } => self.on_ask_done(now, ask, progress),
                 SeedsEvent::State { code, text } => self.tell(Event::Notice { code, text, peer: None }),
                 SeedsEvent::Knocked { attempt, seen } => self.on_knocked(now, attempt, seen),
                 SeedsEvent::NotKnocked { attempt } => self.on_not_knocked(now, attempt),
@@ -212,7 +210,7 @@ impl Node {
         }
     }
 
-    fn on_ask_done(&mut self, now: Now, ask: AskId, (asked, answered, more): (usize, usize, bool)) {
+    fn on_ask_done(&mut self, now: Now, ask: AskId, progress: Progress) {
         match self.asks.remove(&ask) {
             Some(Asker::Seeds { command, only }) => {
                 let views = self.seeds.views(only.as_deref());
@@ -220,13 +218,13 @@ impl Node {
             }
             Some(Asker::Claims { command, mut claims }) => {
                 claims.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-                self.reply(command, Reply::Claims(Claims { claims, asked, answered, more }));
+                self.reply(command, Reply::Claims(claims_of(claims, progress)));
             }
-            Some(Asker::Lookup { command, claims }) => self.on_name_asked(now, command, Claims { claims, asked, answered, more }),
+            Some(Asker::Lookup { command, claims }) => self.on_name_asked(now, command, claims_of(claims, progress)),
             Some(Asker::Seek(id)) => {
                 // The watch goes on.
                 self.asks.insert(ask, Asker::Seek(id));
-                self.on_seek_done(now, id, answered == asked);
+                self.on_seek_done(now, id, progress.answered == progress.asked);
             }
             Some(Asker::Introducer(_)) | None => {}
         }
@@ -368,6 +366,11 @@ fn is_sought(peer: &Peer, for_presence: bool) -> bool {
     let is_near = peer.neighbour && !peer.silent;
     let is_missed = peer.has_mail() || peer.watched || (peer.contact.added && for_presence);
     !is_near && is_missed && peer.contact.trust != Trust::Blocked && peer.session().is_none()
+}
+
+fn claims_of(claims: Vec<Claim>, progress: Progress) -> Claims {
+    let Progress { asked, answered, more, young } = progress;
+    Claims { claims, asked, answered, more, young }
 }
 
 /// One claim of each id: the one that its seed heard last.

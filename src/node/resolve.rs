@@ -165,7 +165,13 @@ impl Node {
     fn by_claims(&mut self, word: &str, settled: bool, seeds: Asked) -> Reply {
         let claims = match seeds {
             // Without time to ask them none has answered.
-            Asked::NotYet => return Reply::Failed(self.nobody(word, settled, (self.seeds.views(None).len(), 0))),
+            Asked::NotYet => {
+                return Reply::Failed(self.nobody(
+                    word,
+                    settled,
+                    &Claims { asked: self.seeds.views(None).len(), ..Claims::default() },
+                ));
+            }
             Asked::Asking(ask) => {
                 let claims = self.claims_so_far(ask);
                 self.seeds.forget(ask);
@@ -177,7 +183,7 @@ impl Node {
         let me = self.id();
         let others: Vec<_> = claims.claims.iter().filter(|claim| claim.id != me).collect();
         match others[..] {
-            [] => Reply::Failed(self.nobody(word, settled, (claims.asked, claims.answered))),
+            [] => Reply::Failed(self.nobody(word, settled, &claims)),
             // Who crowds a name's page out must not be taken for the only one.
             [one] if !claims.more => Reply::Resolved(one.id),
             _ => {
@@ -188,10 +194,10 @@ impl Node {
     }
 
     /// Says that there is nobody, where all who could know have answered; else who has not.
-    fn nobody(&self, word: &str, settled: bool, seeds: (usize, usize)) -> CommandError {
+    fn nobody(&self, word: &str, settled: bool, claims: &Claims) -> CommandError {
         let peer = Shown::line(word).to_string();
         let has_lan = self.first_announce.is_some();
-        let (asked, answered) = seeds;
+        let Claims { asked, answered, .. } = *claims;
         let all_seeds = asked == answered;
         if (has_lan || asked > 0) && (settled || !has_lan) && all_seeds {
             let lan = has_lan.then(|| format!("the LAN, {} there", self.discovery.neighbours().count()));
@@ -205,7 +211,7 @@ impl Node {
             (false, _) if asked > 0 => "no LAN",
             (false, _) => "there was nobody to ask: no LAN",
         };
-        let seeds = (asked > 0).then(|| format!("{answered} of {asked} seeds answered"));
+        let seeds = (asked > 0).then(|| claims.shortfall());
         let asked: Vec<_> = [lan.to_owned()].into_iter().chain(seeds).collect();
         CommandError::NotFound { peer, asked: asked.join("; ") }
     }

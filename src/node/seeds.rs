@@ -74,6 +74,19 @@ impl Found {
     }
 }
 
+/// How far a question has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Progress {
+    /// Seeds that were asked.
+    pub(crate) asked: usize,
+    /// Of them, so many answered.
+    pub(crate) answered: usize,
+    /// A seed has more with the name than one answer holds.
+    pub(crate) more: bool,
+    /// One that has just started knows then.
+    pub(crate) young: Option<Duration>,
+}
+
 /// Why a seed does not relay for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotBound {
@@ -91,7 +104,7 @@ pub(crate) enum SeedsEvent {
     /// A record; also when a watched one comes, long after [`SeedsEvent::Done`].
     Found { ask: AskId, found: Found },
     /// All that will answer have, or time is up.
-    Done { ask: AskId, asked: usize, answered: usize, more: bool },
+    Done { ask: AskId, progress: Progress },
     /// The seed handed the knock over to a peer that is there.
     Knocked { attempt: u64, seen: SocketAddr },
     /// It did not.

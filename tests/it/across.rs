@@ -124,7 +124,13 @@ fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
     // One that has just started cannot know.
     let dir = tempfile::tempdir().unwrap();
     let young = Seed::start(&dir, &[]);
-    run(&["seed", "lookup", "zoe"], &[&young.addr().to_string()]).expect(9);
+    let young = young.addr().to_string();
+    for args in [&["seed", "lookup", "zoe"][..], &["seed", "list"], &["find", "zoe"]] {
+        let said = run(args, &[&old, &young]).expect(9).err;
+        let (_, wait) = said.split_once("1 of 2 seeds answered; one has just started: ask again in ").expect(&said);
+        let seconds: u32 = wait.split_once(" s").expect(wait).0.parse().unwrap();
+        assert!((50..=75).contains(&seconds), "{said}");
+    }
 }
 
 #[test]

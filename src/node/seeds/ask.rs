@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Found, Seeds, SeedsEvent, home::Home, query::Purpose, seed::CLOCK_ERROR_MAX};
+use super::{Found, Progress, Seeds, SeedsEvent, home::Home, query::Purpose, seed::CLOCK_ERROR_MAX};
 use crate::{
     clock::{Instant, Now},
     node::command::{Question, SeedState},
@@ -76,9 +76,16 @@ pub(super) struct Ask {
     is_done: bool,
     /// A seed has more with the name than one answer holds.
     more: bool,
+    /// The longest time after which one that has just started knows.
+    young: Option<Duration>,
 }
 
 impl Ask {
+    fn progress(&self) -> Progress {
+        let answered = self.targets.iter().filter(|target| target.state == State::Answered).count();
+        Progress { asked: self.targets.len(), answered, more: self.more, young: self.young }
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -132,6 +139,7 @@ impl Seeds {
             watched: Vec::new(),
             is_done: false,
             more: false,
+            young: None,
         };
         for seed in named.into_iter().take(TARGETS_MAX) {
             if ask.targets.iter().all(|target| target.seed != Some(seed)) {
@@ -140,7 +148,7 @@ impl Seeds {
             }
         }
         if self.asks.len() >= ASKS_MAX {
-            self.events.push_back(SeedsEvent::Done { ask: id, asked: ask.targets.len(), answered: 0, more: false });
+            self.events.push_back(SeedsEvent::Done { ask: id, progress: ask.progress() });
             return id;
         }
         self.asks.insert(id, ask);
@@ -148,10 +156,9 @@ impl Seeds {
         id
     }
 
-    /// Seeds asked so far, and of them answered.
-    pub(crate) fn progress(&self, ask: AskId) -> (usize, usize) {
-        let targets = self.asks.get(&ask).map_or(&[][..], |ask| &ask.targets);
-        (targets.len(), targets.iter().filter(|target| target.state == State::Answered).count())
+    /// How far this question has come.
+    pub(crate) fn progress(&self, ask: AskId) -> Progress {
+        self.asks.get(&ask).map(Ask::progress).unwrap_or_default()
     }
 
     /// Nobody wants to know any more.
@@ -211,14 +218,13 @@ impl Seeds {
             return;
         }
         ask.is_done = true;
-        let answered = ask.targets.iter().filter(|target| target.state == State::Answered).count();
-        let (asked, more) = (ask.targets.len(), ask.more);
+        let progress = ask.progress();
         let is_watched = ask.watch && !ask.watched.is_empty();
         ask.deadline = now.instant + WATCH_FOR;
         if !is_watched {
             self.forget(id);
         }
-        self.events.push_back(SeedsEvent::Done { ask: id, asked, answered, more });
+        self.events.push_back(SeedsEvent::Done { ask: id, progress });
     }
 
     /// Time is up for some questions, and for some watches.
@@ -261,13 +267,15 @@ impl Seeds {
                 self.on_target_answered(id, from);
             }
             Answer::Found { entries, more } => self.on_found(now, id, from, entries, *more),
-            Answer::NotFound { seeds, .. } => {
+            Answer::NotFound { warming, retry_after, seeds } => {
                 self.follow(id, from, seeds);
                 if let Some(ask) = self.asks.get_mut(&id).filter(|ask| ask.watch) {
                     ask.watched.push((txid, from));
                 }
                 // A seed that has just started has not heard of everybody: its `no` does not count as one.
-                if matches!(answer, Answer::NotFound { warming: true, .. }) {
+                if *warming {
+                    let wait = Some(Duration::from_secs((*retry_after).into()));
+                    self.asks.entry(id).and_modify(|ask| ask.young = ask.young.max(wait));
                     return self.on_target_failed(now, id, from);
                 }
                 self.on_target_answered(id, from);

@@ -13,7 +13,7 @@ fn claim(n: u8, name: &str) -> Claim {
 }
 
 fn claims(claims: Vec<Claim>, answered: usize, asked: usize) -> Event {
-    reply(Reply::Claims(Claims { claims, asked, answered, more: false }))
+    reply(Reply::Claims(Claims { claims, asked, answered, more: false, young: None }))
 }
 
 fn seed_view(seed: &str, state: SeedState, registered: bool) -> SeedView {
