@@ -10,7 +10,7 @@ use std::{
     io::{BufRead, BufReader, IoSlice, IoSliceMut},
     net::{SocketAddr, UdpSocket},
     ops::Range,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsRawFd,
     process::{Child, Command, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +18,6 @@ use std::{
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg},
 };
 use p2pchat_udp::{
@@ -47,7 +46,9 @@ const DEPTH: usize = 8;
 /// Queries under way at the same time.
 const BURST: usize = CLIENTS * DEPTH;
 /// How long each load lasts.
-const LOAD: Duration = Duration::from_secs(4);
+const LOAD: Duration = Duration::from_secs(6);
+/// In so many turns with the echo.
+const TURNS: u32 = 6;
 /// Datagrams in one call of the echo.
 const BATCH: usize = 64;
 /// Registrations that were really signed, and whose signatures the seed checks.
@@ -69,11 +70,10 @@ fn main() {
     let records: u32 = first.map_or(100_000, |arg| arg.parse().expect("how many records"));
     let dir = std::env::temp_dir().join(format!("seed_udp.{}", std::process::id()));
     println!("{:<34}{:>12}{:>14}{:>10}", "", "answers/s", "per CPU-s", "of echo");
-    let echoes = echoes();
     let server = Server::seed(&dir, records);
     let mut entries = Entries::new(&std::fs::read(dir.join("seed.key")).expect("the seed has made it"));
     fill(&server, &mut entries, records);
-    ask(&server, &mut entries, records, &echoes);
+    ask(&server, &Server::echo(), &mut entries, records);
     sign(&server, &entries);
     let crashed = Instant::now();
     server.end();
@@ -88,21 +88,6 @@ fn leave_the_servers_core() {
     if !moved.is_ok_and(|status| status.success()) {
         println!("whoever asks is on no core of its own");
     }
-}
-
-/// Of queries and answers as long as those of a lookup, and of all else.
-struct Echoes {
-    long: Rate,
-    short: Rate,
-}
-
-fn echoes() -> Echoes {
-    let server = Server::echo();
-    let long = server.load(|_, _, out| *out = vec![7; 400]);
-    let short = server.load(|_, _, out| *out = vec![7; 76]);
-    long.say("echo of 400 bytes", Some(&long));
-    short.say("echo of 76 bytes", Some(&short));
-    Echoes { long, short }
 }
 
 /// Registers all with tokens, and says what they weigh at 10,000, at ten times as many, and so on.
@@ -122,33 +107,47 @@ fn fill(server: &Server, entries: &mut Entries, records: u32) {
 }
 
 /// Whoever is registered is looked up and refreshes, also beside a flood of junk.
-fn ask(server: &Server, entries: &mut Entries, records: u32, echoes: &Echoes) {
+fn ask(server: &Server, echo: &Server, entries: &mut Entries, records: u32) {
     let mut rng = ChaCha20Rng::seed_from_u64(2);
-    let lookup = server.load(|_, header, out| {
+    let lookup = beside("lookup", server, echo, |_, header, out| {
         Query::Lookup { id: Entries::id(rng.next_u32() % records), watch: false }.encode(header, out);
     });
-    lookup.say("lookup", Some(&echoes.long));
     let mut at = 0;
-    let refresh = server.load(|_, header, out| {
+    beside("refresh", server, echo, |_, header, out| {
         at = (at + 1) % records;
         entries.refresh(at, header, out);
     });
-    refresh.say("refresh", Some(&echoes.short));
-    let hello = server.load(|_, header, out| Query::Hello.encode(Header { cookie: [0; COOKIE_LEN], ..header }, out));
-    hello.say("hello", Some(&echoes.short));
+    beside("hello", server, echo, |_, header, out| {
+        Query::Hello.encode(Header { cookie: [0; COOKIE_LEN], ..header }, out);
+    });
     let (mut junk, mut asked) = (Junk::new(server.addr), 0_u32);
-    let flooded = server.load(|_, header, out| {
+    let flooded = server.load(LOAD, &mut |_, header, out: &mut Vec<u8>| {
         asked += 1;
         junk.send();
         Query::Lookup { id: Entries::id(rng.next_u32() % records), watch: false }.encode(header, out);
     });
-    flooded.say("lookup beside junk", Some(&echoes.long));
+    flooded.say("lookup beside junk", None);
     let (kept, answered) = (100.0 * flooded.per_cpu() / lookup.per_cpu(), 100.0 * flooded.answers / f64::from(asked));
     println!(
         "junk: {:.0}/s, half random bytes, half lookups without cookie, 2 for each lookup; per CPU-s {kept:.0}% of the \
          lookups without; {answered:.2}% of {asked} lookups answered",
         2.0 * f64::from(asked) / flooded.seconds
     );
+}
+
+/// What a seed answers, and what an echo does of queries as long, in turns: whatever else this machine does slows
+/// down both.
+fn beside(what: &str, server: &Server, echo: &Server, mut query: impl FnMut(u64, Header, &mut Vec<u8>)) -> Rate {
+    let mut sample = Vec::new();
+    query(0, Header { txid: 0, cookie: [0; COOKIE_LEN] }, &mut sample);
+    let (mut echoed, mut answered) = (Rate::default(), Rate::default());
+    for _ in 0..TURNS {
+        echoed += echo.load(LOAD / TURNS, &mut |_, _, out: &mut Vec<u8>| out.clone_from(&sample));
+        answered += server.load(LOAD / TURNS, &mut query);
+    }
+    echoed.say(&format!("echo of {} bytes", sample.len()), None);
+    answered.say(what, Some(&echoed));
+    answered
 }
 
 /// Strangers register with nothing but their signatures; then some register and look each other up from ports
@@ -181,7 +180,7 @@ fn checks(people: &[(RawId, Vec<u8>, [u8; SIGNATURE_LEN])]) -> Rate {
         let key = VerifyingKey::from_bytes(id).expect("it is a key");
         let _ = std::hint::black_box(key.verify(record, &Signature::from_bytes(signature)));
         done += 1;
-        if start.elapsed() > LOAD / 2 {
+        if start.elapsed() > LOAD / 3 {
             break;
         }
     }
@@ -289,13 +288,13 @@ impl Server {
 
     /// Keeps everybody asking for a while: while the answers to one half of the clients are read, the server has
     /// the questions of the other.
-    fn load(&self, mut query: impl FnMut(u64, Header, &mut Vec<u8>)) -> Rate {
+    fn load(&self, time: Duration, query: &mut impl FnMut(u64, Header, &mut Vec<u8>)) -> Rate {
         let cookies = self.cookies();
         let (start, cpu, mut answers) = (Instant::now(), self.cpu(), 0);
         let [mut asking, mut reading] = [0..BURST / 2, BURST / 2..BURST];
-        self.ask(&cookies, reading.clone(), DEPTH, &mut query);
-        while start.elapsed() < LOAD {
-            self.ask(&cookies, asking.clone(), DEPTH, &mut query);
+        self.ask(&cookies, reading.clone(), DEPTH, query);
+        while start.elapsed() < time {
+            self.ask(&cookies, asking.clone(), DEPTH, query);
             answers += self.hear(reading.clone(), DEPTH);
             (asking, reading) = (reading, asking);
         }
@@ -360,25 +359,26 @@ impl Server {
 
     /// Reads the answers to the queries with these numbers.
     fn hear(&self, numbers: Range<usize>, depth: usize) -> usize {
-        // Answers that are lost are waited for once.
-        let mut patience = 1_000_u16;
+        // Answers that are lost are waited for once. Nobody sleeps meanwhile: the server would pay for waking him.
+        let mut patience = Duration::from_secs(1);
         let mut answered = 0;
         let mut buffers = vec![[0; 1_500]; depth];
         for start in numbers.clone().step_by(depth) {
             let socket = &self.clients[start / depth];
-            let mut wanted = depth.min(numbers.end - start);
+            let (mut wanted, mut since) = (depth.min(numbers.end - start), Instant::now());
             while wanted > 0 {
                 let heard = receive(socket, &mut buffers[..wanted]);
                 answered += heard.iter().filter(|answer| is_yes(answer)).count();
                 wanted -= heard.len();
-                let mut waits = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-                if wanted > 0 && !poll(&mut waits, PollTimeout::from(patience)).is_ok_and(|ready| ready > 0) {
-                    patience = 0;
+                if !heard.is_empty() {
+                    since = Instant::now();
+                } else if since.elapsed() > patience {
+                    patience = Duration::ZERO;
                     break;
                 }
             }
         }
-        if patience == 0 {
+        if patience.is_zero() {
             self.forget_late(&mut [0; 1_500]);
         }
         answered

@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use super::{SessionSocket, Sockets, without_flow};
+use super::{Sockets, session::SessionSocket, without_flow};
 use crate::net::counters::Counters;
 
 /// Datagrams in one batch at most.
