@@ -156,7 +156,7 @@ impl Sockets {
     /// Ready once a datagram may wait on one of the sockets.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         for socket in [&self.session.v4, &self.session.v6].into_iter().flatten() {
-            if socket.io.poll_recv_ready(cx).is_ready() {
+            if socket.poll_readable(cx).is_ready() {
                 return Poll::Ready(());
             }
         }
@@ -363,7 +363,7 @@ impl Sessions {
 
     /// True where datagrams to this address of ours reach a session socket.
     fn covers(&self, addr: &SocketAddr) -> bool {
-        let bound = self.of(*addr).and_then(|socket| socket.io.local_addr().ok());
+        let bound = self.of(*addr).and_then(|socket| socket.io.get_ref().local_addr().ok());
         bound.is_some_and(|bound| bound.ip().is_unspecified() || bound.ip() == addr.ip())
     }
 }

@@ -112,7 +112,7 @@ impl Lane {
     /// What the system cannot take now is lost, as any datagram on its way, and counted.
     fn transmit(&mut self) {
         while let Some(to) = self.seed.poll_transmit(&mut self.datagram) {
-            self.batch.push(to, self.faces.of(to), &self.datagram);
+            self.batch.push(to, self.faces.of(to), &mut self.datagram);
             if self.batch.is_full() {
                 self.sockets.send_batch(&mut self.batch);
             }

@@ -2,9 +2,8 @@
 //! together, each from the address that was asked. How many datagrams to one address leave stands in `socket`.
 
 use std::{
-    io,
+    io, mem,
     net::{IpAddr, SocketAddr},
-    ops::Range,
 };
 
 use super::{Sockets, session::SessionSocket, without_flow};
@@ -17,7 +16,8 @@ pub const BATCH_DATAGRAMS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Batch {
     parts: Vec<Part>,
-    bytes: Vec<u8>,
+    /// Buffers of those that have left.
+    spare: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct Part {
     to: SocketAddr,
     /// Of our addresses this one; `None`: the system chooses.
     from: Option<IpAddr>,
-    range: Range<usize>,
+    datagram: Vec<u8>,
 }
 
 impl Batch {
@@ -34,11 +34,18 @@ impl Batch {
         self.parts.len() >= BATCH_DATAGRAMS_MAX
     }
 
-    /// Puts one in, to leave from this address of ours; `None`: from whichever the system chooses.
-    pub fn push(&mut self, to: SocketAddr, from: Option<IpAddr>, datagram: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(datagram);
-        self.parts.push(Part { to, from: from.filter(|ip| ip.is_ipv4() == to.is_ipv4()), range: start..self.bytes.len() });
+    /// Takes a datagram, to leave from this address of ours; `None`: from whichever the system chooses. What
+    /// `datagram` holds then is an empty buffer.
+    pub fn push(&mut self, to: SocketAddr, from: Option<IpAddr>, datagram: &mut Vec<u8>) {
+        let datagram = mem::replace(datagram, self.spare.pop().unwrap_or_default());
+        self.parts.push(Part { to, from: from.filter(|ip| ip.is_ipv4() == to.is_ipv4()), datagram });
+    }
+
+    fn clear(&mut self) {
+        self.spare.extend(self.parts.drain(..).map(|mut part| {
+            part.datagram.clear();
+            part.datagram
+        }));
     }
 }
 
@@ -57,16 +64,14 @@ impl Sockets {
     pub fn send_batch(&mut self, batch: &mut Batch) {
         batch.parts.sort_by_key(|part| (part.to.is_ipv4(), part.from));
         for parts in batch.parts.chunk_by(|a, b| (a.to.is_ipv4(), a.from) == (b.to.is_ipv4(), b.from)) {
-            let bytes = |part: &Part| batch.bytes.get(part.range.clone()).unwrap_or_default();
-            let datagrams: Vec<_> = parts.iter().map(|part| (part.to, bytes(part))).collect();
+            let datagrams: Vec<_> = parts.iter().map(|part| (part.to, part.datagram.as_slice())).collect();
             let Some(Part { to, from, .. }) = parts.first() else { continue };
             match self.session.of(*to) {
                 Some(socket) => socket.send_each(*from, &datagrams, &self.counters),
                 None => self.counters.sent(parts.len(), 0, Err(io::ErrorKind::AddrNotAvailable.into())),
             }
         }
-        batch.parts.clear();
-        batch.bytes.clear();
+        batch.clear();
     }
 }
 

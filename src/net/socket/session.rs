@@ -4,12 +4,13 @@
 use std::{
     array,
     io::{self, IoSliceMut},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
+    task::{Context, Poll},
 };
 
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{HOP_LIMIT, SOCKET_BUFFER_LEN};
 use crate::{net::counters::Counters, wire::DATAGRAM_LEN_MAX};
@@ -29,7 +30,7 @@ pub(super) enum Share {
 
 #[derive(Debug)]
 pub(super) struct SessionSocket {
-    pub(super) io: UdpSocket,
+    pub(super) io: AsyncFd<UdpSocket>,
     pub(super) state: UdpSocketState,
 }
 
@@ -82,11 +83,9 @@ impl SessionSocket {
             // Only now: a port that is shared by whoever says so would be taken from its owner without a word.
             let _ = share_port(&socket);
         }
-        let io: std::net::UdpSocket = socket.into();
+        let io: UdpSocket = socket.into();
         let state = UdpSocketState::new((&io).into())?;
-        if share != Share::Alone {
-            receive_singly(&io);
-        }
+        let _ = without_extras(&io, share != Share::Alone);
         let port = io.local_addr()?.port();
         tracing::debug!(
             port,
@@ -96,7 +95,15 @@ impl SessionSocket {
             segments = state.max_gso_segments(),
             "session socket"
         );
-        Ok((Self { io: UdpSocket::from_std(io)?, state }, port))
+        #[expect(deprecated, reason = "unsound for types that lie about what they own, which a socket does not")]
+        // Nobody waits for room to send, and so nobody is woken each time that a datagram has left.
+        let io = AsyncFd::with_interest(io, Interest::READABLE)?;
+        Ok((Self { io, state }, port))
+    }
+
+    /// Ready once a datagram may wait.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_read_ready(cx).map(drop)
     }
 
     /// One receive call. True where more may wait.
@@ -113,8 +120,8 @@ impl SessionSocket {
         let mut received = 0;
         // Fewer than asked for means that nothing is left: saying so to the reactor saves the call that
         // would find nothing. Which outcome it was is in `received`.
-        let _ = self.io.try_io(Interest::READABLE, || {
-            match self.state.recv((&self.io).into(), slices.get_mut(..count).unwrap_or_default(), &mut meta) {
+        let _ = self.io.try_io(Interest::READABLE, |io| {
+            match self.state.recv(io.into(), slices.get_mut(..count).unwrap_or_default(), &mut meta) {
                 Ok(count) => received = count,
                 Err(error) => return Err(counters.not_received(error)),
             }
@@ -138,16 +145,33 @@ impl SessionSocket {
     }
 }
 
-/// Datagrams of one sender are not joined (GRO): of many askers each has one.
+/// What `quinn-udp` asks for and we do not read costs time with every datagram: when it came, and its traffic
+/// class. `singly`: nor are datagrams of one sender joined (GRO), where each of many askers has one, nor does
+/// each say to which address of ours it came, where there is but one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn receive_singly(io: &std::net::UdpSocket) {
+fn without_extras(io: &UdpSocket, singly: bool) -> nix::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
-    // An error means that the system joins nothing anyway.
-    let _ = setsockopt(io, sockopt::UdpGroSegment, &false);
+    let at = io.local_addr().map_err(|_| nix::Error::ENOTSOCK)?;
+    setsockopt(io, sockopt::ReceiveTimestampns, &false)?;
+    if at.is_ipv4() {
+        setsockopt(io, sockopt::IpRecvTos, &false)?;
+    } else {
+        setsockopt(io, sockopt::Ipv6RecvTClass, &false)?;
+    }
+    if singly {
+        setsockopt(io, sockopt::UdpGroSegment, &false)?;
+    }
+    match at {
+        at if !singly || at.ip().is_unspecified() => Ok(()),
+        SocketAddr::V4(_) => setsockopt(io, sockopt::Ipv4PacketInfo, &false),
+        SocketAddr::V6(_) => setsockopt(io, sockopt::Ipv6RecvPacketInfo, &false),
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn receive_singly(_io: &std::net::UdpSocket) {}
+fn without_extras(_io: &UdpSocket, _singly: bool) -> nix::Result<()> {
+    Ok(())
+}
 
 /// Lets sockets of this user have one port together, each with its part of the senders.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -212,8 +212,8 @@ async fn of_a_batch_everything_leaves_that_can() {
     let mut batch = Batch::default();
     for (n, receiver) in (0u8..).zip(&receivers) {
         // Nobody may broadcast who did not ask for it.
-        batch.push("255.255.255.255:9".parse().unwrap(), None, b"refused");
-        batch.push(receiver.local_addr().unwrap(), None, &vec![n; 100 + usize::from(n)]);
+        batch.push("255.255.255.255:9".parse().unwrap(), None, &mut b"refused".to_vec());
+        batch.push(receiver.local_addr().unwrap(), None, &mut vec![n; 100 + usize::from(n)]);
     }
     assert!(!batch.is_full());
     sockets.send_batch(&mut batch);
@@ -229,7 +229,7 @@ async fn of_a_batch_everything_leaves_that_can() {
     assert_eq!(sockets.counters.read(), counts, "it is empty");
     for _ in 0..BATCH_DATAGRAMS_MAX {
         assert!(!batch.is_full());
-        batch.push(receivers[0].local_addr().unwrap(), None, b"x");
+        batch.push(receivers[0].local_addr().unwrap(), None, &mut b"x".to_vec());
     }
     assert!(batch.is_full());
 }
@@ -256,7 +256,7 @@ async fn an_answer_comes_from_the_address_that_was_asked() {
             poll_fn(|cx| sockets.poll_readable(cx)).await;
             sockets.receive_addressed(|from, ours, bytes| {
                 assert_eq!(ours.unwrap().to_string().as_bytes(), bytes);
-                batch.push(from, ours, bytes);
+                batch.push(from, ours, &mut bytes.to_vec());
                 heard += 1;
             });
         }
