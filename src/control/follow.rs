@@ -9,7 +9,9 @@ use std::{
 use tokio::time::timeout_at;
 
 use super::{
-    answer::{Answer, Labels, MODE_COMMAND, Stop, ask, link, plain, reason_word, resolve, state_word, unexpected, why_waiting},
+    answer::{
+        Answer, Labels, MODE_COMMAND, Stop, ask, link, peers, plain, reason_word, resolve, state_word, unexpected, why_waiting,
+    },
     call::{Send, WaitFor},
     proto::{ErrorLine, Line, StatusLine, Time},
     server::{Events, NoEvents, Node, Out, Owner, now},
@@ -18,7 +20,7 @@ use crate::{
     contact_link::ContactLink,
     id::{MessageId, PeerId},
     node::{
-        command::{Command, Reply},
+        command::{Command, Reason, Reply},
         event::Event,
     },
     store::row::State,
@@ -175,6 +177,7 @@ fn status(id: MessageId, message: &Followed) -> StatusLine {
 async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Followed>, wait: WaitFor) -> Answer {
     let mut worst: Option<(u8, &str)> = None;
     let mut texts = Vec::new();
+    let mut hint = None;
     if followed.values().any(|message| !message.is_over(wait) || message.state >= State::Cancelled) {
         let labels = Labels::read(owner).await?;
         for message in followed.values() {
@@ -191,7 +194,12 @@ async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Follo
                 _ if message.is_over(wait) => continue,
                 state => {
                     let why = match why_waiting(owner, message.to).await {
-                        Ok((Some(reason), _)) => reason_word(reason),
+                        Ok((Some(reason), _)) => {
+                            if reason == Reason::NoPath && is_elsewhere(owner, message.to).await? {
+                                hint.get_or_insert_with(|| both_add(&name.to_string()));
+                            }
+                            reason_word(reason)
+                        }
                         _ => "no answer yet".to_owned(),
                     };
                     (5, "timeout", format!("still {} for {name}: {why}; {}", state_word(state), who_delivers(owner)))
@@ -203,8 +211,21 @@ async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Follo
     }
     match worst {
         None => Ok(()),
-        Some((exit, code)) => Err(ErrorLine::new(code, exit, texts.join("; ")).into()),
+        Some((exit, code)) => Err(ErrorLine { hint, ..ErrorLine::new(code, exit, texts.join("; ")) }.into()),
     }
+}
+
+/// True for whom nobody hears on this LAN: only a seed says that it is there.
+async fn is_elsewhere<N: Node>(owner: &Owner<N>, peer: PeerId) -> Result<bool, Stop> {
+    Ok(peers(owner, false).await?.iter().any(|view| view.id == peer && !view.is_here()))
+}
+
+/// What mostly keeps two networks apart: a stranger from elsewhere gets no answer.
+fn both_add(name: &str) -> String {
+    format!(
+        "across networks {name} must have added you too: hand over what `p2pchat-udp whoami --link` prints; where that is done, \
+         it takes a seed with --relay"
+    )
 }
 
 /// Who goes on when the command has ended.

@@ -55,7 +55,7 @@ impl Names {
 
 /// Runs a command and writes down what a person would have typed and seen.
 fn typed(who: &Person, args: &[&str], lines: &mut Vec<String>) -> Ended {
-    let quoted = args.iter().map(|arg| if arg.contains([' ', '?']) { format!("\"{arg}\"") } else { (*arg).to_owned() });
+    let quoted = args.iter().map(|arg| if arg.contains([' ', '?', '&']) { format!("\"{arg}\"") } else { (*arg).to_owned() });
     lines.push(format!("{}$ p2pchat-udp {}", who.name, quoted.collect::<Vec<_>>().join(" ")));
     let ended = who.run(args);
     lines.extend(ended.out.lines().chain(ended.err.lines()).map(str::to_owned));
@@ -126,33 +126,40 @@ fn later() -> String {
     names.block(&lines)
 }
 
-/// Alice and Bob hear nothing of each other but what the seed says.
+/// Alice and Bob hear nothing of each other but what the seed says. Both come from what is above: a daemon runs.
 fn two_networks() -> String {
     let dir = tempfile::tempdir().unwrap();
     let seed = Seed::start(&dir, &[]);
     let addr = seed.addr().to_string();
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let [link_of_alice, link_of_bob] = [("n4ko2v7q", "alice"), ("u6hd3w5x", "bob")]
+        .map(|(id, name)| format!("p2pchat:{id}…?name={name}&via=seed.example%3A17118"));
     let names = Names::of(&alice, &bob);
-    for person in [&alice, &bob] {
+    let (alice_runs, bob_runs) = (alice.daemon(), bob.daemon());
+    let mut lines = Vec::new();
+    let set = |person: &Person, lines: &mut Vec<String>| {
+        typed(person, &["stop"], lines).expect(0);
+        lines.push(format!("{}$ p2pchat-udp config via seed.example:17118", person.name));
         person.run(["config", "via", &addr]).expect(0);
         person.run(["config", "no_lan", "on"]).expect(0);
-    }
-    let mut lines = vec!["bob$ p2pchat-udp config via seed.example:17118".to_owned()];
+    };
+    set(&bob, &mut lines);
+    drop(bob_runs);
     lines.push("bob$ p2pchat-udp -n bob daemon &".to_owned());
     let daemon = bob.start(&["daemon"]);
     lines.push(daemon.line());
     bob.run(["seed", "register"]).expect(0);
-    lines.push("alice$ p2pchat-udp config via seed.example:17118".to_owned());
-    typed(&alice, &["find", "bob"], &mut lines).expect(0);
+    let link = typed(&bob, &["whoami", "--link"], &mut lines).expect(0).out.trim_end().to_owned();
+    set(&alice, &mut lines);
+    drop(alice_runs);
+    typed(&alice, &["contact", "add", &link], &mut lines).expect(0);
+    let own_link = typed(&alice, &["whoami", "--link"], &mut lines).expect(0).out.trim_end().to_owned();
+    typed(&bob, &["contact", "add", &own_link], &mut lines).expect(0);
     typed(&alice, &["send", "bob", "lunch?"], &mut lines).expect(0);
-    let at = format!(" 127.0.0.1:{} ", daemon_port(&bob));
-    let lines: Vec<String> = lines.iter().map(|line| line.replace(at.trim_end(), " 198.51.100.7:17118")).collect();
+    let lines: Vec<String> =
+        lines.iter().map(|line| line.replace(&link, &link_of_bob).replace(&own_link, &link_of_alice)).collect();
     names.block(&lines)
-}
-
-fn daemon_port(person: &Person) -> u64 {
-    person.run(["whoami", "--json"]).expect(0).lines()[0]["port"].as_u64().unwrap()
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod bulk;
 mod cluster;
 mod mapped;
 mod near;
+mod recipe;
 #[path = "../it/served.rs"]
 mod served;
 

@@ -53,6 +53,13 @@ impl Person {
         command
     }
 
+    /// The program as somebody types it who names nothing but the profile.
+    pub(crate) fn typed(&self, args: &[String]) -> Command {
+        let mut command = self.host.command(env!("CARGO_BIN_EXE_p2pchat-udp"));
+        command.arg("-d").arg(self.dir.path().join("profile")).args(args);
+        command
+    }
+
     /// Runs a command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
@@ -65,9 +72,13 @@ impl Person {
 
     /// Starts the daemon and does not wait for it.
     pub(crate) fn launch(&mut self) -> Instant {
+        self.launch_as(self.command(&["daemon"]))
+    }
+
+    /// The same by a command of the caller's.
+    pub(crate) fn launch_as(&mut self, mut command: Command) -> Instant {
         assert!(self.daemon.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut command = self.command(&["daemon"]);
         let started = Instant::now();
         self.daemon = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         started
@@ -120,6 +131,11 @@ impl Person {
     /// SIGTERM: says goodbye and ends with 0.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
+        self.ends();
+    }
+
+    /// Waits until the daemon, which something else has asked to end, has done so with 0.
+    pub(crate) fn ends(&mut self) {
         let mut child = self.daemon.take().expect("the daemon runs");
         let ended = child.wait().unwrap();
         assert!(ended.success(), "{}'s daemon: {ended}: {}", self.name, self.said());
