@@ -102,7 +102,6 @@ pub struct Cli {
         long,
         help_heading = SEED_MODE,
         value_name = "redis://HOST:PORT",
-        value_parser = directory,
         env = "P2PCHAT_DIRECTORY",
         hide_env_values = true
     )]
@@ -293,16 +292,6 @@ fn senseless_for_a_seed(matches: &ArgMatches) -> Option<String> {
     let said = |id: &str| matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine);
     let found = senseless.find(|arg| said(arg.get_id().as_str()))?;
     found.get_long().map(|long| format!("--{long}"))
-}
-
-#[cfg(feature = "redis")]
-fn directory(url: &str) -> Result<String, String> {
-    let is_redis = url.starts_with("redis://");
-    redis::Client::open(url)
-        .ok()
-        .filter(|_| is_redis)
-        .map(|_| url.to_owned())
-        .ok_or_else(|| "not redis://HOST:PORT/DB".to_owned())
 }
 
 /// Which settings came from where.

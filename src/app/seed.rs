@@ -47,6 +47,7 @@ struct Ready<'a> {
 /// A seed, from its start to its end.
 pub(super) fn start(runtime: &tokio::runtime::Runtime, cli: &Cli, given: &Given) -> Result<(), End> {
     let dir = profile::directory(cli.global.data_dir.clone(), DIR_NAME)?;
+    let depot = depot(cli)?;
     let settings = Settings::without_file(dir, given)?;
     start_log(cli.global.verbose, None);
     let signals = {
@@ -61,7 +62,7 @@ pub(super) fn start(runtime: &tokio::runtime::Runtime, cli: &Cli, given: &Given)
         relay: cli.relay.then_some(RELAY_RATE_MAX),
         token_secret: *key::load_or_make(&settings.dir)?,
         threads: std::thread::available_parallelism().map_or(1, Into::into),
-        depot: depot(cli)?,
+        depot,
     };
     let server = Server::start(config).map_err(|error| not_started(&error))?;
     say_ready(cli.global.json, &name, &server);
@@ -73,17 +74,27 @@ pub(super) fn start(runtime: &tokio::runtime::Runtime, cli: &Cli, given: &Given)
     })
 }
 
-/// What it shares with other seeds.
+/// What it shares with other seeds. Its address is in no error: it may have a password.
 #[cfg(feature = "redis")]
 fn depot(cli: &Cli) -> Result<Option<Box<dyn Depot>>, End> {
-    let redis = cli.directory.as_ref().map(|url| crate::net::redis::Redis::new(url)).transpose();
-    // The command line was read, and so the address is one.
-    Ok(redis.map_err(|error| internal(&error))?.map(|redis| Box::new(redis) as Box<dyn Depot>))
+    let Some(url) = cli.directory.as_ref().filter(|url| !url.is_empty()) else { return Ok(None) };
+    match crate::net::redis::Redis::new(url) {
+        Ok(redis) if url.starts_with("redis://") => Ok(Some(Box::new(redis))),
+        _ => {
+            let wrong = ErrorLine::new("usage", 2, "--directory: not redis://HOST:PORT/DB");
+            Err(wrong.hint("TLS and unix sockets are not spoken; see p2pchat-udp-seed(8)").into())
+        }
+    }
 }
 
+/// A seed that should be one of several must not be one alone.
 #[cfg(not(feature = "redis"))]
-const fn depot(_: &Cli) -> Result<Option<Box<dyn Depot>>, End> {
-    Ok(None)
+fn depot(_: &Cli) -> Result<Option<Box<dyn Depot>>, End> {
+    if std::env::var_os("P2PCHAT_DIRECTORY").is_none_or(|url| url.is_empty()) {
+        return Ok(None);
+    }
+    let wrong = ErrorLine::new("usage", 2, "P2PCHAT_DIRECTORY is set, and this program cannot share a directory");
+    Err(wrong.hint("build it with `cargo build --release --features redis`, or unset the variable").into())
 }
 
 fn say_ready(json: bool, name: &str, server: &Server) {

@@ -76,7 +76,7 @@ pub struct Server {
     fellows: watch::Sender<Vec<SocketAddr>>,
     threads: Vec<JoinHandle<()>>,
     /// Of the depot; it ends after all of them.
-    keeper: Option<JoinHandle<()>>,
+    keeper: Option<depot::Running>,
     fallen: Arc<Notify>,
 }
 
@@ -95,13 +95,16 @@ impl Server {
         }
         let faces = Arc::new(Faces::new(config.records_max));
         let tag = random()?;
+        let fallen = Arc::new(Notify::new());
         let (lines, keeper) = match config.depot.take() {
-            Some(depot) => depot::start(depot, tag, bound.len()).map(|(lines, keeper)| (lines, Some(keeper)))?,
+            Some(depot) => {
+                let (lines, keeper) = depot::start(depot, tag, bound.len(), Fall(fallen.clone()))?;
+                (lines, Some(keeper))
+            }
             None => Default::default(),
         };
         let shared = share(config, bound.len())?;
         let (fellows, told) = watch::channel(Vec::new());
-        let fallen = Arc::new(Notify::new());
         let mut threads = Vec::with_capacity(bound.len());
         let mut lines = lines.into_iter();
         for (runtime, sockets) in bound {
@@ -163,7 +166,11 @@ impl Server {
     pub async fn close(self) -> (Counts, Asked) {
         let Self { shared, counters, fellows, threads, keeper, .. } = self;
         drop(fellows);
-        let _ = tokio::task::spawn_blocking(|| threads.into_iter().chain(keeper).for_each(|thread| drop(thread.join()))).await;
+        let end = || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            let _ = keeper.map(depot::Running::wait);
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
         (counters.read(), shared.counters())
     }
 }

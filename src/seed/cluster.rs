@@ -271,7 +271,9 @@ impl Cluster {
             }
             return has_room;
         }
-        let has_room = self.pending.len() < FETCHES_MAX && self.urgent.len() < FETCHES_MAX;
+        // Those who wait for one that is over are answered soon, and must not make room for this asker.
+        let is_over = self.pending.contains(sought);
+        let has_room = !is_over && self.pending.len() < FETCHES_MAX && self.urgent.len() < FETCHES_MAX;
         if has_room {
             self.urgent.push_back(Call::Fetch(sought.clone()));
             self.pending.insert(now + FETCH_TIMEOUT, sought.clone(), vec![waiter]);

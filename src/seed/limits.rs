@@ -65,14 +65,24 @@ impl Limiter {
     /// Counts a query of `source` that costs as much as `cost` refreshes. Errors with the time to wait, and
     /// then nothing was counted.
     pub(super) fn count_query(&mut self, now: Instant, source: IpAddr, cost: u32) -> Result<(), Duration> {
+        self.pay(now, self.of_source(source, cost))
+    }
+
+    /// Counts what `source` has cost already.
+    pub(super) fn charge(&mut self, now: Instant, source: IpAddr, cost: u32) {
+        let counts = self.of_source(source, cost);
+        let paid_off = self.paid_off(&counts);
+        self.add(now, &counts, paid_off);
+    }
+
+    fn of_source(&self, source: IpAddr, cost: u32) -> [Count; 2] {
         let (near, wide) = match source {
             IpAddr::V4(v4) => (self.key(b"4", &v4.octets()), self.key(b"w", &v4.octets()[..3])),
             IpAddr::V6(v6) => (self.key(b"6", &v6.octets()[..8]), self.key(b"W", &v6.octets()[..6])),
         };
         let times = self.cores * u64::from(cost);
         let near = self.count(near, times * (SECOND / NEAR_PER_SECOND));
-        let wide = self.count(wide, times * (SECOND / WIDE_PER_SECOND));
-        self.pay(now, [near, wide])
+        [near, self.count(wide, times * (SECOND / WIDE_PER_SECOND))]
     }
 
     /// Counts a knock of `source` at `target`'s door.
@@ -86,13 +96,13 @@ impl Limiter {
         self.pay(now, [pair, door])
     }
 
-    /// Counts a signature check.
-    pub(super) fn count_signature(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Counts a signature check that costs as much as so many in a batch.
+    pub(super) fn count_signature(&mut self, now: Instant, cost: u32) -> Result<(), Duration> {
         let ahead = self.signatures.since(now);
         if ahead > SIGNATURES_AHEAD_MAX {
             return Err(ahead);
         }
-        self.add_signatures(now, 1);
+        self.add_signatures(now, cost);
         Ok(())
     }
 
@@ -113,24 +123,35 @@ impl Limiter {
 
     /// Counts both or none.
     fn pay(&mut self, now: Instant, counts: [Count; 2]) -> Result<(), Duration> {
-        let now = u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX);
-        let paid_off = counts.each_ref().map(|count| {
-            let line = &self.lines[count.line];
-            count.counters.map(|counter| line[counter]).into_iter().min().unwrap_or(0)
-        });
-        let ahead = paid_off.into_iter().max().unwrap_or(0).saturating_sub(now);
+        let paid_off = self.paid_off(&counts);
+        let ahead = paid_off.into_iter().max().unwrap_or(0).saturating_sub(nanos(now));
         if ahead > AHEAD_MAX {
             return Err(Duration::from_nanos(ahead - AHEAD_MAX));
         }
+        self.add(now, &counts, paid_off);
+        Ok(())
+    }
+
+    fn paid_off(&self, counts: &[Count; 2]) -> [u64; 2] {
+        counts.each_ref().map(|count| {
+            let line = &self.lines[count.line];
+            count.counters.map(|counter| line[counter]).into_iter().min().unwrap_or(0)
+        })
+    }
+
+    fn add(&mut self, now: Instant, counts: &[Count; 2], paid_off: [u64; 2]) {
         for (count, paid_off) in counts.iter().zip(paid_off) {
-            let paid_off = paid_off.max(now).saturating_add(count.step);
+            let paid_off = paid_off.max(nanos(now)).saturating_add(count.step);
             for counter in count.counters {
                 let counter = &mut self.lines[count.line][counter];
                 *counter = paid_off.max(*counter);
             }
         }
-        Ok(())
     }
+}
+
+fn nanos(now: Instant) -> u64 {
+    u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -201,7 +222,7 @@ mod tests {
         let mut limiter = Limiter::new(1, [5; 16]);
         let mut checked = 0;
         for ms in 1_000..3_000 {
-            while limiter.count_signature(at(ms)).is_ok() {
+            while limiter.count_signature(at(ms), 1).is_ok() {
                 checked += 1;
             }
         }

@@ -27,8 +27,8 @@ impl Load {
         self.at(now).queries += 1;
     }
 
-    pub(super) fn count_signature(&mut self, now: Instant) {
-        self.at(now).signatures += 1;
+    pub(super) fn count_signature(&mut self, now: Instant, cost: u32) {
+        self.at(now).signatures += u64::from(cost);
     }
 
     /// Thousandths of what this thread takes, in the second before.
@@ -62,7 +62,7 @@ mod tests {
         (0..QUERIES_PER_SECOND / 4).for_each(|_| load.count_query(at(5_000)));
         assert_eq!(load.thousandths(at(5_999)), 0);
         assert_eq!(load.thousandths(at(6_500)), 250);
-        (0..SIGNATURES_PER_SECOND * 2).for_each(|_| load.count_signature(at(6_500)));
+        (0..SIGNATURES_PER_SECOND * 2).for_each(|_| load.count_signature(at(6_500), 1));
         assert_eq!(load.thousandths(at(7_000)), 1_000, "full is full");
         assert_eq!(load.thousandths(at(9_000)), 0);
     }

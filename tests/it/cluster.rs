@@ -245,6 +245,26 @@ fn a_directory_is_a_seeds_and_has_an_address() {
     }
 }
 
+/// A wrong address may have a right password.
+#[test]
+fn the_password_of_a_directory_is_in_no_error() {
+    for wrong in ["rediss://:canary@192.0.2.1:6379", "http://:canary@x", "redis://:canary@[", ":canary@x"] {
+        for is_variable in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut command = program();
+            command.arg("--seed").arg("-d").arg(dir.path().join("seed"));
+            if is_variable {
+                command.env("P2PCHAT_DIRECTORY", wrong);
+            } else {
+                command.args(["--directory", wrong]);
+            }
+            let ended = run(command).expect(2);
+            assert!(ended.err.contains("redis://HOST:PORT") && !ended.err.contains("canary"), "{wrong}: {}", ended.err);
+            assert!(!dir.path().join("seed").exists(), "it made a key");
+        }
+    }
+}
+
 /// Nothing waits for a Redis that is not there, neither the start nor the end.
 #[test]
 fn without_redis_a_seed_is_a_seed() {

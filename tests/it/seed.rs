@@ -376,6 +376,18 @@ fn a_taken_port_is_exit_9_with_a_hint() {
     seed.end();
 }
 
+/// Its operator believes that it shares one, and two phonebooks would each have half of the people.
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_seed_that_cannot_share_a_directory_does_not_start_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.env("P2PCHAT_DIRECTORY", "redis://:canary@192.0.2.1:6379").arg("--seed").arg("-d").arg(dir.path().join("seed"));
+    let ended = run(command).expect(2);
+    assert!(ended.err.contains("P2PCHAT_DIRECTORY") && ended.err.contains("--features redis"), "{}", ended.err);
+    assert!(!ended.err.contains("canary"));
+}
+
 #[test]
 fn what_makes_no_sense_for_a_seed_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,6 @@
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -23,6 +22,8 @@ const BATCH_MAX: usize = 512;
 const REPLIES_MAX: usize = 4_096;
 /// How often a seed looks whether another hands it a knock.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
+/// For so long the end of the thread is waited for.
+const END_MAX: Duration = Duration::from_secs(2);
 /// Until the next try to connect, at first and at most: twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(16);
@@ -79,8 +80,26 @@ impl Line {
     }
 }
 
-/// Starts the thread. It ends once all lines are gone.
-pub(super) fn start(depot: Box<dyn Depot>, tag: Tag, lanes: usize) -> std::io::Result<(Vec<Line>, JoinHandle<()>)> {
+/// A thread that runs, until it drops `fall`.
+pub(super) struct Running {
+    ended: Receiver<()>,
+}
+
+impl Running {
+    /// Waits until the thread has ended, once all lines are gone. True where it has: a name that no DNS answers for
+    /// may keep it, and then it ends with the process.
+    pub(super) fn wait(self) -> bool {
+        self.ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// Starts the thread, which drops `fall` as it ends, once all lines are gone.
+pub(super) fn start<F: Send + 'static>(
+    depot: Box<dyn Depot>,
+    tag: Tag,
+    lanes: usize,
+    fall: F,
+) -> std::io::Result<(Vec<Line>, Running)> {
     let (send, calls) = sync_channel(CALLS_MAX);
     let (mut lines, mut replies) = (Vec::with_capacity(lanes), Vec::with_capacity(lanes));
     for lane in 0..lanes {
@@ -89,8 +108,13 @@ pub(super) fn start(depot: Box<dyn Depot>, tag: Tag, lanes: usize) -> std::io::R
         replies.push(reply);
     }
     let keeper = Keeper { depot, tag, calls, replies, is_there: None, is_whole: true, retry: RETRY_FIRST };
-    let thread = std::thread::Builder::new().name("depot".to_owned()).spawn(|| keeper.run())?;
-    Ok((lines, thread))
+    let (end, ended) = sync_channel::<()>(1);
+    let run = move || {
+        let _ends = (end, fall);
+        keeper.run();
+    };
+    std::thread::Builder::new().name("depot".to_owned()).spawn(run)?;
+    Ok((lines, Running { ended }))
 }
 
 /// What the thread has.
@@ -219,7 +243,7 @@ mod tests {
     fn every_thread_hears_of_an_outage_and_of_its_end_and_gets_its_own_replies() {
         let (is_there, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let depot = Switched { is_there: is_there.clone(), tries: tries.clone() };
-        let (mut lines, thread) = start(Box::new(depot), [1; 8], 2).unwrap();
+        let (mut lines, thread) = start(Box::new(depot), [1; 8], 2, ()).unwrap();
         let heard = |line: &mut Line| line.replies.blocking_recv().unwrap();
         for expected in [true, false, true] {
             is_there.store(expected, Relaxed);
@@ -231,14 +255,14 @@ mod tests {
             assert_eq!(heard(line), Reply::Fetched { sought, values: Vec::new() });
         }
         drop(lines);
-        thread.join().unwrap();
+        assert!(thread.wait(), "it has ended");
     }
 
     #[test]
     fn what_is_called_during_an_outage_neither_blocks_nor_piles_up() {
         let is_there = Arc::new(AtomicBool::new(false));
         let depot = Switched { is_there: is_there.clone(), tries: Arc::default() };
-        let (mut lines, thread) = start(Box::new(depot), [1; 8], 1).unwrap();
+        let (mut lines, thread) = start(Box::new(depot), [1; 8], 1, ()).unwrap();
         let [line] = lines.as_mut_slice() else { panic!() };
         assert_eq!(line.replies.blocking_recv(), Some(Reply::There(false)));
         for _ in 0..2 * CALLS_MAX {
@@ -246,6 +270,30 @@ mod tests {
         }
         assert!(line.replies.try_recv().is_err(), "nobody answers");
         drop(lines);
-        thread.join().unwrap();
+        assert!(thread.wait(), "it has ended");
+    }
+
+    /// A thread that panics says so, and one that hangs keeps nobody.
+    #[test]
+    fn the_end_of_the_thread_is_noticed_and_not_waited_for_without_end() {
+        struct Broken(Option<Receiver<()>>);
+        impl Depot for Broken {
+            fn exchange(&mut self, _: &Tag, _: &[&Call]) -> Result<Exchange, DepotError> {
+                match self.0.take() {
+                    Some(hangs) => drop(hangs.recv()),
+                    None => panic!("as a mistake in the program would"),
+                }
+                Err(DepotError("gone".to_owned()))
+            }
+        }
+        let (fall, fallen) = sync_channel::<()>(1);
+        let (lines, thread) = start(Box::new(Broken(None)), [1; 8], 1, fall).unwrap();
+        assert!(fallen.recv().is_err() && thread.wait(), "while its lines are there");
+        drop(lines);
+        let (release, hangs) = sync_channel::<()>(1);
+        let (lines, thread) = start(Box::new(Broken(Some(hangs))), [1; 8], 1, ()).unwrap();
+        drop(lines);
+        assert!(!thread.wait());
+        drop(release);
     }
 }

@@ -1,7 +1,10 @@
 //! What the other seeds of a cluster have: putting records where they find them, asking for theirs, handing
 //! knocks on. Nothing that comes from the depot is believed before its signature was checked here.
 
-use super::{busy, encode_found, header, len_max, registering::CLOCK_AHEAD_MAX};
+use super::{
+    busy, encode_found, header, len_max,
+    registering::{CLOCK_AHEAD_MAX, SINGLE_COST},
+};
 use crate::{
     clock::Now,
     crypto::record::verify_claim,
@@ -169,9 +172,7 @@ impl Seed {
     }
 
     fn check_value(&mut self, now: Now, id: &RawId, value: &Value<'_>) -> Result<(), Unused> {
-        self.limiter.count_signature(now.instant).map_err(|_| Unused::Busy)?;
-        self.load.count_signature(now.instant);
-        self.counters.signatures += 1;
+        self.count_signature(now, SINGLE_COST).map_err(|_| Unused::Busy)?;
         verify_claim(id, value.record, &value.signature).map(drop).map_err(|_| Unused::Wrong)
     }
 

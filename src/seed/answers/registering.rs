@@ -27,8 +27,11 @@ pub(super) const CLOCK_AHEAD_MAX: u64 = 600;
 const CHECKS_MAX: usize = 256;
 /// For so long the first of them waits for company.
 const CHECK_WAIT: Duration = Duration::from_millis(2);
-/// One check costs as much as so many in a batch.
-const SINGLE_COST: u32 = 2;
+/// One check alone costs as much as so many in a batch.
+pub(super) const SINGLE_COST: u32 = 2;
+/// What a false signature costs its source, in refreshes: it spoils what is checked with it, and nobody sends one
+/// by mistake.
+const FALSE_COST: u32 = 250;
 
 /// Why not, as the asker is told.
 type Refused = Answer<'static>;
@@ -76,7 +79,7 @@ impl Seed {
             if has_token {
                 self.counters.tokens += 1;
             } else {
-                self.count_signature(asked.now)?;
+                self.count_signature(asked.now, 1).map_err(busy)?;
             }
             Ok((claim, has_token))
         });
@@ -128,7 +131,6 @@ impl Seed {
         let unverified: Vec<_> = waiting.iter().map(Waiting::unverified).collect();
         let all_good = unverified.len() > 1 && verify_all(&unverified);
         if !all_good && unverified.len() > 1 {
-            // Whoever sends false ones has them counted for what they cost.
             self.limiter.add_signatures(now.instant, SINGLE_COST * unverified.len() as u32);
         }
         for one in &waiting {
@@ -139,7 +141,12 @@ impl Seed {
                 Ok(claim) if all_good || verify_claim(id, record, signature).is_ok() => {
                     self.take_up(&asked, &claim, record, signature, false);
                 }
-                _ => self.answer(&asked, &Answer::Refused(Refusal::BadRecord)),
+                _ => {
+                    if self.is_counted(from.ip()) {
+                        self.limiter.charge(now.instant, from.ip(), FALSE_COST);
+                    }
+                    self.answer(&asked, &Answer::Refused(Refusal::BadRecord));
+                }
             }
         }
     }
@@ -222,13 +229,14 @@ impl Seed {
         record: &[u8],
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), Refused> {
-        self.count_signature(asked.now)?;
+        self.count_signature(asked.now, SINGLE_COST).map_err(busy)?;
         verify_claim(id, record, signature).map(drop).map_err(|_| Answer::Refused(Refusal::BadRecord))
     }
 
-    fn count_signature(&mut self, now: Now) -> Result<(), Refused> {
-        self.limiter.count_signature(now.instant).map_err(busy)?;
-        self.load.count_signature(now.instant);
+    /// Errors with the time to wait.
+    pub(super) fn count_signature(&mut self, now: Now, cost: u32) -> Result<(), Duration> {
+        self.limiter.count_signature(now.instant, cost)?;
+        self.load.count_signature(now.instant, cost);
         self.counters.signatures += 1;
         Ok(())
     }

@@ -37,6 +37,11 @@ impl<K: Ord + Clone, V> Expiring<K, V> {
         self.table.get_mut(key).filter(|(until, _)| now < *until).map(|(_, value)| value)
     }
 
+    /// Also of what is over and was not taken out yet.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.table.contains_key(key)
+    }
+
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let removed = self.table.remove(key).map(|(_, value)| value);
         // Mostly what came first goes first, and then nothing of it stays.

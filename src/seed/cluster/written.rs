@@ -1,4 +1,4 @@
-//! What was put into the depot lately: 12 bytes for each record, since there may be a million.
+//! What was put into the depot lately: about 20 to 40 bytes for each record, since there may be a million.
 
 use std::net::SocketAddr;
 

@@ -231,6 +231,26 @@ fn a_depot_that_is_slow_costs_200_ms_and_one_that_is_gone_nothing() {
     assert_eq!(world.counters().late, 1);
 }
 
+/// A thread with much to do reads a question before it sees that the time of an earlier one is up.
+#[test]
+fn whoever_asks_when_a_fetch_is_over_takes_nobodys_answer_away() {
+    let mut world = World::warm();
+    world.leaving();
+    world.seed.join(TAGS[0]);
+    world.seed.handle_reply(world.now, Reply::There(true));
+    let lookup = Query::Lookup { id: [7; 32], watch: false };
+    let cookies = [1, 2].map(|last| world.cookie(addr(last)));
+    world.seed.handle_datagram(world.now, addr(1), &bytes(&lookup, cookies[0]));
+    world.now = Now { instant: world.now.instant + FETCH_TIMEOUT, ..world.now };
+    world.seed.handle_datagram(world.now, addr(2), &bytes(&lookup, cookies[1]));
+    world.seed.handle_timeout(world.now);
+    let mut answered: Vec<_> = world.leaving().into_iter().map(|(to, out)| (to, plain(&out))).collect();
+    answered.sort_by_key(|(to, _)| *to);
+    assert!(
+        matches!(&answered[..], [(a, Answer::NotFound { .. }), (b, Answer::NotFound { .. })] if (*a, *b) == (addr(1), addr(2)))
+    );
+}
+
 #[test]
 fn a_depot_that_comes_back_empty_is_filled_by_refreshes() {
     let mut pair = Pair::new();

@@ -275,3 +275,17 @@ fn false_signatures_among_many_are_paid_for() {
     }
     assert!((900..1_300).contains(&checks), "{checks} at one moment, a third of what true ones have");
 }
+
+/// Whoever sends false signatures is heard less; who is far from him is not.
+#[test]
+fn false_signatures_are_paid_for_by_their_source() {
+    let mut world = World::new();
+    let forged = Signed { signature: [1; SIGNATURE_LEN], ..Signed::new(&identity(2), &record(&identity(2), 1)) };
+    let far = SocketAddr::from(([198, 51, 100, 7], 17_118));
+    let answers = (0..20).map(|_| world.register(addr(1), &forged)).collect::<Vec<_>>();
+    let checked = answers.iter().filter(|answer| **answer == Answer::Refused(Refusal::BadRecord)).count();
+    assert!((3..=6).contains(&checked), "{checked} of 20 checked, each for half a second");
+    assert!(answers.iter().all(|answer| matches!(answer, Answer::Refused(Refusal::BadRecord | Refusal::Busy { .. }))));
+    let alice = Signed::new(&identity(1), &record(&identity(1), 1));
+    assert!(matches!(world.register(far, &alice), Answer::Registered { .. }), "nobody else pays");
+}
