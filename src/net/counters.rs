@@ -63,8 +63,8 @@ impl Counters {
         }
     }
 
-    pub(super) fn received(&self, len: usize) {
-        self.0.received.fetch_add(1, Relaxed);
+    pub(super) fn received(&self, count: usize, len: usize) {
+        self.0.received.fetch_add(count as u64, Relaxed);
         self.0.received_bytes.fetch_add(len as u64, Relaxed);
     }
 

@@ -141,7 +141,7 @@ impl LanSocket {
         let received = || receive_one(&self.io, &mut buffer).map_err(|error| counters.not_received(error));
         match self.io.try_io(Interest::READABLE, received) {
             Ok(origin) => {
-                counters.received(origin.len);
+                counters.received(1, origin.len);
                 let ours = origin.to_group && origin.interface.is_none_or(|index| index == self.index);
                 match buffer.get_mut(..origin.len.min(BUFFER_LEN)) {
                     Some(bytes) if ours && bytes.len() <= DATAGRAM_LEN_MAX => each(Datagram {

@@ -127,13 +127,16 @@ impl SessionSocket {
             }
             if received < count { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
+        let (mut datagrams, mut len) = (0, 0);
         for (meta, buffer) in meta.iter().take(received).zip(buffers.bytes.chunks_exact_mut(buffers.len)) {
             let filled = buffer.get_mut(..meta.len).unwrap_or_default();
             for bytes in filled.chunks_mut(meta.stride.max(1)) {
-                counters.received(bytes.len());
+                datagrams += 1;
                 each(meta, bytes);
             }
+            len += meta.len;
         }
+        counters.received(datagrams, len);
         received == count
     }
 
