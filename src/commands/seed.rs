@@ -38,7 +38,7 @@ enum Action {
     },
     /// Have my entry there from now on
     Register(Which),
-    /// Take my entry away, until the next start
+    /// Take my entry away, from all or from the one seed, until the next start
     Unregister(Which),
 }
 

@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     answer::{Answer, LOOK, Stop, ask, error_line, link, peers, plain, resolve, unexpected},
     call::{Contact, ContactAction, Find, Seed, SeedAction, Whois},
-    proto::{ContactLine, ErrorLine, Line, PeerLine, SeedLine, Span},
+    proto::{ContactLine, ErrorLine, Line, PeerLine, Span},
     server::{Node, Out, Owner},
 };
 use crate::{
     contact_link::{ContactLink, check_seed},
     id::PeerId,
-    node::command::{Claims, Command, PeerView, Question, Reply, SeedState},
+    node::command::{Claims, Command, PeerView, Question, Reply, SeedState, SeedView},
     text::{Name, Shown, name_key},
 };
 
@@ -148,12 +148,12 @@ pub(super) async fn seed<N: Node>(owner: &Owner<N>, call: Seed, out: &Out) -> An
         }
         (SeedAction::Unregister, None) => {
             let seeds = views(owner, Command::Register { on: false, only, timeout }, out).await?;
-            let left = named(&seeds, |seed| seed.registered);
+            let left = named(&seeds, |seed| seed.registered || seed.unheard);
             if left.is_empty() {
                 return Ok(());
             }
-            let error = ErrorLine::new("still-registered", 9, format!("still registered: {left}"));
-            Err(error.hint("it is not renewed there, and lapses within 75 s").into())
+            let error = ErrorLine::new("still-registered", 9, format!("not unregistered: {left}"));
+            Err(error.hint("an entry there is not renewed any more, and lapses within 75 s").into())
         }
         (SeedAction::List, None) => claimed(owner, Question::Prefix(String::new()), only, timeout, None, out).await,
         (SeedAction::Lookup, Some(word)) => {
@@ -169,29 +169,33 @@ pub(super) async fn seed<N: Node>(owner: &Owner<N>, call: Seed, out: &Out) -> An
 }
 
 /// Asks something about the seeds themselves, and says how they are.
-async fn views<N: Node>(owner: &Owner<N>, command: Command, out: &Out) -> Result<Vec<SeedLine>, Stop> {
-    let seeds: Vec<SeedLine> = match ask(owner, command).await? {
-        Reply::Seeds(seeds) => seeds.into_iter().map(SeedLine::from).collect(),
+async fn views<N: Node>(owner: &Owner<N>, command: Command, out: &Out) -> Result<Vec<SeedView>, Stop> {
+    let seeds = match ask(owner, command).await? {
+        Reply::Seeds(seeds) => seeds,
         reply => return Err(unexpected(&reply)),
     };
     for seed in &seeds {
-        out.say(Line::Seed(seed.clone())).await?;
+        out.say(Line::Seed(seed.clone().into())).await?;
     }
     if seeds.is_empty() { Err(no_seeds().into()) } else { Ok(seeds) }
 }
 
 /// `192.0.2.1:17118 is unreachable (no answer)`, for each of these.
-fn named(seeds: &[SeedLine], which: impl Fn(&SeedLine) -> bool) -> String {
+fn named(seeds: &[SeedView], which: impl Fn(&SeedView) -> bool) -> String {
     let each = seeds.iter().filter(|seed| which(seed)).map(|seed| {
+        let addr = &seed.seed;
         let state = match seed.state {
-            SeedState::Ok => "in use",
+            SeedState::Ok => match &seed.reason {
+                Some(why) => return format!("{addr} says that {}", Shown::line(why)),
+                None => "in use",
+            },
             SeedState::Unreachable => "unreachable",
             SeedState::BadSignature => "not to be trusted",
             SeedState::OldVersion => "of another version",
             SeedState::WrongClock => "another time than here",
         };
         let why = seed.reason.as_ref().map(|why| format!(" ({})", Shown::line(why))).unwrap_or_default();
-        format!("{} is {state}{why}", seed.addr)
+        format!("{addr} is {state}{why}")
     });
     each.collect::<Vec<_>>().join(", ")
 }

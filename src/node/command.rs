@@ -90,7 +90,7 @@ pub enum Command {
     Register {
         /// False: take it away, until the next start.
         on: bool,
-        /// This seed; `None`: all in use.
+        /// This seed, also beside all in use, or away from this one alone; `None`: all in use.
         only: Option<String>,
         /// How long to wait.
         timeout: Duration,
@@ -346,7 +346,7 @@ pub struct SeedView {
     pub addr: Option<std::net::SocketAddr>,
     /// Can it be used?
     pub state: SeedState,
-    /// Why not, in words.
+    /// Why not, or why our record is not there, in words.
     pub reason: Option<String>,
     /// What its operator calls it; valid as a name, not yet sanitized.
     pub name: String,
@@ -364,6 +364,8 @@ pub struct SeedView {
     pub relay: Option<RelayStatus>,
     /// Our record is there.
     pub registered: bool,
+    /// It has not said that our record is gone, although it was told so: it may be there until it lapses.
+    pub unheard: bool,
 }
 
 /// Can a seed be used?

@@ -3,10 +3,11 @@
 //! sent. What an answer means for a peer or a command is decided in `phonebook`; how a path is opened in
 //! `introduction`.
 //!
-//! `ask` holds questions to several seeds at once, `home` our own record, `query` one datagram and its
-//! answer, `seed` one seed. After each input poll until `None`.
+//! `ask` holds questions to several seeds at once, `home` our own record, `farewell` how it is taken away again,
+//! `query` one datagram and its answer, `seed` one seed. After each input poll until `None`.
 
 mod ask;
+mod farewell;
 mod home;
 mod query;
 mod seed;
@@ -165,9 +166,9 @@ impl Seeds {
         self.leaving.is_none() && self.seeds.iter().any(|seed| seed.in_use && seed.is_well())
     }
 
-    /// Every seed in use, or this one, as far as we know it.
+    /// Every seed in use, or that should have heard our farewell and has not; or this one, as far as we know it.
     pub(crate) fn views(&self, only: Option<&str>) -> Vec<SeedView> {
-        let wanted = |seed: &&Seed| only.map_or(seed.in_use, |only| seed.name == only);
+        let wanted = |seed: &&Seed| only.map_or_else(|| seed.in_use || seed.is_unheard(), |only| seed.name == only);
         self.seeds.iter().filter(wanted).map(Seed::view).collect()
     }
 
@@ -234,6 +235,7 @@ impl Seeds {
 
     /// Every mutation ends here.
     fn drive(&mut self, now: Now) {
+        self.drive_farewells(now);
         self.drive_homes(now);
         self.drive_asks(now);
     }

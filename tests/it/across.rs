@@ -206,6 +206,37 @@ fn without_an_owner_an_entry_is_left_behind() {
     alice.run(["seed", "lookup", "bob", &addr, "--no-lan"]).expect(3);
 }
 
+/// Each command is a process of its own there, and the second knows of nothing that the first did.
+#[test]
+fn without_an_owner_an_entry_is_taken_away_too() {
+    let seed = Served::old(socket());
+    let addr = seed.addr.to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    alice.run(["seed", "register", "--no-lan", "--via", &addr]).expect(0);
+    bob.run(["seed", "lookup", "alice", &addr, "--no-lan"]).expect(0);
+    let some = alice.run(["seed", "unregister", "--no-lan", "--via", &addr, "--via", DEAD]).expect(9);
+    let why = format!("p2pchat-udp: not unregistered: {DEAD} is unreachable (no answer)");
+    assert_eq!(some.err.lines().next(), Some(&*why));
+    bob.run(["seed", "lookup", "alice", &addr, "--no-lan"]).expect(3);
+    alice.run(["seed", "unregister", "--no-lan", "--via", &addr]).expect(0);
+}
+
+#[test]
+fn an_entry_is_taken_away_from_the_seed_that_is_named_and_from_no_other() {
+    let seeds = [(); 2].map(|()| Served::old(socket()));
+    let addrs = seeds.each_ref().map(|seed| seed.addr.to_string());
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let daemon = alice.start(&["daemon", "--json", "--no-lan", "--via", &addrs[0], "--via", &addrs[1]]);
+    daemon.until(|line| line["event"] == "ready");
+    alice.run(["seed", "register"]).expect(0);
+    let seeds = alice.run(["seed", "unregister", &addrs[0], "--json"]).expect(0).events("seed");
+    assert_eq!((seeds.len(), &seeds[0]["registered"]), (1, &false.into()));
+    bob.run(["seed", "lookup", "alice", &addrs[0], "--no-lan"]).expect(3);
+    bob.run(["seed", "lookup", "alice", &addrs[1], "--no-lan"]).expect(0);
+}
+
 #[test]
 fn the_shell_asks_its_seeds() {
     let dir = tempfile::tempdir().unwrap();

@@ -143,7 +143,9 @@ fn a_full_seed_keeps_whom_it_has() {
     let addr = seed.addr().to_string();
     let refused = dave.run(["seed", "register", "--no-lan", "--via", &addr, "--json"]).expect(9);
     assert_eq!(refused.events("seed")[0]["registered"], false);
-    assert!(refused.err.contains("not registered: ") && refused.err.contains(&addr), "{}", refused.err);
+    assert_eq!(refused.events("seed")[0]["reason"], "it is full");
+    let why = format!("p2pchat-udp: not registered: {addr} says that it is full\n");
+    assert!(refused.err.starts_with(&why), "{}", refused.err);
 }
 
 #[test]

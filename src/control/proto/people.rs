@@ -163,7 +163,7 @@ pub struct SeedLine {
     pub relay: Option<RelayPart>,
     /// Our record is there.
     pub registered: bool,
-    /// Why it cannot be used, in words.
+    /// Why it cannot be used, or did not take our record, in words.
     pub reason: Option<String>,
 }
 

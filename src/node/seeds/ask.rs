@@ -4,7 +4,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Found, Progress, Seeds, SeedsEvent, home::Home, query::Purpose, seed::CLOCK_ERROR_MAX};
+use super::{
+    Found, Progress, SEEDS_MAX, Seeds, SeedsEvent, farewell::Farewell, home::Home, query::Purpose, seed::CLOCK_ERROR_MAX,
+};
 use crate::{
     clock::{Instant, Now},
     node::command::{Question, SeedState},
@@ -125,6 +127,8 @@ impl Seeds {
         let id = AskId(self.next_ask);
         let named: Vec<usize> = match only {
             Some(name) => self.seed_named(now.instant, name).into_iter().collect(),
+            // Also those that only a command named.
+            None if want == Want::Home(false) => (0..self.seeds.len()).filter(|index| self.seeds[*index].is_unheard()).collect(),
             None => {
                 let others: Vec<_> = others.iter().filter_map(|name| self.seed_named(now.instant, name)).collect();
                 let in_use = (0..self.seeds.len()).filter(|index| self.seeds[*index].in_use);
@@ -141,7 +145,9 @@ impl Seeds {
             more: false,
             young: None,
         };
-        for seed in named.into_iter().take(TARGETS_MAX) {
+        // What is not asked, but waited for, has no limit.
+        let targets_max = if matches!(ask.want, Want::Home(_)) { SEEDS_MAX } else { TARGETS_MAX };
+        for seed in named.into_iter().take(targets_max) {
             if ask.targets.iter().all(|target| target.seed != Some(seed)) {
                 self.seeds[seed].on_wanted();
                 ask.targets.push(Target::of_seed(seed));
@@ -187,7 +193,11 @@ impl Seeds {
                     Home::Waiting { .. } if *on => State::Failed,
                     // So many others do.
                     Home::Idle if *on && has_homes && !seed.is_named => State::Answered,
-                    Home::Idle | Home::Waiting { .. } if !*on => State::Answered,
+                    _ if !*on => match seed.farewell {
+                        Farewell::Heard => State::Answered,
+                        Farewell::Due | Farewell::Said => State::Unsent,
+                        Farewell::None | Farewell::Unheard { .. } => State::Failed,
+                    },
                     _ if seed.is_lost() => State::Failed,
                     _ => State::Unsent,
                 };

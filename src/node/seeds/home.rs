@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Seeds, SeedsConfig, SeedsEvent, around, query::Purpose, seed::CLOCK_ERROR_MAX};
+use super::{Seeds, SeedsConfig, SeedsEvent, around, farewell::Farewell, query::Purpose, seed::CLOCK_ERROR_MAX};
 use crate::{
     clock::{Instant, Now, Unix},
     id::PeerId,
@@ -12,14 +12,14 @@ use crate::{
         SIGNATURE_LEN,
         addr::{Addr, is_global},
         phonebook::{Answer, Query, Refusal, TOKEN_LEN},
-        record::{ADDRS_MAX, HOME_SEEDS_MAX, RECORD_LIFETIME_MAX, Record, Visibility},
+        record::{ADDRS_MAX, HOME_SEEDS_MAX, RECORD_LIFETIME_MAX, Record},
     },
 };
 
 /// A record is refreshed this often, ±15 %.
 const REFRESH: Duration = Duration::from_secs(20);
 /// No seed keeps a record for longer than this without hearing of its owner.
-const HELD_MAX: Duration = Duration::from_secs(75);
+pub(super) const HELD_MAX: Duration = Duration::from_secs(75);
 /// Wait after a failed registration; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -30,8 +30,6 @@ const SIGN_AGAIN: Duration = Duration::from_secs(RECORD_LIFETIME_MAX as u64 / 2)
 const SEQ_AHEAD_MAX: u64 = 2 * CLOCK_ERROR_MAX * 1_000;
 /// By so many seconds our own clock may move against the one that never goes back; by more, somebody has set it.
 const CLOCK_SET_MIN: u64 = 60;
-/// The second farewell.
-const SECOND_FAREWELL: Duration = Duration::from_millis(20);
 
 /// What a seed has of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,18 +106,18 @@ pub(super) struct OwnRecord {
     /// To be signed by the node.
     pub(super) wanted: Option<Record>,
     signed: Option<Signed>,
-    farewell: Option<(Vec<u8>, [u8; SIGNATURE_LEN])>,
+    pub(super) farewell: Option<(Vec<u8>, [u8; SIGNATURE_LEN])>,
     /// A record with this seq exists, ours or a seed's word for it.
     seq: u64,
     addrs: Vec<SocketAddr>,
     /// A port of our router that leads to us.
     outside: Option<SocketAddr>,
     /// Taken away by a command.
-    withdrawn: bool,
+    pub(super) withdrawn: bool,
     /// Wanted although the settings say that there is none; a command leaves it there to lapse.
-    forced: bool,
+    pub(super) forced: bool,
     /// A relay needs it, as long as we run.
-    relayed: bool,
+    pub(super) relayed: bool,
 }
 
 #[derive(Debug)]
@@ -155,24 +153,34 @@ impl OwnRecord {
     }
 
     /// Above every one before, and near the clock.
-    fn next_seq(&mut self, now: Unix) -> u64 {
+    pub(super) fn next_seq(&mut self, now: Unix) -> u64 {
         self.seq = self.seq.saturating_add(1).max(now.0);
         self.seq
     }
 }
 
 impl Seeds {
-    /// Have our record at the seeds from now on, `only` among them whoever else has it; or take it away.
+    /// Have our record at the seeds from now on, `only` among them whoever else has it; or take it away, from
+    /// `only` or from all.
     pub(crate) fn register(&mut self, now: Now, on: bool, only: Option<&str>) {
-        (self.own.forced, self.own.withdrawn, self.own.relayed) = (on, !on, false);
-        let named = only.filter(|_| on).and_then(|name| self.seed_named(now.instant, name));
-        self.seeds.iter_mut().enumerate().for_each(|(index, seed)| seed.is_named = on && (seed.is_named || named == Some(index)));
-        if on {
-            self.seeds.iter_mut().for_each(|seed| seed.home.on_network(now.instant));
-        } else {
-            self.want_farewell(now);
+        let only = only.map(|name| self.seed_named(now.instant, name));
+        match (on, only) {
+            (true, _) => self.begin_home(now, only.flatten()),
+            (false, None) => self.end_homes(now),
+            (false, Some(only)) => self.end_home(now, only),
         }
         self.drive(now);
+    }
+
+    fn begin_home(&mut self, now: Now, named: Option<usize>) {
+        self.queries.retain(|_, pending| !matches!(pending.purpose, Purpose::Unregister(_)));
+        (self.own.forced, self.own.withdrawn, self.own.relayed) = (true, false, false);
+        for (index, seed) in self.seeds.iter_mut().enumerate() {
+            seed.is_named |= named == Some(index);
+            seed.is_shunned &= named.is_some_and(|named| named != index);
+            seed.farewell = Farewell::None;
+            seed.home.on_network(now.instant);
+        }
     }
 
     /// A relay serves only who is registered there: whoever has no record at this seed, as a command that ends soon or
@@ -183,6 +191,9 @@ impl Seeds {
         }
         let known = self.seeds.iter().position(|one| one.addr() == Some(seed));
         let Some(index) = known.or_else(|| self.seed_named(now.instant, &seed.to_string())) else { return };
+        if self.seeds[index].is_shunned {
+            return;
+        }
         self.seeds[index].relays = true;
         self.own.relayed |= !self.own.is_registering(&self.config);
         self.drive(now);
@@ -217,79 +228,15 @@ impl Seeds {
         Some(Query::Bind { id: *self.config.id.as_bytes(), token, peer: *peer.as_bytes() })
     }
 
-    /// Says goodbye to the seeds that hold our record.
-    pub(crate) fn leave(&mut self, now: Now) {
-        let lapses = self.own.forced && self.config.visibility.is_none();
-        if self.registered() > 0 && !lapses {
-            self.leaving = Some(now.instant + SECOND_FAREWELL);
-            self.want_farewell(now);
-        } else {
-            self.leaving = Some(now.instant);
-            self.seeds.iter_mut().for_each(|seed| seed.home = Home::Idle);
-        }
-    }
-
-    /// The last word is out.
-    pub(crate) fn has_left(&self) -> bool {
-        self.leaving.is_some() && self.registered() == 0 && self.own.wanted.is_none()
-    }
-
-    pub(super) fn say_farewell_again(&mut self, now: Now) {
-        if self.leaving.is_some_and(|at| at <= now.instant) {
-            // Whether or not it was heard: what is not refreshed is forgotten.
-            let due: Vec<_> = self
-                .queries
-                .iter()
-                .filter(|(_, query)| matches!(query.purpose, Purpose::Unregister(_)))
-                .map(|(txid, _)| *txid)
-                .collect();
-            for txid in due {
-                if let Some(pending) = self.queries.remove(&txid)
-                    && let Purpose::Unregister(seed) = pending.purpose
-                {
-                    self.query(now, pending.to, Purpose::Unregister(seed));
-                    self.seeds[seed].home = Home::Idle;
-                }
-            }
-            self.leaving = self.leaving.map(|_| now.instant + RETRY_MAX);
-        }
-    }
-
-    fn want_farewell(&mut self, now: Now) {
-        let seq = self.own.next_seq(now.unix);
-        self.own.wanted = Some(Record {
-            id: self.config.id,
-            seq,
-            issued: now.unix.0 / 1_000,
-            lifetime: 0,
-            network: self.config.network,
-            name: String::new(),
-            visibility: Visibility::Findable,
-            seeds: Vec::new(),
-            addrs: Vec::new(),
-        });
-    }
-
     /// Takes a record back that [`Self::poll_record`] gave out, signed.
     pub(crate) fn handle_signed(&mut self, now: Now, record: Record, bytes: Vec<u8>, signature: [u8; SIGNATURE_LEN]) {
         if record.is_farewell() {
             self.own.farewell = Some((bytes, signature));
             self.own.signed = None;
-            let held: Vec<_> = (0..self.seeds.len()).filter(|index| self.seeds[*index].home.is_held()).collect();
-            for index in held {
-                let started = self.seeds[index].addr().is_some_and(|addr| self.query(now, addr, Purpose::Unregister(index)));
-                if !started {
-                    self.seeds[index].home = Home::Idle;
-                }
-            }
         } else {
             self.own.signed = Some(Signed { record, bytes, signature, at: now.instant });
         }
         self.drive(now);
-    }
-
-    pub(super) fn on_unregistered(&mut self, seed: usize) {
-        (self.seeds[seed].home, self.seeds[seed].holds_until) = (Home::Idle, None);
     }
 
     /// The seeds that may hold our record, those first that promise to answer: three of them do.
@@ -301,7 +248,7 @@ impl Seeds {
 
     fn reachable(&self, is_meant: impl Fn(&super::Seed) -> bool) -> Vec<usize> {
         let seeds = self.seeds.iter().enumerate();
-        seeds.filter(|(_, seed)| seed.addr().is_some() && is_meant(seed)).map(|(index, _)| index).collect()
+        seeds.filter(|(_, seed)| seed.addr().is_some() && !seed.is_shunned && is_meant(seed)).map(|(index, _)| index).collect()
     }
 
     /// Signs, registers and refreshes what is due.
@@ -416,11 +363,6 @@ impl Seeds {
         Some(Query::Refresh { id: *self.config.id.as_bytes(), seq, token })
     }
 
-    pub(super) fn unregister_query(&self) -> Option<Query<'_>> {
-        let (record, signature) = self.own.farewell.as_ref()?;
-        Some(Query::Unregister { record, signature: *signature })
-    }
-
     /// The answer to what was said of the record with this seq.
     pub(super) fn on_home_answer(&mut self, now: Now, index: usize, seq: u64, answer: &Answer<'_>) {
         match answer {
@@ -432,9 +374,10 @@ impl Seeds {
                 self.seeds[index].token = Some((seq, *token));
                 self.seeds[index].holds_until = Some(now.instant + Duration::from_secs((*ttl).into()).min(HELD_MAX));
                 self.seeds[index].home = Home::Held(Held { seq, refresh_at, refreshing: false });
+                self.seeds[index].refusal = None;
                 // Withdrawn while it was on its way there.
-                if !self.own.is_registering(&self.config) && self.own.wanted.is_none() {
-                    self.want_farewell(now);
+                if !self.own.is_registering(&self.config) || self.seeds[index].is_shunned {
+                    self.want_farewell(now, |one, _| one == index);
                 }
             }
             Answer::Need => {
@@ -459,6 +402,7 @@ impl Seeds {
     }
 
     fn on_refused(&mut self, now: Now, index: usize, refusal: Refusal) {
+        self.seeds[index].refusal = Some(why_refused(refusal));
         let wait = match refusal {
             // Another copy of this profile, or this one before its clock went back: the next is above it.
             Refusal::Stale { seq } if seq <= now.unix.0.saturating_add(SEQ_AHEAD_MAX) => {
@@ -489,6 +433,17 @@ impl Seeds {
         let wait = RETRY_MIN.saturating_mul(1 << failures.min(6)).min(RETRY_MAX);
         let until = now.instant + around(wait, &mut self.rng);
         self.seeds[index].home = Home::Waiting { until, failures: failures.saturating_add(1) };
+    }
+}
+
+/// What a seed that refuses says, in words.
+pub(super) fn why_refused(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Full => "it is full".to_owned(),
+        Refusal::Busy { retry_after } => format!("it is too busy, and to be asked again in {retry_after} s"),
+        Refusal::Stale { .. } => "it knows a later entry of this profile".to_owned(),
+        Refusal::WrongClock { .. } => "its clock and ours differ".to_owned(),
+        Refusal::BadRecord | Refusal::NoRelay => "it does not take our entry".to_owned(),
     }
 }
 

@@ -162,7 +162,7 @@ impl Seeds {
     fn on_failed(&mut self, now: Now, pending: Pending) {
         match pending.purpose {
             Purpose::Register { seed, .. } | Purpose::Refresh { seed, .. } => self.on_home_failed(now, seed),
-            Purpose::Unregister(seed) => self.on_unregistered(seed),
+            Purpose::Unregister(seed) => self.on_unheard(now, seed),
             Purpose::Ask(ask) => self.on_target_failed(now, ask, pending.to),
             Purpose::Bind { peer, .. } => {
                 self.events.push_back(SeedsEvent::NotBound { seed: pending.to, peer, why: NotBound::Silent });
@@ -244,7 +244,7 @@ impl Seeds {
             (Purpose::Register { seed, seq } | Purpose::Refresh { seed, seq }, answer) => {
                 self.on_home_answer(now, seed, seq, answer)
             }
-            (Purpose::Unregister(seed), _) => self.on_unregistered(seed),
+            (Purpose::Unregister(seed), answer) => self.on_farewell_answer(now, seed, answer),
             (Purpose::Ask(ask), answer) => self.on_ask_answer(now, ask, txid, from, answer),
             (Purpose::Bind { peer, .. }, Answer::Bound { channel, open }) => {
                 self.events.push_back(SeedsEvent::Bound { seed: from, peer, channel: *channel, open: *open });

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::home::{Home, Token};
+use super::{
+    farewell::Farewell,
+    home::{Home, Token},
+};
 use crate::{
     clock::Instant,
     node::{
@@ -41,9 +44,14 @@ pub(super) struct Seed {
     pub(super) in_use: bool,
     /// A command asked for our record there: it is one beside the three.
     pub(super) is_named: bool,
+    /// A command took our record away from there, and from nowhere else.
+    pub(super) is_shunned: bool,
     /// It relays for us.
     pub(super) relays: bool,
     pub(super) home: Home,
+    pub(super) farewell: Farewell,
+    /// Why it did not take our record, or our farewell, when it was told last.
+    pub(super) refusal: Option<String>,
     pub(super) token: Option<Token>,
     /// Our record is there until then, whether or not it is wanted there any more.
     pub(super) holds_until: Option<Instant>,
@@ -72,8 +80,11 @@ impl Seed {
             name: name.to_owned(),
             in_use,
             is_named: false,
+            is_shunned: false,
             relays: false,
             home: Home::Idle,
+            farewell: Farewell::None,
+            refusal: None,
             token: None,
             holds_until: None,
             seen: None,
@@ -103,6 +114,11 @@ impl Seed {
         self.addrs.is_empty() && matches!(self.resolve, Resolve::Failed { .. })
     }
 
+    /// It is used for more than one question: where it is should be known.
+    const fn is_kept(&self) -> bool {
+        self.in_use || self.is_named
+    }
+
     /// It answered last time, or was not asked yet.
     pub(super) fn is_promising(&self) -> bool {
         self.state == SeedState::Ok || self.reason.is_none()
@@ -118,7 +134,7 @@ impl Seed {
             seed: self.name.clone(),
             addr: self.addr(),
             state: self.state,
-            reason: self.reason.clone(),
+            reason: self.reason.as_ref().or(self.refusal.as_ref()).cloned(),
             name: self.label.clone(),
             software: self.software.clone(),
             uptime: self.uptime,
@@ -127,6 +143,7 @@ impl Seed {
             fellows: self.fellows.clone(),
             relay: self.relay,
             registered: self.home.is_held(),
+            unheard: self.is_unheard(),
         }
     }
 
@@ -180,19 +197,27 @@ impl Seed {
     }
 
     pub(super) fn on_time(&mut self, now: Instant) {
-        if matches!(self.resolve, Resolve::Failed { again } if again <= now) {
+        if matches!(self.resolve, Resolve::Failed { again } if again <= now && self.is_kept()) {
             self.resolve = Resolve::Wanted;
+        }
+        // By now our record has lapsed there.
+        if matches!(self.farewell, Farewell::Unheard { until } if until <= now) {
+            self.farewell = Farewell::None;
         }
     }
 
     pub(super) fn poll_timeout(&self, is_registering: bool) -> Option<Instant> {
         let again = match self.resolve {
-            Resolve::Failed { again } if self.in_use => Some(again),
+            Resolve::Failed { again } if self.is_kept() => Some(again),
             _ => None,
         };
-        let is_home = is_registering && (self.in_use || self.is_named || self.relays) && self.addr().is_some();
+        let is_home = is_registering && !self.is_shunned && (self.is_kept() || self.relays) && self.addr().is_some();
         let home = self.home.deadline().filter(|_| is_home);
-        again.into_iter().chain(home).min()
+        let lapsed = match self.farewell {
+            Farewell::Unheard { until } => Some(until),
+            _ => None,
+        };
+        again.into_iter().chain(home).chain(lapsed).min()
     }
 
     // --- how it is

@@ -31,6 +31,7 @@ fn seed_view(seed: &str, state: SeedState, registered: bool) -> SeedView {
         fellows: Vec::new(),
         relay: None,
         registered,
+        unheard: false,
     }
 }
 

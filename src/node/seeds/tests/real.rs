@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::super::{Seeds, SeedsConfig};
+use super::super::{Progress, Seeds, SeedsConfig, SeedsEvent, Want};
 use crate::{
     clock::{Instant, Now, Unix},
     crypto::{identity::Identity, record::sign_record},
@@ -14,6 +14,8 @@ use crate::{
 };
 
 const MS: Duration = Duration::from_millis(1);
+/// So long a seed waits for more signatures to check.
+const CHECK_WAIT: Duration = Duration::from_millis(2);
 /// The real seed answers at the first three addresses, at the last nobody.
 const SEEDS: [&str; 4] = ["203.0.113.1:17118", "203.0.113.2:17118", "203.0.113.3:17118", "203.0.113.4:17118"];
 
@@ -25,6 +27,12 @@ struct Pair {
     shared: Arc<Shared>,
 }
 
+fn begun(identity: &Identity, visibility: Option<Visibility>, seeds: &[&str], now: Now) -> Seeds {
+    let (network, name, seeds) = ([0; 8], "alice".to_owned(), seeds.iter().map(|&seed| seed.to_owned()).collect());
+    let config = SeedsConfig { id: identity.id(), network, name, visibility, hidden: false, seeds };
+    Seeds::new(config, [2; 32], now.instant)
+}
+
 impl Pair {
     fn new(visibility: Option<Visibility>) -> Self {
         Self::with(visibility, &SEEDS[..1])
@@ -33,9 +41,7 @@ impl Pair {
     fn with(visibility: Option<Visibility>, seeds: &[&str]) -> Self {
         let now = Now { instant: Instant::from_start(Duration::from_secs(1_000)), unix: Unix(1_760_000_000_000) };
         let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(1));
-        let (network, name, seeds) = ([0; 8], "alice".to_owned(), seeds.iter().map(|&seed| seed.to_owned()).collect());
-        let config = SeedsConfig { id: identity.id(), network, name, visibility, hidden: false, seeds };
-        let seeds = Seeds::new(config, [2; 32], now.instant);
+        let seeds = begun(&identity, visibility, seeds, now);
         let config =
             SeedConfig { name: "attic".to_owned(), records_max: 10, fellows: Vec::new(), cores: 1, loopback: true, relay: None };
         let shared = Shared::new(config, &[3; 32], &[4; 32], [5; 16], now, Box::new(Memory::new(10, [5; 16], now)));
@@ -58,6 +64,8 @@ impl Pair {
                 continue;
             }
             self.seed.handle_datagram(self.now, "203.0.113.9:17118".parse().unwrap(), &datagram);
+            // It checks signatures of many at once, and waits a moment for them.
+            self.seed.handle_timeout(Now { instant: self.now.instant + CHECK_WAIT, ..self.now });
             while self.seed.poll_transmit(&mut out).is_some() {
                 assert!(self.seeds.handle_datagram(self.now, to, &out), "an answer that nobody asked for");
             }
@@ -79,6 +87,25 @@ impl Pair {
     fn turn_to(&mut self, at: Instant) {
         let ms = u64::try_from(at.since(self.now.instant).as_millis()).unwrap();
         self.now = Now { instant: at, unix: Unix(self.now.unix.0 + ms) };
+    }
+
+    /// Takes the record away, and says how many of how many seeds said that it is gone.
+    fn unregister(&mut self, only: Option<&str>) -> (usize, usize) {
+        while self.seeds.poll_event().is_some() {}
+        self.seeds.register(self.now, false, only);
+        self.seeds.ask(self.now, Want::Home(false), only, &[], false, Duration::from_secs(3));
+        self.settle();
+        self.wait(Duration::from_secs(4));
+        let done = std::iter::from_fn(|| self.seeds.poll_event()).find_map(|event| match event {
+            SeedsEvent::Done { progress: Progress { answered, asked, .. }, .. } => Some((answered, asked)),
+            _ => None,
+        });
+        done.expect("at the latest after three seconds")
+    }
+
+    /// At which seeds the record is, and which have not said that it is gone.
+    fn homes(&self) -> Vec<(bool, bool)> {
+        self.seeds.views(None).iter().map(|seed| (seed.registered, seed.unheard)).collect()
     }
 
     fn records(&self) -> u64 {
@@ -155,4 +182,56 @@ fn of_four_seeds_three_hold_the_record_and_the_silent_one_is_let_be() {
     pair.wait(Duration::from_secs(600));
     assert_eq!(pair.seeds.registered(), 3);
     assert!(pair.seeds.poll_timeout().is_some_and(|at| at > pair.now.instant));
+}
+
+/// Without an owner `seed register` and `seed unregister` are two processes: the second sent nothing and said that all
+/// was gone.
+#[test]
+fn a_farewell_takes_away_what_a_process_before_registered() {
+    let mut pair = Pair::new(Some(Visibility::Findable));
+    assert_eq!(pair.records(), 1);
+    pair.turn_to(pair.now.instant + Duration::from_secs(1));
+    pair.seeds = begun(&pair.identity, None, &SEEDS[..1], pair.now);
+    assert_eq!((pair.unregister(None), pair.records()), ((1, 1), 0));
+}
+
+#[test]
+fn who_stops_while_no_refresh_is_answered_says_goodbye_to_a_seed_that_may_have_his_record() {
+    let mut pair = Pair::new(Some(Visibility::Findable));
+    let refreshed = pair.now.instant + Duration::from_secs(30);
+    while pair.seeds.registered() > 0 {
+        assert!(pair.now.instant < refreshed);
+        pair.turn_to(pair.seeds.poll_timeout().unwrap());
+        pair.seeds.handle_timeout(pair.now);
+        while pair.seeds.poll_transmit().is_some() {}
+    }
+    assert_eq!(pair.records(), 1);
+    pair.seeds.leave(pair.now);
+    pair.settle();
+    assert!(pair.seeds.has_left());
+    assert_eq!(pair.records(), 0);
+}
+
+/// A seed that is silent counted as one where nothing is.
+#[test]
+fn a_seed_that_does_not_hear_the_farewell_is_not_said_to_have_let_go() {
+    let mut pair = Pair::with(Some(Visibility::Findable), &[SEEDS[0], SEEDS[3]]);
+    assert_eq!(pair.unregister(None), (1, 2));
+    assert_eq!((pair.homes(), pair.records()), (vec![(false, false), (false, true)], 0));
+    pair.wait(Duration::from_secs(75));
+    assert_eq!(pair.homes(), [(false, false); 2], "what may have been there has lapsed");
+    assert_eq!(pair.seeds.poll_timeout(), None, "nothing is tried again");
+}
+
+/// It was taken away everywhere.
+#[test]
+fn an_entry_is_taken_away_from_the_named_seed_alone() {
+    let mut pair = Pair::with(Some(Visibility::Findable), &SEEDS[..2]);
+    assert_eq!(pair.homes(), [(true, false); 2]);
+    assert_eq!(pair.unregister(Some(SEEDS[0])), (1, 1));
+    pair.wait(Duration::from_secs(200));
+    assert_eq!((pair.homes(), pair.records()), (vec![(false, false), (true, false)], 1), "also after many refreshes");
+    pair.seeds.register(pair.now, true, Some(SEEDS[0]));
+    pair.settle();
+    assert_eq!(pair.homes(), [(true, false); 2]);
 }
