@@ -72,7 +72,7 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
     }
     let mut replies = client.subscribe(Subscribe { after: progress.last, present: progress.args.events, ..Subscribe::default() });
     if let (Some(peer), None) = (progress.args.from.clone(), progress.from) {
-        for line in client.call(Call::Whois(Whois { peer, timeout: program.timeout })).all().await? {
+        for line in client.call(Call::Whois(Whois { peer, timeout: program.timeout, unseen: true })).all().await? {
             if let Line::Peer(peer) = line {
                 progress.from = Some(peer.id);
             }

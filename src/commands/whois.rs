@@ -24,7 +24,7 @@ pub struct Args {
 /// Runs it with an owner.
 pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), End> {
     let output = Output { json: program.json };
-    let mut replies = client.call(Call::Whois(Whois { peer: args.peer.clone(), timeout: program.timeout }));
+    let mut replies = client.call(Call::Whois(Whois { peer: args.peer.clone(), timeout: program.timeout, unseen: false }));
     while let Some(line) = replies.next().await {
         let line = line?;
         if let Line::Peer(peer) = &line {

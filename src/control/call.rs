@@ -201,6 +201,9 @@ pub struct Whois {
     /// How long to look; at most and by default 3 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// An id or a link will do, also of somebody whom nobody has seen; nobody waits for the LAN.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// `history`.

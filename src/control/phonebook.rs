@@ -20,16 +20,39 @@ use crate::{
 
 /// `whois`.
 pub(super) async fn whois<N: Node>(owner: &Owner<N>, call: Whois, out: &Out) -> Answer {
-    let id = resolve(owner, call.peer, call.timeout, out).await?;
-    let line = match peers(owner, false).await?.into_iter().find(|peer| peer.id == id) {
+    let wait = look(call.timeout);
+    let deadline = Instant::now() + wait;
+    let id = match link(&call.peer) {
+        // That somebody writes an id does not mean that anybody has it.
+        Ok(ContactLink { id, .. }) if !call.unseen => match ask(owner, Command::Sight { peer: id, timeout: wait }).await? {
+            Reply::Resolved(id) => id,
+            Reply::Claims(claims) => return Ok(out.say(Line::Peer(claimed_by(id, claims))).await?),
+            reply => return Err(unexpected(&reply)),
+        },
+        _ => resolve(owner, call.peer, call.timeout, out).await?,
+    };
+    let mut known = peers(owner, false).await?.into_iter().find(|peer| peer.id == id);
+    if !call.unseen && known.as_ref().is_some_and(|peer| !peer.is_here()) {
+        known = settled(owner, deadline).await?.into_iter().find(|peer| peer.id == id);
+    }
+    let line = match known {
         Some(known) => known.into(),
         // Nothing but what it says at a seed, or not even that.
-        None => {
-            let claims = claims(owner, Question::Id(id), None, look(call.timeout)).await?;
-            claims.claims.into_iter().find(|claim| claim.id == id).map_or_else(|| PeerLine::never_seen(id), PeerLine::from)
-        }
+        None => claimed_by(id, claims(owner, Question::Id(id), None, wait).await?),
     };
     Ok(out.say(Line::Peer(line)).await?)
+}
+
+fn claimed_by(id: PeerId, claims: Claims) -> PeerLine {
+    claims.claims.into_iter().find(|claim| claim.id == id).map_or_else(|| PeerLine::never_seen(id), PeerLine::from)
+}
+
+/// Everybody known, once the LAN had time to answer.
+async fn settled<N: Node>(owner: &Owner<N>, deadline: Instant) -> Result<Vec<PeerView>, Stop> {
+    match timeout_at(deadline, peers(owner, true)).await {
+        Ok(peers) => peers,
+        Err(_) => peers(owner, false).await,
+    }
 }
 
 /// `find`: those known here first, then those that seeds know, each id once.
@@ -38,7 +61,11 @@ pub(super) async fn find<N: Node>(owner: &Owner<N>, call: Find, out: &Out) -> An
     let wait = look(call.timeout);
     let mut gathered = pin!(gather(owner, &words, wait));
     // Asked from the beginning: where nobody fits, it says whether everybody was asked.
-    let mut verdict = pin!(owner.node.call(Command::Resolve { peer: words.as_str().to_owned(), timeout: wait }));
+    let asked = match words.as_str().parse() {
+        Ok(peer) => Command::Sight { peer, timeout: wait },
+        Err(_) => Command::Resolve { peer: words.as_str().to_owned(), timeout: wait },
+    };
+    let mut verdict = pin!(owner.node.call(asked));
     let mut said = None;
     let found = loop {
         tokio::select! {
@@ -60,19 +87,20 @@ pub(super) async fn find<N: Node>(owner: &Owner<N>, call: Find, out: &Out) -> An
     match reply {
         Reply::Failed(error) => Err(error_line(&error).into()),
         // It came while the others were listed.
-        Reply::Resolved(id) => whois(owner, Whois { peer: id.to_string(), timeout: call.timeout }, out).await,
+        Reply::Resolved(id) => whois(owner, Whois { peer: id.to_string(), timeout: call.timeout, unseen: true }, out).await,
+        Reply::Claims(claims) => {
+            for claim in claims.claims {
+                out.say(Line::Peer(claim.into())).await?;
+            }
+            Ok(())
+        }
         reply => Err(unexpected(&reply)),
     }
 }
 
 async fn gather<N: Node>(owner: &Owner<N>, words: &Name, wait: Duration) -> Result<Vec<PeerLine>, Stop> {
     let deadline = Instant::now() + wait;
-    let here = async {
-        match timeout_at(deadline, peers(owner, true)).await {
-            Ok(peers) => peers,
-            Err(_) => peers(owner, false).await,
-        }
-    };
+    let here = settled(owner, deadline);
     let exact = match words.as_str().parse() {
         Ok(id) => Question::Id(id),
         Err(_) => Question::Name(words.as_str().to_owned()),

@@ -38,6 +38,14 @@ pub enum Command {
         /// At most 3 s where the caller did not say.
         timeout: Duration,
     },
+    /// Whether anybody has this id: known here, heard on the LAN, or at a seed. Reply [`Reply::Resolved`] or
+    /// [`Reply::Claims`], at the latest after `timeout`.
+    Sight {
+        /// Who.
+        peer: PeerId,
+        /// How long to look.
+        timeout: Duration,
+    },
     /// Everybody known. Reply [`Reply::Peers`]. With `settle`, only after the LAN had time to answer:
     /// 2 s after the first announce, or once nothing new came for 0.5 s after the first answer.
     Peers {

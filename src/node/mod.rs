@@ -253,6 +253,7 @@ impl Node {
         match command {
             Command::Send { .. } => self.send(now, id, command),
             Command::Resolve { peer, timeout } => self.resolve(now, id, peer, timeout),
+            Command::Sight { peer, timeout } => self.sight(now, id, peer, timeout),
             Command::Peers { settle } => self.list_peers(now, id, settle),
             Command::Watch(peer) => self.watch(now, id, peer),
             Command::Cancel(message) => self.cancel(id, message),

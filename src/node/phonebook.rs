@@ -148,9 +148,9 @@ impl Node {
         self.asks.insert(ask, asker);
     }
 
-    /// Asks the seeds for a name on behalf of a look-up; what they say comes to `resolve`.
-    pub(super) fn ask_for_name(&mut self, now: Now, command: CommandId, name: &str, deadline: Instant) -> AskId {
-        let want = Want::Records(Question::Name(name.to_owned()));
+    /// Asks the seeds on behalf of a look-up; what they say comes to `resolve`.
+    pub(super) fn ask_for_lookup(&mut self, now: Now, command: CommandId, question: Question, deadline: Instant) -> AskId {
+        let want = Want::Records(question);
         let ask = self.seeds.ask(now, want, None, &[], false, deadline.since(now.instant));
         self.asks.insert(ask, Asker::Lookup { command, claims: Vec::new() });
         ask
@@ -220,7 +220,7 @@ impl Node {
                 claims.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
                 self.reply(command, Reply::Claims(claims_of(claims, progress)));
             }
-            Some(Asker::Lookup { command, claims }) => self.on_name_asked(now, command, claims_of(claims, progress)),
+            Some(Asker::Lookup { command, claims }) => self.on_lookup_asked(now, command, claims_of(claims, progress)),
             Some(Asker::Seek(id)) => {
                 // The watch goes on.
                 self.asks.insert(ask, Asker::Seek(id));

@@ -3,7 +3,7 @@
 
 use super::{
     Node,
-    command::{Claims, CommandError, CommandId, PeerView, Reply},
+    command::{Claims, CommandError, CommandId, PeerView, Question, Reply},
     seeds::AskId,
 };
 use crate::{
@@ -40,7 +40,27 @@ enum Asked {
 #[derive(Debug)]
 enum Ask {
     Resolve(String),
+    Sight(PeerId),
     Peers,
+}
+
+impl Ask {
+    /// What was written, for whoever is told that there is nobody.
+    fn word(&self) -> String {
+        match self {
+            Self::Resolve(word) => word.clone(),
+            Self::Sight(id) => id.to_string(),
+            Self::Peers => String::new(),
+        }
+    }
+
+    /// The same as seeds are asked.
+    fn question(&self) -> Question {
+        match self {
+            Self::Sight(id) => Question::Id(*id),
+            Self::Resolve(_) | Self::Peers => Question::Name(self.word()),
+        }
+    }
 }
 
 /// What the known peers say about a word.
@@ -56,6 +76,10 @@ impl Node {
     pub(crate) fn resolve(&mut self, now: Now, command: CommandId, word: String, timeout: Duration) {
         let word = word.trim().to_owned();
         self.look_up(now, Lookup { command, ask: Ask::Resolve(word), deadline: now.instant + timeout, seeds: Asked::NotYet });
+    }
+
+    pub(crate) fn sight(&mut self, now: Now, command: CommandId, id: PeerId, timeout: Duration) {
+        self.look_up(now, Lookup { command, ask: Ask::Sight(id), deadline: now.instant + timeout, seeds: Asked::NotYet });
     }
 
     pub(crate) fn list_peers(&mut self, now: Now, command: CommandId, settle: bool) {
@@ -97,9 +121,14 @@ impl Node {
 
     /// True where news of this peer, or the time, may answer the look-up.
     pub(super) fn may_be_about(&self, now: Now, lookup: &Lookup, id: &PeerId) -> bool {
-        let (Ask::Resolve(word), Some(peer)) = (&lookup.ask, self.peers.get(id)) else { return true };
         let over = self.discovery.asked(now.instant) || lookup.deadline <= now.instant;
-        over || name_key(&peer.name()) == name_key(word) || id.to_string().starts_with(word)
+        match (&lookup.ask, self.peers.get(id)) {
+            (Ask::Resolve(word), Some(peer)) => {
+                over || name_key(&peer.name()) == name_key(word) || id.to_string().starts_with(word)
+            }
+            (Ask::Sight(wanted), Some(_)) => over || wanted == id,
+            (Ask::Peers, _) | (_, None) => true,
+        }
     }
 
     pub(crate) fn lookup_timeout(&self) -> Option<Instant> {
@@ -118,42 +147,45 @@ impl Node {
         // A list may be shown once it is quiet; that nobody has a name is said only after the whole wait.
         let settled = match &lookup.ask {
             Ask::Peers => self.discovery.settled(now.instant),
-            Ask::Resolve(_) => self.discovery.asked(now.instant),
+            Ask::Resolve(_) | Ask::Sight(_) => self.discovery.asked(now.instant),
         };
         let over = at_once || settled || lookup.deadline <= now.instant;
-        let word = match &lookup.ask {
+        let found = match &lookup.ask {
             Ask::Peers if over => {
                 self.reply(lookup.command, Reply::Peers(self.peer_views()));
                 return None;
             }
             Ask::Peers => return Some(lookup),
-            Ask::Resolve(word) => word,
+            Ask::Resolve(word) => self.find(word),
+            Ask::Sight(id) if *id == self.id() => Found::Error(CommandError::Myself),
+            Ask::Sight(id) if self.peers.contains_key(id) => Found::One(*id),
+            Ask::Sight(_) => Found::Nobody,
         };
         let grace_over = self.first_announce.is_some_and(|at| at + SAME_NAME_GRACE <= now.instant);
-        match self.find(word) {
+        match found {
             Found::One(id) => self.reply(lookup.command, Reply::Resolved(id)),
             Found::OneByName(id) if over || grace_over => self.reply(lookup.command, Reply::Resolved(id)),
             Found::Error(error) => self.fail(lookup.command, error),
             Found::OneByName(_) => return Some(lookup),
             Found::Nobody => {
-                let word = word.clone();
                 let is_late = at_once || lookup.deadline <= now.instant;
                 if matches!(lookup.seeds, Asked::NotYet) && self.seeds.is_in_use() && !is_late {
                     // The LAN and the seeds are asked at the same time.
-                    lookup.seeds = Asked::Asking(self.ask_for_name(now, lookup.command, &word, lookup.deadline));
+                    let question = lookup.ask.question();
+                    lookup.seeds = Asked::Asking(self.ask_for_lookup(now, lookup.command, question, lookup.deadline));
                 }
                 if !is_late && (!over || matches!(lookup.seeds, Asked::Asking(_))) {
                     return Some(lookup);
                 }
-                let answer = self.by_claims(&word, settled, lookup.seeds);
+                let answer = self.by_claims(&lookup.ask, settled, lookup.seeds);
                 self.reply(lookup.command, answer);
             }
         }
         None
     }
 
-    /// The seeds have said what they know about the name of a look-up.
-    pub(super) fn on_name_asked(&mut self, now: Now, command: CommandId, claims: Claims) {
+    /// The seeds have said what they know about whom a look-up is for.
+    pub(super) fn on_lookup_asked(&mut self, now: Now, command: CommandId, claims: Claims) {
         let Some(at) = self.lookups.iter().position(|lookup| lookup.command == command) else { return };
         let lookup = Lookup { seeds: Asked::Done(claims), ..self.lookups.swap_remove(at) };
         if let Some(lookup) = self.answer_lookup(now, lookup, false) {
@@ -161,8 +193,9 @@ impl Node {
         }
     }
 
-    /// Nobody here has the name: what the seeds say about it counts.
-    fn by_claims(&mut self, word: &str, settled: bool, seeds: Asked) -> Reply {
+    /// Nobody here is meant: what the seeds say counts.
+    fn by_claims(&mut self, ask: &Ask, settled: bool, seeds: Asked) -> Reply {
+        let word = &ask.word();
         let claims = match seeds {
             // Without time to ask them none has answered.
             Asked::NotYet => {
@@ -184,6 +217,8 @@ impl Node {
         let others: Vec<_> = claims.claims.iter().filter(|claim| claim.id != me).collect();
         match others[..] {
             [] => Reply::Failed(self.nobody(word, settled, &claims)),
+            // Of an id there is one at most, and nothing else is known of it.
+            _ if matches!(ask, Ask::Sight(_)) => Reply::Claims(claims),
             // Who crowds a name's page out must not be taken for the only one.
             [one] if !claims.more => Reply::Resolved(one.id),
             _ => {

@@ -133,6 +133,65 @@ fn a_name_is_nobody_elses_only_where_every_seed_says_so() {
     }
 }
 
+/// `whois` of an id was exit 0 and "unknown, never", whatever anybody had answered.
+#[test]
+fn an_id_is_nobodys_only_where_everybody_says_so() {
+    let seed = Served::old(socket());
+    let old = seed.addr.to_string();
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    let young_dir = tempfile::tempdir().unwrap();
+    let young_seed = Seed::start(&young_dir, &[]);
+    let young = young_seed.addr().to_string();
+    for command in ["whois", "find"] {
+        for (options, code, said) in [
+            (&["--no-lan", "--via", &old][..], 3, format!("no such peer: {id} (asked 1 of 1 seeds)")),
+            (&["--via", &old], 3, format!("no such peer: {id} (asked the LAN, 0 there; 1 of 1 seeds)")),
+            (&["--timeout", "1s"], 9, format!("not found: {id} (the LAN had too little time to answer)")),
+            (
+                &["--no-lan", "--via", &old, "--via", DEAD, "--timeout", "1s"],
+                9,
+                format!("not found: {id} (no LAN; 1 of 2 seeds answered)"),
+            ),
+            (&["--no-lan"], 9, format!("not found: {id} (there was nobody to ask: no LAN)")),
+        ] {
+            let ended = alice.run([command, &id].iter().chain(options)).expect(code);
+            assert_eq!((ended.out.as_str(), ended.err.lines().next()), ("", Some(format!("p2pchat-udp: {said}").as_str())));
+        }
+    }
+    let of_young = alice.run(["whois", &link(&bob), "--no-lan", "--via", &old, "--via", &young, "--timeout", "1s"]).expect(9);
+    assert!(of_young.err.contains("1 of 2 seeds answered; one has just started"), "{}", of_young.err);
+    // Who is there is found, and an id of nobody may still be written to.
+    let _bob = bob.start(&["daemon", "--no-lan", "--via", &old]);
+    _bob.line();
+    bob.run(["seed", "register"]).expect(0);
+    let found = alice.run(["whois", &id, "--no-lan", "--via", &old, "--json"]).expect(0).events("peer").remove(0);
+    assert!(found["age_s"].is_u64() && found["name"] == "bob", "{found}");
+    let nobody = net.person("carol").id();
+    let written = alice.run_with(format!("/to {nobody}\nhi\n").as_bytes(), &["--no-lan", "--timeout", "1s"]).expect(5);
+    assert!(!written.err.contains("no such peer"), "{}", written.err);
+    assert_eq!(alice.history(), ["out hi queued"]);
+    alice.run(["listen", "--from", &nobody, "--timeout", "100ms"]).expect(0);
+}
+
+/// Without an owner, somebody who sat next to me was "never heard".
+#[test]
+fn whois_hears_the_lan_before_it_answers() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let id = bob.id();
+    let _bob = bob.daemon();
+    let online = |word: &str| {
+        let peer = alice.run(["whois", word, "--json"]).expect(0).events("peer").remove(0);
+        assert_eq!((&peer["presence"], &peer["path"]), (&"online".into(), &"lan".into()), "{word}: {peer}");
+    };
+    online(&id);
+    online(&link(&bob));
+    alice.run(["contact", "add", &link(&bob), "--petname", "rob"]).expect(0);
+    online("rob");
+}
+
 #[test]
 fn visibility_decides_who_finds_me_and_unregister_takes_me_away() {
     let seed = Served::old(socket());

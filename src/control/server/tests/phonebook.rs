@@ -126,7 +126,7 @@ async fn find_without_a_match_ends_as_the_node_says() {
 
 #[tokio::test]
 async fn whois_says_what_a_seed_says_of_somebody_never_seen() {
-    let whois = |peer: String| Call::Whois(Whois { peer, timeout: None });
+    let whois = |peer: String| Call::Whois(Whois { peer, timeout: None, unseen: false });
     let node = |command| match command {
         Command::Resolve { .. } => vec![reply(Reply::Resolved(id(6)))],
         Command::Peers { .. } => vec![reply(Reply::Peers(Vec::new()))],
