@@ -130,7 +130,7 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         Some(Action::Demo(args)) => commands::demo::run(program, &args).await,
         Some(Action::Status(args)) => commands::status::run(program, args).await,
         Some(Action::Stop(args)) => commands::stop::run(program, args).await,
-        Some(Action::Config(args)) => commands::config::run(program, &args),
+        Some(Action::Config(args)) => commands::config::run(program, &args).await,
         Some(Action::Send(args)) => {
             let mut letter = commands::send::prepare(program, args)?;
             program.with_owner(async |client| commands::send::run(program, &mut letter, client).await).await

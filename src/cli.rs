@@ -42,6 +42,10 @@ const EXAMPLES_PEERS: &str = "\
 Examples:
   p2pchat-udp peers
   p2pchat-udp peers --wait 1 --json    until somebody is here";
+const EXAMPLES_WHOIS: &str = "\
+Examples:
+  p2pchat-udp whois bob
+  p2pchat-udp whois \"$LINK\" --json    exit 3: nobody here or at the seeds has that id";
 const EXAMPLES_HISTORY: &str = "\
 Examples:
   p2pchat-udp history bob --limit 20
@@ -127,7 +131,7 @@ pub struct Global {
     /// UDP address to listen on, like 0.0.0.0:17118, [::]:0 or :17118
     #[arg(short, long, global = true, value_name = "ADDR", env = "P2PCHAT_LISTEN", hide_env_values = true)]
     listen: Option<String>,
-    /// A seed that I use to be found and to find others on other networks; repeat for several
+    /// A seed that I use to be found and to find others on other networks; repeat for several. With --seed: another seed to know
     #[arg(long, global = true, value_name = "HOST:PORT", env = "P2PCHAT_VIA", hide_env_values = true, value_delimiter = ',')]
     via: Vec<String>,
     /// Peers of another network name neither see nor reach each other
@@ -199,6 +203,7 @@ pub enum Action {
     #[command(after_help = EXAMPLES_PEERS)]
     Peers(commands::peers::Args),
     /// One peer in full
+    #[command(after_help = EXAMPLES_WHOIS)]
     Whois(commands::whois::Args),
     /// Whom some words fit, here and at the seeds
     #[command(after_help = EXAMPLES_FIND)]
@@ -352,14 +357,15 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let helps =
-            ["", "demo", "daemon", "send", "listen", "peers", "find", "history", "outbox", "whoami", "contact", "seed", "config"]
-                .map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
-                    Err(Refused::Help(help)) => help,
-                    other => panic!("{name}: {other:?}"),
-                });
+        let of_all = "demo,daemon,send,listen,peers,whois,find,history,outbox,whoami,contact,contact add,seed,seed status,seed list,\
+                      seed lookup,seed register,seed unregister,config,";
+        let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
+            Err(Refused::Help(help)) => help,
+            other => panic!("{name}: {other:?}"),
+        });
         for help in helps {
-            let examples: Vec<_> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+            let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+            let examples: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
             assert!(!examples.is_empty(), "no example in: {help}");
             for example in examples {
                 let words = example.trim().split("  ").next().unwrap_or_default();

@@ -229,6 +229,11 @@ impl Settings {
         KEYS_OF_THE_START.iter().filter_map(|key| line(key)).collect()
     }
 
+    /// True where an owner that runs goes on with what it was started with.
+    pub fn counts_at_start(key: &str) -> bool {
+        KEYS_OF_THE_START.contains(&key)
+    }
+
     /// The options of this command line that want something else than an owner runs with.
     pub fn overruled_by(&self, owner: &BTreeMap<String, Value>) -> Vec<String> {
         let lines = KEYS_OF_THE_START.iter().filter_map(|key| self.line(key));

@@ -1,9 +1,12 @@
 //! `config`: every setting, its value and where it came from; or sets one in the file.
 
-use super::{End, output::Output};
+use super::{
+    End,
+    output::{Output, note},
+};
 use crate::{
     app::Program,
-    config::keys,
+    config::{Settings, keys},
     control::proto::{ConfigLine, ErrorLine, Line},
     text::Shown,
 };
@@ -19,11 +22,14 @@ pub struct Args {
 }
 
 /// Runs it. It needs no owner: the file is the profile's, the rest is this command's.
-pub fn run(program: &Program, args: &Args) -> Result<(), End> {
+pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
     let output = Output { json: program.json };
     if let (Some(key), Some(value)) = (&args.key, &args.value) {
         program.make_dir()?;
         program.settings.store(key, value)?;
+        if Settings::counts_at_start(key) && program.owner().await.is_ok() {
+            note(&format!("p2pchat-udp: {key} counts from the owner's next start; `p2pchat-udp stop` ends this one"));
+        }
         return Ok(());
     }
     let wanted: Vec<&str> = args.key.as_deref().map_or_else(|| keys().collect(), |key| vec![key]);

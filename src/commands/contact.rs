@@ -23,11 +23,19 @@ pub struct Args {
     action: Action,
 }
 
+const EXAMPLES_ADD: &str = "\
+Examples:
+  p2pchat-udp contact add \"$LINK\"                    LINK: what bob's whoami --link prints
+  p2pchat-udp contact add \"$LINK\" --petname bob
+
+Across networks both must have added each other before the first word.";
+
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
     /// Everybody that I added or wrote to
     List,
     /// Add somebody, as `whoami --link` there prints it
+    #[command(after_help = EXAMPLES_ADD)]
     Add {
         /// A p2pchat: link, or a full id
         link: String,

@@ -22,13 +22,36 @@ pub struct Args {
     action: Action,
 }
 
+const EXAMPLES_STATUS: &str = "\
+Examples:
+  p2pchat-udp seed status                        the seeds in use
+  p2pchat-udp seed status seed.example:17118     this one, used or not";
+const EXAMPLES_LIST: &str = "\
+Examples:
+  p2pchat-udp seed list                          who wants to be seen
+  p2pchat-udp seed list seed.example:17118       at this one";
+const EXAMPLES_LOOKUP: &str = "\
+Examples:
+  p2pchat-udp seed lookup bob                    exit 3: no seed has him
+  p2pchat-udp seed lookup \"$LINK\"                what bob's whoami --link prints";
+const EXAMPLES_REGISTER: &str = "\
+Examples:
+  p2pchat-udp seed register
+  p2pchat-udp seed register seed.example:17118   also at this one";
+const EXAMPLES_UNREGISTER: &str = "\
+Examples:
+  p2pchat-udp seed unregister                    nobody finds me from now on";
+
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
     /// How they are: version, uptime, load, records, and the seeds that they know
+    #[command(after_help = EXAMPLES_STATUS)]
     Status(Which),
     /// Who is listed there
+    #[command(after_help = EXAMPLES_LIST)]
     List(Which),
     /// Who has this name there
+    #[command(after_help = EXAMPLES_LOOKUP)]
     Lookup {
         /// A whole name, a full id, or a link
         #[arg(value_name = "NAME")]
@@ -37,8 +60,10 @@ enum Action {
         which: Which,
     },
     /// Have my entry there from now on
+    #[command(after_help = EXAMPLES_REGISTER)]
     Register(Which),
     /// Take my entry away, from all or from the one seed, until the next start
+    #[command(after_help = EXAMPLES_UNREGISTER)]
     Unregister(Which),
 }
 

@@ -146,7 +146,12 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::FamiliarName { candidates, .. } => {
             line.hint(format!("write the id of the one that you mean: {}", listed(candidates)))
         }
-        CommandError::NoSuchPeer { .. } => line.hint("`p2pchat-udp peers` lists who is here"),
+        CommandError::NoSuchPeer { .. } => line.hint(
+            "`p2pchat-udp peers` lists who is here; somebody elsewhere is found by the whole name, or by what `whoami --link` prints there",
+        ),
+        CommandError::NotFound { .. } => {
+            line.hint("ask again with a longer --timeout; of seeds `p2pchat-udp seed status` says which is silent")
+        }
         CommandError::OutboxFull => line.hint("`p2pchat-udp outbox` lists what waits, `outbox cancel ID` withdraws"),
         _ => line,
     }

@@ -329,7 +329,7 @@ pub struct Seed {
     /// What to do.
     #[serde(default)]
     pub action: SeedAction,
-    /// Whom to look up: a whole name or a full id.
+    /// Whom to look up: a whole name, a full id or a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Only this seed, `HOST:PORT`, whether or not it is in use.

@@ -18,6 +18,9 @@ use crate::{
     text::{Name, Shown, name_key},
 };
 
+const SEED_HINT: &str = "a seed is written like seed.example:17118 or [2001:db8::1]:17118";
+const SILENT_HINT: &str = "`p2pchat-udp seed status` says which seed is silent";
+
 /// `whois`.
 pub(super) async fn whois<N: Node>(owner: &Owner<N>, call: Whois, out: &Out) -> Answer {
     let wait = look(call.timeout);
@@ -157,14 +160,17 @@ pub(super) async fn contact<N: Node>(owner: &Owner<N>, call: Contact, out: &Out)
 pub(super) async fn seed<N: Node>(owner: &Owner<N>, call: Seed, out: &Out) -> Answer {
     let Seed { action, name: looked_up, seed: only, timeout } = call;
     if let Some(seed) = &only {
-        check_seed(seed).map_err(|why| ErrorLine::new("bad-seed", 2, format!("bad seed: {seed}: {why}")))?;
+        check_seed(seed).map_err(|why| ErrorLine::new("bad-seed", 2, format!("bad seed: {seed}: {why}")).hint(SEED_HINT))?;
     }
     let timeout = look(timeout);
     match (action, looked_up) {
         (SeedAction::Status, None) => {
             let seeds = views(owner, Command::Seeds { only, timeout }, out).await?;
             let unusable = named(&seeds, |seed| seed.state != SeedState::Ok);
-            if unusable.is_empty() { Ok(()) } else { Err(ErrorLine::new("seed-unusable", 9, unusable).into()) }
+            if unusable.is_empty() {
+                return Ok(());
+            }
+            Err(ErrorLine { hint: mend(&seeds), ..ErrorLine::new("seed-unusable", 9, unusable) }.into())
         }
         (SeedAction::Register, None) => {
             let seeds = views(owner, Command::Register { on: true, only, timeout }, out).await?;
@@ -172,7 +178,7 @@ pub(super) async fn seed<N: Node>(owner: &Owner<N>, call: Seed, out: &Out) -> An
                 return Ok(());
             }
             let text = format!("not registered: {}", named(&seeds, |_| true));
-            Err(ErrorLine::new("not-registered", 9, text).into())
+            Err(ErrorLine { hint: mend(&seeds), ..ErrorLine::new("not-registered", 9, text) }.into())
         }
         (SeedAction::Unregister, None) => {
             let seeds = views(owner, Command::Register { on: false, only, timeout }, out).await?;
@@ -228,6 +234,18 @@ fn named(seeds: &[SeedView], which: impl Fn(&SeedView) -> bool) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
+/// What to do about the first of them that cannot be used.
+fn mend(seeds: &[SeedView]) -> Option<String> {
+    let hint = seeds.iter().find_map(|seed| match seed.state {
+        SeedState::Ok => None,
+        SeedState::Unreachable => Some("does it run, and is UDP let out here and let in there?"),
+        SeedState::BadSignature => Some("use another seed: p2pchat-udp config via HOST:PORT"),
+        SeedState::OldVersion => Some("the older of the two must be renewed: this p2pchat-udp, or the seed's"),
+        SeedState::WrongClock => Some("set the clock of this machine, or the seed's"),
+    });
+    hint.map(str::to_owned)
+}
+
 fn no_seeds() -> ErrorLine {
     ErrorLine::new("no-seeds", 2, "no seeds: none is set and none was named")
         .hint("name one with --via HOST:PORT; for good: p2pchat-udp config via HOST:PORT")
@@ -254,11 +272,12 @@ async fn claimed<N: Node>(
         _ if asked == 0 => Err(no_seeds().into()),
         _ if found => Ok(()),
         None if answered == asked => Ok(()),
-        None => Err(ErrorLine::new("not-found", 9, format!("no list: {shortfall}")).into()),
+        None => Err(ErrorLine::new("not-found", 9, format!("no list: {shortfall}")).hint(SILENT_HINT).into()),
         Some(word) if answered == asked => {
-            Err(ErrorLine::new("no-such-peer", 3, format!("no such peer: {word} ({answered} of {asked} seeds)")).into())
+            let text = format!("no such peer: {word} ({answered} of {asked} seeds)");
+            Err(ErrorLine::new("no-such-peer", 3, text).hint("seeds know whole names and ids, and nobody who is hidden").into())
         }
-        Some(word) => Err(ErrorLine::new("not-found", 9, format!("not found: {word} ({shortfall})")).into()),
+        Some(word) => Err(ErrorLine::new("not-found", 9, format!("not found: {word} ({shortfall})")).hint(SILENT_HINT).into()),
     }
 }
 

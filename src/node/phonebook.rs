@@ -46,7 +46,7 @@ pub(super) enum Asker {
     Seeds { command: CommandId, only: Option<String> },
     /// A command that wants to know what they have.
     Claims { command: CommandId, claims: Vec<Claim> },
-    /// A look-up of a name; see `resolve`.
+    /// A look-up; see `resolve`.
     Lookup { command: CommandId, claims: Vec<Claim> },
     /// A link without a path.
     Seek(PeerId),

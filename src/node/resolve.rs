@@ -29,7 +29,7 @@ pub(crate) struct Lookup {
     seeds: Asked,
 }
 
-/// What the seeds say about the name.
+/// What the seeds say about it.
 #[derive(Debug)]
 enum Asked {
     NotYet,

@@ -378,8 +378,12 @@ impl Shell {
 
 /// What to do, for somebody who is in the shell already.
 fn in_the_shell(hint: &str) -> String {
-    let as_command =
-        [("`p2pchat-udp peers`", "/peers"), ("`p2pchat-udp outbox`", "/outbox"), ("`outbox cancel ID`", "/cancel ID")];
+    let as_command = [
+        ("`p2pchat-udp peers`", "/peers"),
+        ("`p2pchat-udp seed status`", "/seeds"),
+        ("`p2pchat-udp outbox`", "/outbox"),
+        ("`outbox cancel ID`", "/cancel ID"),
+    ];
     as_command.iter().fold(hint.to_owned(), |hint, (outside, inside)| hint.replace(outside, inside))
 }
 

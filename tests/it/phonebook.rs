@@ -117,6 +117,7 @@ fn find_needs_a_part_of_a_name_and_says_when_nobody_has_it() {
     }
     let nobody = alice.run(["find", "zoe"]).expect(3);
     assert_eq!(nobody.err.lines().next(), Some("p2pchat-udp: no such peer: zoe (asked the LAN, 1 there)"));
+    assert!(nobody.err.lines().nth(1).is_some_and(|hint| hint.contains("elsewhere")), "{}", nobody.err);
     assert_eq!(alice.run(["find", "#room"]).expect(2).out, "");
 }
 
@@ -162,6 +163,11 @@ fn seeds_count_from_the_start_of_an_owner_on() {
     let me = alice.run(["whoami", "--json", "--via", "127.0.0.1:10"]).expect(0);
     assert!(me.err.contains("--via has no effect"), "{}", me.err);
     assert_eq!(me.lines()[0]["seeds"], serde_json::json!([DEAD]));
+    let set = alice.run(["config", "via", "127.0.0.1:10"]).expect(0);
+    assert!(set.out.is_empty() && set.err.contains("via counts from the owner's next start; `p2pchat-udp stop`"), "{}", set.err);
+    assert_eq!(alice.run(["config", "bell", "off"]).expect(0).err, "", "no affair of the owner's");
+    alice.run(["stop"]).expect(0);
+    assert_eq!(alice.run(["config", "via", "127.0.0.1:10"]).expect(0).err, "", "nobody runs");
 }
 
 #[test]
@@ -177,16 +183,19 @@ fn a_seed_that_does_not_answer_is_exit_9_and_in_nobodys_way() {
         assert_eq!((seeds.len(), &seeds[0]["addr"], &seeds[0]["state"]), (1, &DEAD.into(), &"unreachable".into()), "{args:?}");
         assert!(seeds[0]["version"].is_null() && seeds[0]["registered"] == false, "{}", seeds[0]);
         assert!(ended.err.contains(&format!("{DEAD} is unreachable")), "{}", ended.err);
+        assert!(ended.err.lines().nth(1).is_some_and(|hint| hint.contains("is UDP let out")), "{}", ended.err);
     }
     for args in [&["seed", "lookup", "bob"][..], &["seed", "list"]] {
         let ended = alice.run(args.iter().chain(&["--timeout", "300ms"])).expect(9);
         assert!(ended.err.contains("0 of 1 seeds answered"), "{}", ended.err);
+        assert!(ended.err.lines().nth(1).is_some_and(|hint| hint.contains("seed status")), "{}", ended.err);
     }
     alice.run(["send", "bob", "hi"]).expect(0);
     assert_eq!(bob.history(), ["in hi delivered"]);
     assert_eq!(alice.run(["find", "bob", "--json", "--timeout", "300ms"]).expect(0).events("peer")[0]["path"], "lan");
     let nobody = alice.run(["find", "zoe", "--timeout", "300ms"]).expect(9);
     assert!(nobody.err.contains("0 of 1 seeds answered"), "{}", nobody.err);
+    assert!(nobody.err.lines().nth(1).is_some_and(|hint| hint.contains("seed status")), "{}", nobody.err);
 }
 
 #[test]

@@ -162,6 +162,23 @@ async fn seed_status_names_the_seed_that_cannot_be_used() {
 }
 
 #[tokio::test]
+async fn what_to_do_about_a_seed_is_said_of_each_state() {
+    for (state, word) in [
+        (SeedState::Unreachable, "let out"),
+        (SeedState::BadSignature, "another seed"),
+        (SeedState::OldVersion, "renewed"),
+        (SeedState::WrongClock, "clock"),
+    ] {
+        for action in [SeedAction::Status, SeedAction::Register] {
+            let seeds = vec![seed_view("a:1", state, false)];
+            let (_, error) = asked(seed(action, None), move |_| vec![reply(Reply::Seeds(seeds.clone()))]).await;
+            let hint = error.unwrap().hint;
+            assert!(hint.as_ref().is_some_and(|hint| hint.contains(word)), "{action:?} {state:?}: {hint:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_seeds_every_action_says_so() {
     for (action, name) in [
         (SeedAction::Status, None),
