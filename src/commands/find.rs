@@ -29,6 +29,7 @@ pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), 
         let line = line?;
         match &line {
             Line::Peer(peer) => output.say(&line, || output::peer(peer, output::now()))?,
+            Line::Notice(notice) if !program.json => output::note(&notice.words()),
             other if program.json => output.line(&other.to_json())?,
             _ => {}
         }

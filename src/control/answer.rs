@@ -138,6 +138,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::DiskFull => ("disk-full", 1),
         CommandError::Store => ("store", 1),
         CommandError::OutboxFull => ("outbox-full", 1),
+        CommandError::TooManySeeds => ("too-many-seeds", 1),
         CommandError::Leaving => ("leaving", 11),
     };
     let line = ErrorLine::new(code, exit, error.to_string());

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     answer::{Answer, LOOK, Stop, ask, error_line, link, peers, plain, resolve, unexpected},
     call::{Contact, ContactAction, Find, Seed, SeedAction, Whois},
-    proto::{ContactLine, ErrorLine, Line, PeerLine, Span},
+    proto::{ContactLine, ErrorLine, Line, NoticeCode, NoticeLine, PeerLine, Span},
     server::{Node, Out, Owner},
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(super) async fn find<N: Node>(owner: &Owner<N>, call: Find, out: &Out) -> An
     };
     let mut verdict = pin!(owner.node.call(asked));
     let mut said = None;
-    let found = loop {
+    let (found, answers) = loop {
         tokio::select! {
             found = &mut gathered => break found?,
             reply = &mut verdict, if said.is_none() => said = Some(reply),
@@ -81,7 +81,7 @@ pub(super) async fn find<N: Node>(owner: &Owner<N>, call: Find, out: &Out) -> An
         out.say(Line::Peer(line)).await?;
     }
     if !is_empty {
-        return Ok(());
+        return say_shortfalls(&answers, out).await;
     }
     let reply = match said {
         Some(reply) => reply,
@@ -101,7 +101,7 @@ pub(super) async fn find<N: Node>(owner: &Owner<N>, call: Find, out: &Out) -> An
     }
 }
 
-async fn gather<N: Node>(owner: &Owner<N>, words: &Name, wait: Duration) -> Result<Vec<PeerLine>, Stop> {
+async fn gather<N: Node>(owner: &Owner<N>, words: &Name, wait: Duration) -> Result<(Vec<PeerLine>, [Claims; 2]), Stop> {
     let deadline = Instant::now() + wait;
     let here = settled(owner, deadline);
     let exact = match words.as_str().parse() {
@@ -112,12 +112,27 @@ async fn gather<N: Node>(owner: &Owner<N>, words: &Name, wait: Duration) -> Resu
     let (here, exact, begins) = tokio::join!(here, claims(owner, exact, None, wait), claims(owner, begins, None, wait));
     let mut lines: Vec<PeerLine> = here?.into_iter().filter(|peer| fits(peer, words)).map(PeerLine::from).collect();
     let mut seen: BTreeSet<PeerId> = lines.iter().map(|line| line.id).chain([owner.id]).collect();
-    for claim in exact?.claims.into_iter().chain(begins?.claims) {
+    let mut answers = [exact?, begins?];
+    for claim in answers.iter_mut().flat_map(|answer| answer.claims.drain(..)) {
         if seen.insert(claim.id) {
             lines.push(claim.into());
         }
     }
-    Ok(lines)
+    Ok((lines, answers))
+}
+
+/// Beside what was found: that there is more, and who has not said whether there is.
+async fn say_shortfalls(answers: &[Claims], out: &Out) -> Answer {
+    let more = answers.iter().any(|answer| answer.more);
+    let more = more.then(|| "more than is shown: the seeds have others that fit".to_owned());
+    let missing = answers.iter().find(|answer| answer.answered < answer.asked).map(|answer| {
+        let missing: Vec<_> = answer.missing.iter().map(|seed| Shown::line(seed).to_string()).collect();
+        format!("maybe not all: {}; missing: {}", answer.shortfall(), missing.join(", "))
+    });
+    for text in more.into_iter().chain(missing) {
+        out.say(Line::Notice(NoticeLine { code: NoticeCode::NotAllShown, text, peer: None, name: None })).await?;
+    }
+    Ok(())
 }
 
 /// A part of its name or petname, or the beginning of its id.
@@ -263,14 +278,14 @@ async fn claimed<N: Node>(
 ) -> Answer {
     let answer = claims(owner, question, only, timeout).await?;
     let shortfall = answer.shortfall();
-    let Claims { claims, asked, answered, .. } = answer;
-    let found = !claims.is_empty();
-    for claim in claims {
-        out.say(Line::Peer(claim.into())).await?;
+    let Claims { asked, answered, .. } = answer;
+    let found = !answer.claims.is_empty();
+    for claim in &answer.claims {
+        out.say(Line::Peer(claim.clone().into())).await?;
     }
     match word {
         _ if asked == 0 => Err(no_seeds().into()),
-        _ if found => Ok(()),
+        _ if found => say_shortfalls(&[answer], out).await,
         None if answered == asked => Ok(()),
         None => Err(ErrorLine::new("not-found", 9, format!("no list: {shortfall}")).hint(SILENT_HINT).into()),
         Some(word) if answered == asked => {

@@ -210,6 +210,9 @@ pub enum CommandError {
     /// The store failed: whether the message was queued is not known (exit 1).
     #[error("the profile cannot be written")]
     Store,
+    /// As many seeds as may be are in use or asked now (exit 1).
+    #[error("too many seeds are in use or being asked: there is no room for another one")]
+    TooManySeeds,
     /// The outbox is full (exit 1).
     #[error("the outbox is full")]
     OutboxFull,
@@ -315,7 +318,9 @@ pub struct Claims {
     pub asked: usize,
     /// Of them, so many answered.
     pub answered: usize,
-    /// A seed has more of that name than it could say.
+    /// Which have not, as they were named or by their addresses.
+    pub missing: Vec<String>,
+    /// There are more that fit: a seed has more than it was asked for, or more came than is kept.
     pub more: bool,
     /// A seed that has just started has not heard of everybody yet, and counts as one that has not answered: it knows then.
     pub young: Option<Duration>,

@@ -87,6 +87,8 @@ pub enum NoticeCode {
     SeedOldVersion,
     /// A seed's clock and ours differ so much that records do not hold.
     SeedWrongClock,
+    /// More fits a question than was told: only with its answer.
+    NotAllShown,
 }
 
 impl Node {

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     Node,
-    command::{Claim, Claims, Command, CommandId, PeerView, Question, Reply},
+    command::{Claim, Claims, Command, CommandError, CommandId, PeerView, Question, Reply},
     event::Event,
     interface::on_link,
     peer::Peer,
@@ -36,7 +36,7 @@ const SEEK_MIN: Duration = Duration::from_secs(2);
 const SEEK_MAX: Duration = Duration::from_secs(60);
 /// Contacts that are looked for although there is nothing to deliver, at most: for their presence.
 const SOUGHT_FOR_PRESENCE_MAX: usize = 64;
-/// Claims kept of one question at most.
+/// Claims told of one question at most.
 const CLAIMS_MAX: usize = 512;
 
 /// Who asked the seeds.
@@ -133,17 +133,20 @@ impl Node {
     pub(super) fn on_seed_command(&mut self, now: Now, command: CommandId, wanted: Command) {
         let (want, only, timeout) = match wanted {
             Command::Seeds { only, timeout } => (Want::Status, only, timeout),
-            Command::Register { on, only, timeout } => {
-                self.seeds.register(now, on, only.as_deref());
-                (Want::Home(on), only, timeout)
-            }
+            Command::Register { on, only, timeout } => (Want::Home(on), only, timeout),
             Command::Ask { question, only, timeout } => (Want::Records(question), only, timeout),
             _ => return,
         };
+        if only.as_ref().is_some_and(|name| !self.seeds.has_room_for(name)) {
+            return self.fail(command, CommandError::TooManySeeds);
+        }
         let asker = match want {
             Want::Records(_) => Asker::Claims { command, claims: Vec::new() },
             Want::Status | Want::Home(_) => Asker::Seeds { command, only: only.clone() },
         };
+        if let Want::Home(on) = want {
+            self.seeds.register(now, on, only.as_deref());
+        }
         let ask = self.seeds.ask(now, want, only.as_deref(), &[], false, timeout);
         self.asks.insert(ask, asker);
     }
@@ -158,7 +161,7 @@ impl Node {
 
     /// What the seeds have said so far, to somebody who waits no longer.
     pub(super) fn claims_so_far(&mut self, ask: AskId) -> Claims {
-        let progress = Progress { more: false, ..self.seeds.progress(ask) };
+        let progress = self.seeds.progress(ask);
         match self.asks.remove(&ask) {
             Some(Asker::Claims { claims, .. } | Asker::Lookup { claims, .. }) => claims_of(claims, progress),
             Some(Asker::Seeds { .. } | Asker::Seek(_) | Asker::Introducer(_)) | None => claims_of(Vec::new(), progress),
@@ -368,9 +371,11 @@ fn is_sought(peer: &Peer, for_presence: bool) -> bool {
     !is_near && is_missed && peer.contact.trust != Trust::Blocked && peer.session().is_none()
 }
 
-fn claims_of(claims: Vec<Claim>, progress: Progress) -> Claims {
-    let Progress { asked, answered, more, young } = progress;
-    Claims { claims, asked, answered, more, young }
+fn claims_of(mut claims: Vec<Claim>, progress: Progress) -> Claims {
+    let Progress { asked, answered, missing, more, young } = progress;
+    let more = more || claims.len() > CLAIMS_MAX;
+    claims.truncate(CLAIMS_MAX);
+    Claims { claims, asked, answered, missing, more, young }
 }
 
 /// One claim of each id: the one that its seed heard last.
@@ -386,7 +391,44 @@ fn add_claim(claims: &mut Vec<Claim>, found: &Found) {
     match claims.iter().position(|claim| claim.id == id) {
         Some(known) if claim.age < claims[known].age => claims[known] = claim,
         Some(_) => {}
-        None if claims.len() < CLAIMS_MAX => claims.push(claim),
+        // One too many, to know that there are more.
+        None if claims.len() <= CLAIMS_MAX => claims.push(claim),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::{crypto::identity::Identity, wire::record::Record};
+
+    fn found(n: usize) -> Found {
+        let identity = Identity::generate(&mut ChaCha20Rng::seed_from_u64(n as u64));
+        let record = Record {
+            id: identity.id(),
+            seq: 1,
+            issued: 1,
+            lifetime: 1,
+            network: [0; 8],
+            name: format!("n{n}"),
+            visibility: Visibility::Listed,
+            seeds: Vec::new(),
+            addrs: Vec::new(),
+        };
+        let addr = "192.0.2.1:17118".parse().unwrap();
+        Found { record, seen: addr, age: Duration::ZERO, seed: addr }
+    }
+
+    #[test]
+    fn a_list_that_is_longer_than_what_is_kept_says_that_there_is_more() {
+        for (records, more) in [(CLAIMS_MAX, false), (CLAIMS_MAX + 1, true), (CLAIMS_MAX + 2, true)] {
+            let mut claims = Vec::new();
+            (0..records).for_each(|n| add_claim(&mut claims, &found(n)));
+            let claims = claims_of(claims, Progress::default());
+            assert_eq!((claims.claims.len(), claims.more), (CLAIMS_MAX, more));
+        }
     }
 }

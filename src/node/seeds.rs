@@ -76,13 +76,15 @@ impl Found {
 }
 
 /// How far a question has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Progress {
     /// Seeds that were asked.
     pub(crate) asked: usize,
     /// Of them, so many answered.
     pub(crate) answered: usize,
-    /// A seed has more with the name than one answer holds.
+    /// Which have not: a name or an address of each.
+    pub(crate) missing: Vec<String>,
+    /// A seed has more that fits than it was asked for.
     pub(crate) more: bool,
     /// One that has just started knows then.
     pub(crate) young: Option<Duration>,
@@ -224,13 +226,32 @@ impl Seeds {
         self.drive(now);
     }
 
-    /// Index of this seed, which is made known where it is not.
+    /// True where this seed is known, or there is room for one more.
+    pub(crate) fn has_room_for(&self, name: &str) -> bool {
+        let is_known = self.seeds.iter().any(|seed| seed.name == name);
+        is_known || self.seeds.len() < SEEDS_MAX || (0..SEEDS_MAX).any(|index| self.is_spare(index))
+    }
+
+    /// Index of this seed, which is made known where it is not: in place of one that nothing needs any more, where there
+    /// are as many as may be.
     fn seed_named(&mut self, now: Instant, name: &str) -> Option<usize> {
-        let known = self.seeds.iter().position(|seed| seed.name == name);
-        known.or_else(|| {
-            let room = self.seeds.len() < SEEDS_MAX;
-            room.then(|| self.seeds.push(Seed::new(name, false, now))).map(|()| self.seeds.len() - 1)
-        })
+        if let Some(known) = self.seeds.iter().position(|seed| seed.name == name) {
+            return Some(known);
+        }
+        let new = Seed::new(name, false, now);
+        if self.seeds.len() < SEEDS_MAX {
+            self.seeds.push(new);
+            return Some(self.seeds.len() - 1);
+        }
+        let spare = (0..self.seeds.len()).find(|index| self.is_spare(*index))?;
+        self.seeds[spare] = new;
+        Some(spare)
+    }
+
+    /// Nobody needs this seed: a command or a link named it once.
+    fn is_spare(&self, index: usize) -> bool {
+        let is_asked = self.asks.values().any(|ask| ask.is_for(index));
+        self.seeds[index].is_idle() && !is_asked && !self.queries.values().any(|pending| pending.purpose.seed() == Some(index))
     }
 
     /// Every mutation ends here.

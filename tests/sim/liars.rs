@@ -43,6 +43,8 @@ enum Lie {
     OtherVersion,
     /// Has a clock of its own.
     WrongClock,
+    /// Says that this one has every name, and that there are more of them.
+    Crowded { record: Vec<u8>, signature: [u8; 64] },
     /// Names these as its fellows.
     Fellows(Vec<SocketAddr>),
 }
@@ -73,6 +75,10 @@ impl Liar {
             (Query::Lookup { .. }, Lie::Aimed { victim, record, signature }) => {
                 let entry = Entry { record, signature: *signature, seen: *victim, age: 0 };
                 Answer::Found { entries: vec![entry], more: false }.encode(header, out);
+            }
+            (Query::Find { .. }, Lie::Crowded { record, signature }) => {
+                let entry = Entry { record, signature: *signature, seen: from, age: 0 };
+                Answer::Found { entries: vec![entry], more: true }.encode(header, out);
             }
             (Query::Lookup { id, .. }, Lie::Forged) => {
                 let (record, signature) = self.forge(*id, now);
@@ -196,6 +202,26 @@ fn a_seed_that_forges_is_named_and_not_believed() {
     world.run_until(world.now + 4 * SECOND);
     let Some(Reply::Claims(claims)) = last_reply(&world, 0) else { panic!("{:?}", last_reply(&world, 0)) };
     assert_eq!((claims.claims.len(), claims.asked, claims.answered), (0, 1, 0));
+}
+
+/// When time was up it was forgotten that there are more, and the only one on the page was written to.
+#[test]
+fn who_crowds_a_name_out_is_not_the_only_one_because_another_seed_is_silent() {
+    let mut world = World::new(12);
+    let alice = world.add_machine("alice", &[0], true, false);
+    world.network.add_router(0, Kind::PORT_RESTRICTED_CONE);
+    let (bob, now) = (Identity::generate(&mut ChaCha20Rng::seed_from_u64(7)), world.clocks(alice));
+    let (record, signature) = sign_record(&bob, &record_of(bob.id(), now));
+    let crowded = liar(&mut world, Lie::Crowded { record, signature });
+    let silent = world.network.add_public_host(17_118);
+    world.node_config.seeds = vec![crowded.to_string(), world.network.address(silent).to_string()];
+    world.start_at(Duration::ZERO, alice);
+    world.run_until(SECOND);
+    world.command(alice, Command::Resolve { peer: "bob".to_owned(), timeout: SECOND });
+    world.run_until(world.now + 2 * SECOND);
+    let reply = last_reply(&world, alice);
+    let Some(Reply::Failed(CommandError::Ambiguous { candidates, .. })) = reply else { panic!("{reply:?}") };
+    assert_eq!(candidates.iter().map(|peer| peer.id).collect::<Vec<_>>(), [bob.id()]);
 }
 
 #[test]

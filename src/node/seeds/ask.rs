@@ -5,7 +5,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    Found, Progress, SEEDS_MAX, Seeds, SeedsEvent, farewell::Farewell, home::Home, query::Purpose, seed::CLOCK_ERROR_MAX,
+    Found, Progress, SEEDS_MAX, Seeds, SeedsEvent,
+    farewell::Farewell,
+    home::Home,
+    query::Purpose,
+    seed::{CLOCK_ERROR_MAX, Seed},
 };
 use crate::{
     clock::{Instant, Now},
@@ -76,16 +80,19 @@ pub(super) struct Ask {
     watch: bool,
     watched: Vec<(u64, SocketAddr)>,
     is_done: bool,
-    /// A seed has more with the name than one answer holds.
+    /// A seed has more that fits than it was asked for.
     more: bool,
     /// The longest time after which one that has just started knows.
     young: Option<Duration>,
 }
 
 impl Ask {
-    fn progress(&self) -> Progress {
-        let answered = self.targets.iter().filter(|target| target.state == State::Answered).count();
-        Progress { asked: self.targets.len(), answered, more: self.more, young: self.young }
+    fn progress(&self, seeds: &[Seed]) -> Progress {
+        let (answered, missing): (Vec<_>, Vec<_>) = self.targets.iter().partition(|target| target.state == State::Answered);
+        // Of a list that was begun there is more.
+        let more = self.more || missing.iter().any(|target| target.pages > 0);
+        let missing = missing.into_iter().filter_map(|target| target.label(seeds)).collect();
+        Progress { asked: self.targets.len(), answered: answered.len(), missing, more, young: self.young }
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -96,6 +103,11 @@ impl Ask {
         self.targets.iter_mut().find(|target| target.addr == Some(addr))
     }
 
+    /// It goes, or went, to this seed and is not answered.
+    pub(super) fn is_for(&self, seed: usize) -> bool {
+        !self.is_done && self.targets.iter().any(|target| target.seed == Some(seed))
+    }
+
     fn is_over(&self) -> bool {
         self.targets.iter().all(|target| matches!(target.state, State::Answered | State::Failed))
     }
@@ -104,6 +116,11 @@ impl Ask {
 impl Target {
     fn of_seed(seed: usize) -> Self {
         Self { seed: Some(seed), addr: None, hops: 0, state: State::Unsent, after: None, pages: 0 }
+    }
+
+    /// What to call it: the name that was given, or its address.
+    fn label(&self, seeds: &[Seed]) -> Option<String> {
+        self.seed.map(|index| seeds[index].name.clone()).or_else(|| Some(self.addr?.to_string()))
     }
 
     fn at(addr: SocketAddr, hops: u8) -> Self {
@@ -154,7 +171,7 @@ impl Seeds {
             }
         }
         if self.asks.len() >= ASKS_MAX {
-            self.events.push_back(SeedsEvent::Done { ask: id, progress: ask.progress() });
+            self.events.push_back(SeedsEvent::Done { ask: id, progress: ask.progress(&self.seeds) });
             return id;
         }
         self.asks.insert(id, ask);
@@ -164,7 +181,7 @@ impl Seeds {
 
     /// How far this question has come.
     pub(crate) fn progress(&self, ask: AskId) -> Progress {
-        self.asks.get(&ask).map(Ask::progress).unwrap_or_default()
+        self.asks.get(&ask).map(|ask| ask.progress(&self.seeds)).unwrap_or_default()
     }
 
     /// Nobody wants to know any more.
@@ -203,13 +220,13 @@ impl Seeds {
                 };
                 continue;
             }
-            target.addr = target.addr.or_else(|| seed.and_then(super::Seed::addr));
+            target.addr = target.addr.or_else(|| seed.and_then(Seed::addr));
             match target.addr {
                 Some(addr) => {
                     target.state = State::Sent;
                     to_send.push(addr);
                 }
-                None if seed.is_some_and(super::Seed::is_lost) => target.state = State::Failed,
+                None if seed.is_some_and(Seed::is_lost) => target.state = State::Failed,
                 None => {}
             }
         }
@@ -228,7 +245,7 @@ impl Seeds {
             return;
         }
         ask.is_done = true;
-        let progress = ask.progress();
+        let progress = ask.progress(&self.seeds);
         let is_watched = ask.watch && !ask.watched.is_empty();
         ask.deadline = now.instant + WATCH_FOR;
         if !is_watched {
@@ -304,17 +321,14 @@ impl Seeds {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let last = found.last().map(|found| (found.record.name.clone(), *found.record.id.as_bytes()));
         let is_list = matches!(ask.want, Want::Records(Question::Prefix(_)));
-        ask.more |= more && !is_list;
         let Some(target) = ask.target(from) else { return };
         target.pages += 1;
-        let goes_on = more && is_list && last.is_some();
-        if let Some(target) = ask.target(from) {
-            let goes_on = goes_on && target.pages < PAGES_MAX && last != target.after;
-            target.after = last;
-            target.state = if goes_on { State::Sent } else { State::Answered };
-            if goes_on && !self.query(now, from, Purpose::Ask(id)) {
-                self.on_target_failed(now, id, from);
-            }
+        let goes_on = more && is_list && last.is_some() && target.pages < PAGES_MAX && last != target.after;
+        target.after = last;
+        target.state = if goes_on { State::Sent } else { State::Answered };
+        ask.more |= more && !goes_on;
+        if goes_on && !self.query(now, from, Purpose::Ask(id)) {
+            self.on_target_failed(now, id, from);
         }
         self.ask_homes(id, &found);
         self.events.extend(found.into_iter().map(|found| SeedsEvent::Found { ask: id, found }));

@@ -70,6 +70,18 @@ pub(super) enum Purpose {
     },
 }
 
+impl Purpose {
+    /// The seed that it is about, where that is one of ours.
+    pub(super) const fn seed(&self) -> Option<usize> {
+        match self {
+            Self::Register { seed, .. } | Self::Refresh { seed, .. } | Self::Unregister(seed) | Self::Bind { seed, .. } => {
+                Some(*seed)
+            }
+            Self::Ask(_) | Self::Knock { .. } => None,
+        }
+    }
+}
+
 /// A query that has no answer yet.
 #[derive(Debug)]
 pub(super) struct Pending {

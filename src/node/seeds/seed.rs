@@ -119,6 +119,12 @@ impl Seed {
         self.in_use || self.is_named
     }
 
+    /// It is not in use, has nothing of ours, and nothing is said to it of that.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_left = matches!(self.farewell, Farewell::None | Farewell::Heard);
+        !self.is_kept() && !self.relays && is_left && self.home == Home::Idle && self.holds_until.is_none()
+    }
+
     /// It answered last time, or was not asked yet.
     pub(super) fn is_promising(&self) -> bool {
         self.state == SeedState::Ok || self.reason.is_none()
@@ -201,6 +207,7 @@ impl Seed {
             self.resolve = Resolve::Wanted;
         }
         // By now our record has lapsed there.
+        self.holds_until.take_if(|until| *until <= now);
         if matches!(self.farewell, Farewell::Unheard { until } if until <= now) {
             self.farewell = Farewell::None;
         }

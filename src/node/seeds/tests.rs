@@ -73,6 +73,14 @@ impl World {
         None
     }
 
+    /// Lets time pass, and answers nothing but who has no cookie.
+    fn be_silent_for(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while self.now.instant < end {
+            self.query_within(1);
+        }
+    }
+
     fn answer(&mut self, header: Header, answer: &Answer<'_>) {
         let mut datagram = Vec::new();
         answer.encode(header, &mut datagram);
@@ -201,5 +209,86 @@ fn who_is_found_where_he_is_not_at_home_is_asked_for_at_home() {
         let events: Vec<_> = std::iter::from_fn(|| world.seeds.poll_event()).collect();
         let is_found = |event: &SeedsEvent| matches!(event, SeedsEvent::Found { ask: one, .. } if *one == ask);
         assert!(events.iter().any(is_found), "what is left over may still lead to him: {events:?}");
+    }
+}
+
+/// A list was cut after so many pages, or when time was up, and looked whole.
+#[test]
+fn a_list_that_is_cut_is_said_to_be() {
+    for answered in [31, 32] {
+        let mut world = World::new(None, true);
+        let ask =
+            world.seeds.ask(world.now, Want::Records(Question::Prefix(String::new())), None, &[], false, Duration::from_secs(3));
+        let record = |n: u64| Record {
+            id: world.identity.id(),
+            seq: UNIX_MS,
+            issued: UNIX_MS / 1_000,
+            lifetime: RECORD_LIFETIME_MAX,
+            network: [0; 8],
+            name: format!("n{n:02}"),
+            visibility: Visibility::Listed,
+            seeds: Vec::new(),
+            addrs: Vec::new(),
+        };
+        let pages: Vec<_> = (0..answered).map(|n| sign_record(&world.identity, &record(n))).collect();
+        for (bytes, signature) in &pages {
+            let now = world.now;
+            let (txid, _) = world.next_query();
+            world.now = now;
+            let entry = Entry { record: bytes, signature: *signature, seen: world.seed, age: 0 };
+            world.answer(Header { txid, cookie: [0; COOKIE_LEN] }, &Answer::Found { entries: vec![entry], more: true });
+        }
+        world.be_silent_for(Duration::from_secs(4));
+        let events: Vec<_> = std::iter::from_fn(|| world.seeds.poll_event()).collect();
+        let done = events.iter().find_map(|event| match event {
+            SeedsEvent::Done { ask: one, progress } if *one == ask => Some(progress),
+            _ => None,
+        });
+        let missing = if answered == 32 { vec![] } else { vec![world.seed.to_string()] };
+        assert!(done.is_some_and(|done| done.more && done.missing == missing), "{done:?}");
+    }
+}
+
+/// Every seed that a command or a link named once was kept for ever, and once they were 64 no other one was asked.
+#[test]
+fn seeds_that_were_asked_once_leave_room_for_others() {
+    let mut world = World::new(Some(Visibility::Findable), false);
+    let ask = |world: &mut World, n: usize| {
+        let name = format!("198.51.100.{n}:17118");
+        assert!(world.seeds.has_room_for(&name));
+        world.seeds.ask(world.now, Want::Status, Some(&name), &[], false, Duration::from_secs(3));
+        world.seeds.views(Some(&name)).len()
+    };
+    for n in 0..3 * SEEDS_MAX {
+        assert_eq!(ask(&mut world, n), 1);
+        world.now.instant = world.now.instant + Duration::from_secs(5);
+        world.seeds.handle_timeout(world.now);
+    }
+    assert_eq!(world.seeds.seeds.len(), SEEDS_MAX);
+    assert_eq!(world.seeds.views(None)[0].seed, world.seed.to_string(), "what is in use stays");
+    // While all are asked there is no room.
+    (0..SEEDS_MAX - 1).for_each(|n| assert_eq!(ask(&mut world, n), 1));
+    assert!(!world.seeds.has_room_for("198.51.100.200:17118") && world.seeds.has_room_for("198.51.100.0:17118"));
+    // What a command has us registered at is no spare seat.
+    world.now.instant = world.now.instant + Duration::from_secs(5);
+    world.seeds.handle_timeout(world.now);
+    world.seeds.register(world.now, true, Some("198.51.100.201:17118"));
+    (0..SEEDS_MAX - 2).for_each(|n| assert_eq!(ask(&mut world, n), 1));
+    assert!(!world.seeds.has_room_for("198.51.100.200:17118"));
+}
+
+/// It was asked of DNS every 30 s for as long as the process lived.
+#[test]
+fn a_name_that_nobody_uses_any_more_is_not_resolved_again() {
+    let mut world = World::new(None, true);
+    for (name, again) in [("asked.example:1", false), ("registered.example:1", true)] {
+        if again {
+            world.seeds.register(world.now, true, Some(name));
+        }
+        world.seeds.ask(world.now, Want::Status, Some(name), &[], false, Duration::from_secs(3));
+        assert_eq!(world.seeds.poll_resolve().as_deref(), Some(name));
+        world.seeds.handle_resolved(world.now, name, Err("no such name".to_owned()));
+        world.be_silent_for(Duration::from_secs(40));
+        assert_eq!(world.seeds.poll_resolve().as_deref(), again.then_some(name));
     }
 }

@@ -44,6 +44,8 @@ impl Chat {
                 self.owns.silence(&status);
                 self.print(self.look.note(&text));
             }
+            // Beside what was found: that it is not all.
+            (Asked::Find(_), line @ Line::Notice(_)) => self.handle_event(now, line),
             (Asked::Send(_) | Asked::Nothing, line @ Line::Status(_)) => self.handle_event(now, line),
             _ => {}
         }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    control::call::{Contact, ContactAction, Find, Seed, SeedAction, Whois},
+    control::{
+        call::{Contact, ContactAction, Find, Seed, SeedAction, Whois},
+        proto::NoticeLine,
+    },
     node::command::{Claim, Claims, Question, SeedState, SeedView},
     store::row::{Op, Trust, WriteBatch},
 };
@@ -13,7 +16,14 @@ fn claim(n: u8, name: &str) -> Claim {
 }
 
 fn claims(claims: Vec<Claim>, answered: usize, asked: usize) -> Event {
-    reply(Reply::Claims(Claims { claims, asked, answered, more: false, young: None }))
+    reply(Reply::Claims(Claims {
+        claims,
+        asked,
+        answered,
+        missing: vec!["b:1".to_owned(); asked - answered],
+        more: false,
+        young: None,
+    }))
 }
 
 fn seed_view(seed: &str, state: SeedState, registered: bool) -> SeedView {
@@ -67,12 +77,21 @@ fn find(words: &str) -> Call {
     Call::Find(Find { words: words.to_owned(), timeout: None })
 }
 
+/// Of whom these lines tell, and what beside.
+fn told(lines: &[Line]) -> (Vec<PeerId>, Vec<&str>) {
+    let (mut ids, mut notes) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line {
+            Line::Peer(peer) => ids.push(peer.id),
+            Line::Notice(NoticeLine { code: NoticeCode::NotAllShown, text, .. }) => notes.push(text.as_str()),
+            other => panic!("{other:?}"),
+        }
+    }
+    (ids, notes)
+}
+
 fn ids(lines: &[Line]) -> Vec<PeerId> {
-    let peer = |line: &Line| match line {
-        Line::Peer(peer) => peer.id,
-        other => panic!("{other:?}"),
-    };
-    lines.iter().map(peer).collect()
+    told(lines).0
 }
 
 fn nobody(peer: String) -> Event {
@@ -100,7 +119,7 @@ async fn find_says_whom_we_know_first_and_each_id_once() {
     .await;
     assert_eq!(error, None);
     assert_eq!(ids(&lines), [5, 2, 6, 7].map(id), "and not ourselves");
-    let [.., Line::Peer(claimed)] = &lines[..] else { panic!("{lines:?}") };
+    let [.., Line::Peer(claimed), Line::Notice(_)] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!((claimed.presence, claimed.path, claimed.trust), (Presence::Unknown, PathKind::None, Trust::Unknown));
     assert_eq!((claimed.age_s, claimed.listed), (Some(7), Some(true)));
 }
@@ -238,7 +257,7 @@ async fn only_who_was_told_so_by_all_says_that_nobody_has_a_name() {
             other => panic!("{other:?}"),
         })
         .await;
-        assert_eq!((lines.len(), error.as_ref().map(|error| error.exit)), (found, exit), "{name:?} {found} {answered}");
+        assert_eq!((ids(&lines).len(), error.as_ref().map(|error| error.exit)), (found, exit), "{name:?} {found} {answered}");
         if let (Some(error), Some(9), Some(_)) = (error, exit, name) {
             assert_eq!(error.text, "not found: bob (1 of 3 seeds answered)");
         }
@@ -323,5 +342,30 @@ async fn the_link_names_the_seeds_unless_we_are_hidden() {
         let (lines, _) = asked_of(&owner, Call::WHOAMI).await;
         let [Line::Whoami(me)] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((me.link.as_str(), &me.seeds), (format!("p2pchat:{}{ending}", id(1)).as_str(), &vec!["a:1".to_owned()]));
+    }
+}
+
+/// A list that was cut, and one that a seed did not add to, looked like any other.
+#[tokio::test]
+async fn what_is_not_all_is_said_not_to_be() {
+    for (answered, more, said) in [
+        (3, false, vec![]),
+        (3, true, vec!["more than is shown: the seeds have others that fit"]),
+        (2, false, vec!["maybe not all: 2 of 3 seeds answered; missing: b:1"]),
+    ] {
+        let answer = move || {
+            let missing = vec!["b:1".to_owned(); 3 - answered];
+            reply(Reply::Claims(Claims { claims: vec![claim(6, "bo")], asked: 3, answered, missing, more, young: None }))
+        };
+        for call in [seed(SeedAction::List, None), seed(SeedAction::Lookup, Some("bo")), find("bo")] {
+            let (lines, error) = asked(call, move |command| match command {
+                Command::Ask { .. } => vec![answer()],
+                Command::Peers { .. } => vec![reply(Reply::Peers(Vec::new()))],
+                Command::Resolve { peer, .. } => vec![nobody(peer)],
+                other => panic!("{other:?}"),
+            })
+            .await;
+            assert_eq!((told(&lines), error), ((vec![id(6)], said.clone()), None));
+        }
     }
 }
