@@ -1,7 +1,7 @@
 //! A seed on real sockets under load: what it answers per core against a bare echo that does the same system
 //! calls, what a registration costs in memory, how soon everybody is back after a crash.
 //! `cargo bench --bench seed_udp -- 1000000` registers so many; nothing is asserted
-//! (docs: performance goals P15 and P16).
+//! (docs: what a seed should answer per core).
 //!
 //! The server has one core to itself, whoever asks another. What is counted is the server's own CPU time for
 //! each answer, so that whoever else uses this machine changes little.

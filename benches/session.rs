@@ -1,5 +1,5 @@
 //! Two sessions in memory, no sockets: what sealing, acks and bookkeeping cost by themselves.
-//! `cargo bench --bench session` prints; nothing is asserted (docs: performance goals P1 to P3 and P8).
+//! `cargo bench --bench session` prints; nothing is asserted.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -11,7 +11,7 @@ use crate::{id::PeerId, text::Name};
 
 /// What a link begins with.
 pub const SCHEME: &str = "p2pchat:";
-/// Seeds that a link names at most; their owner registers at no more (protocol §7).
+/// Seeds that a link names at most; their owner registers at no more (protocol, SEEDS).
 pub const VIA_MAX: usize = 3;
 /// Bytes of a link at most: an id, a name and the seeds with every byte of them encoded come to less.
 pub const LINK_LEN_MAX: usize = 4_096;

@@ -19,7 +19,7 @@ fn base32() -> Encoding {
     spec.encoding().expect("the alphabet has 32 distinct symbols")
 }
 
-/// A peer: its Ed25519 public key, sign bit 0 (protocol §1). A value of this type is always a
+/// A peer: its Ed25519 public key, sign bit 0 (protocol, IDENTITY). A value of this type is always a
 /// canonical point of large order, so it *is* a valid Noise static key too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId([u8; 32]);
@@ -131,7 +131,7 @@ byte_id!(
     MessageId, 16
 );
 byte_id!(
-    /// A conversation (protocol §0 rule 5). For two people: the hash of both ids in sorted order.
+    /// A conversation (protocol, ENCODINGS). For two people: the hash of both ids in sorted order.
     ConversationId, 32
 );
 

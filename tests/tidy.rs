@@ -111,6 +111,8 @@ const BANNED: &[(&str, &str)] = &[
     ("#![allow(", "#[expect(lint, reason = \"…\")] at the spot"),
     ("unsafe {", "forbidden"),
     ("beacon", "announce"),
+    ("cli.md", "say the rule, or name the manual's heading"),
+    ("protocol §", "a heading of the protocol's manual page, as in (protocol, SEEDS)"),
 ];
 
 /// Where a system may be named: everything special to it stands there, with a portable branch beside.

@@ -1,4 +1,4 @@
-//! Cookies: a stateless proof that whoever sends from an address also receives there (protocol §7). What
+//! Cookies: a stateless proof that whoever sends from an address also receives there (protocol, SEEDS). What
 //! an address is made of is the caller's affair; here it is bytes.
 
 use std::hash::Hasher;

@@ -1,4 +1,4 @@
-//! Noise XX over three datagrams: initiation, response, confirm (protocol §3). When to send or repeat
+//! Noise XX over three datagrams: initiation, response, confirm (protocol, HANDSHAKE). When to send or repeat
 //! them and who may cost us one is `node`'s affair; what follows on the keys is in `keys`.
 //!
 //! Whatever is wrong with a datagram, it leaves the attempt as it was: anyone may send anything, so
@@ -99,7 +99,7 @@ pub enum HandshakeError {
     Finished,
 }
 
-/// Keys mac1 (protocol §3). Ids are public on a LAN, so this stops noise and scans, not attackers.
+/// Keys mac1 (protocol, HANDSHAKE). Ids are public on a LAN, so this stops noise and scans, not attackers.
 pub struct Mac1Key(Zeroizing<[u8; 32]>);
 
 impl Mac1Key {

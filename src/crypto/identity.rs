@@ -1,4 +1,4 @@
-//! The profile's key: one Ed25519 key whose X25519 form is the Noise static key (protocol §1). What an
+//! The profile's key: one Ed25519 key whose X25519 form is the Noise static key (protocol, IDENTITY). What an
 //! id looks like and which bytes are one stands in `id`; who is trusted is `node`'s affair.
 
 use blake2::{Blake2s256, Digest};
@@ -37,7 +37,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A new key; draws until the public key's sign bit is 0 (protocol §1), twice on average.
+    /// A new key; draws until the public key's sign bit is 0 (protocol, IDENTITY), twice on average.
     pub fn generate(rng: &mut ChaCha20Rng) -> Self {
         loop {
             let mut secret = Zeroizing::new([0; 32]);

@@ -1,4 +1,4 @@
-//! Epoch keys: sealing and opening packets, and the cryptography of a rekey (protocol §3). When a
+//! Epoch keys: sealing and opening packets, and the cryptography of a rekey (protocol, HANDSHAKE). When a
 //! rekey is due, how its parts travel and when keys are erased lives in `session::rekey`.
 
 use ml_kem::{

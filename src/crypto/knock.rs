@@ -1,5 +1,5 @@
 //! Knocks, sealed to one peer by a seed's hands (Noise X: the sender is proved, one message, not forward
-//! secret), and the keyed probes that follow (protocol §7). Who may knock, and where is probed, is
+//! secret), and the keyed probes that follow (protocol, SEEDS). Who may knock, and where is probed, is
 //! `node`'s affair.
 
 use blake2::{

@@ -1,5 +1,5 @@
 //! Signing and checking records of the phonebook, and the token by which a seed knows a record again that
-//! it has checked before (protocol §7). What a record says stands in `wire::record`.
+//! it has checked before (protocol, SEEDS). What a record says stands in `wire::record`.
 
 use std::hash::Hasher;
 

@@ -3,7 +3,7 @@
 
 use crate::id::PacketNumber;
 
-/// Numbers that may still come out of order below the largest (protocol §4).
+/// Numbers that may still come out of order below the largest (protocol, PACKETS).
 pub const REPLAY_WINDOW_LEN: u64 = 2_048;
 
 const WORD_BITS: u64 = 64;

@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::clock::{Instant, Now, Unix};
 
-/// The clock goes on this much further than the machine ran: it slept (protocol §2).
+/// The clock goes on this much further than the machine ran: it slept (protocol, ANNOUNCE).
 pub const SLEEP_MIN: Duration = Duration::from_secs(3);
 
 /// The clock that goes on while the machine sleeps.

@@ -1,4 +1,4 @@
-//! A way in from outside (protocol §7): asks the router of this network to send on to our session port what
+//! A way in from outside (protocol, SEEDS): asks the router of this network to send on to our session port what
 //! comes to a port of its own, by PCP (RFC 6887) or else NAT-PMP (RFC 6886), never by UPnP. It happens beside
 //! the loop, and how it ended is an input to it. What the outside address is good for is not decided here.
 //!

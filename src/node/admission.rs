@@ -1,4 +1,4 @@
-//! Who may cost us a handshake: the half-open table and its limits (protocol §3). Nothing here changes
+//! Who may cost us a handshake: the half-open table and its limits (protocol, HANDSHAKE). Nothing here changes
 //! a session; an entry becomes one only when its confirm opens.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};

@@ -1,5 +1,5 @@
 //! The growing write batch and what waits for it. A claim goes in closed and comes out only with the
-//! proof of its commit (protocol §5, immediate and gated). What a claim *means* lives in `delivery`.
+//! proof of its commit (protocol, DELIVERY). What a claim *means* lives in `delivery`.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -30,7 +30,7 @@ pub enum Command {
         /// Not worth delivering after this long.
         expire: Option<Duration>,
     },
-    /// Who is meant by what a person wrote (cli: "How a PEER is found", steps 1 to 4). Reply
+    /// Who is meant by what a person wrote (p2pchat-udp(1), WHO IS MEANT BY A PEER). Reply
     /// [`Reply::Resolved`], at the latest after `timeout`.
     Resolve {
         /// A petname, a name, an id or its beginning, or a `p2pchat:` link.
@@ -135,7 +135,7 @@ pub enum Reply {
     Cancelled(Option<State>),
     /// Why messages to this peer wait, if they do, and when the next try is.
     Waiting {
-        /// One of the reasons of cli.md; `None` where the peer is connected.
+        /// Which; `None` where the peer is connected.
         reason: Option<Reason>,
         /// Time until the next dial.
         next_try: Option<Duration>,
@@ -249,7 +249,7 @@ pub enum PathKind {
     None,
 }
 
-/// Why a message waits (cli: reasons of waiting).
+/// Why a message waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -397,7 +397,7 @@ pub enum SeedState {
     WrongClock,
 }
 
-/// How the node is (cli: `status`).
+/// How the node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Sessions open now.

@@ -14,7 +14,7 @@ use crate::{
     wire::message::{self, BusyReason},
 };
 
-/// Messages beyond the lowest unreceipted one that may be under way (protocol §5).
+/// Messages beyond the lowest unreceipted one that may be under way (protocol, DELIVERY).
 pub(crate) const WINDOW_MESSAGES_MAX: usize = 256;
 /// Bytes beyond the lowest unreceipted message that may be under way.
 pub(crate) const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,5 +1,5 @@
 //! How many message bytes all peers together may make us hold: each session begins with 4 KiB, and what it may have
-//! beyond that comes out of one sum (protocol §4, flow control). How one session counts its bytes stands in
+//! beyond that comes out of one sum (protocol, FRAMES). How one session counts its bytes stands in
 //! `session/assembler`.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Delivery: the outbox's policy, receipts and marks (protocol §5). The walk of a message passes here
+//! Delivery: the outbox's policy, receipts and marks (protocol, DELIVERY). The walk of a message passes here
 //! four times: `send`, `offer`, `receive`, `on_receipt`. Which places are open lives in `conversation`,
 //! what carries the bytes in `session`.
 

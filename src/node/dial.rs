@@ -1,5 +1,5 @@
 //! Dialling and handshakes: when a peer is dialled, which datagram goes out again and when, and who is
-//! let in (protocol §2 "Dialling", §3). Which of several sessions counts is decided in `link`.
+//! let in (protocol, ANNOUNCE and HANDSHAKE). Which of several sessions counts is decided in `link`.
 
 use std::time::Duration;
 
@@ -229,7 +229,7 @@ impl Node {
     }
 }
 
-/// True where `me` dials `peer`, and not the other way round (protocol §2).
+/// True where `me` dials `peer`, and not the other way round (protocol, ANNOUNCE).
 pub(crate) fn dials_first(me: &PeerId, peer: &PeerId) -> bool {
     me < peer
 }

@@ -1,4 +1,4 @@
-//! Who is on this LAN (protocol §2): when we announce ourselves, what we make of the announces of
+//! Who is on this LAN (protocol, ANNOUNCE): when we announce ourselves, what we make of the announces of
 //! others, and which of them get an answer.
 //!
 //! A pure state machine: it hands out `Announce` values and the node signs them; joining groups is

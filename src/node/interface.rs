@@ -19,8 +19,7 @@ pub struct Interface {
     pub point_to_point: bool,
 }
 
-/// True where `remote` lies in a subnet of one of our interfaces, is IPv6 link-local, or is this machine
-/// (cli: on-link).
+/// True where `remote` lies in a subnet of one of our interfaces, is IPv6 link-local, or is this machine.
 pub fn on_link(interfaces: &[Interface], remote: &SocketAddr) -> bool {
     let ip = remote.ip().to_canonical();
     if ip.is_loopback() || matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
@@ -46,7 +45,7 @@ pub struct Membership {
 
 /// The memberships that these interfaces call for, by index: every one that carries multicast, is not
 /// point-to-point and has an address; where there is none, loopback for IPv4, so that people on one
-/// machine meet without a network (protocol §2). `only` names the interfaces to use; empty: all.
+/// machine meet without a network (protocol, ANNOUNCE). `only` names the interfaces to use; empty: all.
 pub fn memberships(interfaces: &[Interface], only: &[String]) -> Vec<Membership> {
     let wanted = |interface: &&Interface| only.is_empty() || only.contains(&interface.name);
     let member = |interface: &Interface| Membership {

@@ -1,4 +1,4 @@
-//! Introductions (protocol §7): two peers that a seed knows open a path to each other through their NATs.
+//! Introductions (protocol, SEEDS): two peers that a seed knows open a path to each other through their NATs.
 //! The caller has the seed hand a sealed knock on; then both send probes to where the seed saw the other, so
 //! that both NATs let the other in. A path counts once something of ours was answered over it.
 //!

@@ -1,5 +1,5 @@
-//! Links: how a peer is reached, and which of several sessions with it counts (protocol §2 "Dialling",
-//! §3). The state itself is `peer::Link`; how a session comes about lives in `dial`.
+//! Links: how a peer is reached, and which of several sessions with it counts (protocol, ANNOUNCE
+//! and HANDSHAKE). The state itself is `peer::Link`; how a session comes about lives in `dial`.
 
 use std::{net::SocketAddr, time::Duration};
 

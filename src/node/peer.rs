@@ -20,7 +20,7 @@ use crate::{
     wire::message::{self, BusyReason},
 };
 
-/// An address counts as proved for this long after something authenticated came from it (protocol §3).
+/// An address counts as proved for this long after something authenticated came from it (protocol, HANDSHAKE).
 const PROVED_FOR: Duration = Duration::from_secs(600);
 /// What was heard within this is likely to be still there.
 const HEARD_JUST_NOW: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
 //! What is said about peers, and about us: presence, names, away, the list of everybody. Presence is
-//! never better than its evidence (protocol §4, keepalive).
+//! never better than its evidence (protocol, PACKETS).
 
 use super::{
     Node,

@@ -1,4 +1,4 @@
-//! Relays (protocol §7): where no path opens between two peers, a seed that both are registered with
+//! Relays (protocol, SEEDS): where no path opens between two peers, a seed that both are registered with
 //! forwards their datagrams, slowly. It is asked beside every introduction, so that the first text waits for
 //! no probe; a session moves away from it as soon as there is a path, and never back.
 

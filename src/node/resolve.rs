@@ -1,5 +1,5 @@
-//! Who is meant: from what a person wrote to one peer, or to an honest refusal (cli: "How a PEER is
-//! found"). Names never unlock anything; they only select among ids.
+//! Who is meant: from what a person wrote to one peer, or to an honest refusal (p2pchat-udp(1), WHO IS MEANT
+//! BY A PEER). Names never unlock anything; they only select among ids.
 
 use super::{
     Node,
@@ -251,7 +251,7 @@ impl Node {
         CommandError::NotFound { peer, asked: asked.join("; ") }
     }
 
-    /// Steps 1 and 4 of cli.md: petname, then a contact's own name, then a neighbour's name, then an id's
+    /// What the manual promises of a word: petname, then a contact's own name, then a neighbour's name, then an id's
     /// beginning; the first step with a match decides.
     fn find(&self, word: &str) -> Found {
         if let Ok(ContactLink { id, .. }) = word.parse() {

@@ -1,4 +1,4 @@
-//! The seeds that we use (protocol §7): where each is, how it is, our record there, and what is asked of
+//! The seeds that we use (protocol, SEEDS): where each is, how it is, our record there, and what is asked of
 //! them. A pure state machine: it hands out records to be signed, names to be resolved and datagrams to be
 //! sent. What an answer means for a peer or a command is decided in `phonebook`; how a path is opened in
 //! `introduction`.

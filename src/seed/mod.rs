@@ -1,4 +1,4 @@
-//! The phonebook across networks (protocol §7): what a seed does with a datagram, as a state machine that
+//! The phonebook across networks (protocol, SEEDS): what a seed does with a datagram, as a state machine that
 //! is told the time and what came, and says what leaves. One per thread; what the threads share is
 //! [`Shared`]. Sockets and threads are `net`'s affair.
 //!

@@ -1,4 +1,4 @@
-//! Relaying (protocol §7): which two addresses a channel joins, and how much may pass from each end to the
+//! Relaying (protocol, SEEDS): which two addresses a channel joins, and how much may pass from each end to the
 //! other. Who may bind an end, `answers` has checked; what passes is sealed, and nobody here looks at it.
 
 use std::{

@@ -9,7 +9,7 @@ use std::{
 use super::outgoing::{CREDIT_FIRST, Lane, NUMBERS_AHEAD_MAX, PARTIALS_MAX, lane_of};
 use crate::{clock::Instant, wire::MESSAGE_LEN_MAX};
 
-/// Credit of a peer that uses more than what every session begins with (protocol §4).
+/// Credit of a peer that uses more than what every session begins with (protocol, PACKETS).
 pub const CREDIT_FULL: u64 = 2 << 20;
 /// Credit of a fast flow at most.
 pub const CREDIT_MAX: u64 = 8 << 20;

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Window at the start, in packets (protocol §4).
+/// Window at the start, in packets (protocol, PACKETS).
 const WINDOW_FIRST: usize = 10;
 /// The same where no router is between.
 const WINDOW_FIRST_ON_LINK: usize = 32;
@@ -20,7 +20,7 @@ const WINDOW_FIRST_ON_LINK: usize = 32;
 const WINDOW_MIN_ON_LINK: usize = 64;
 /// The same elsewhere.
 const WINDOW_MIN: usize = 10;
-/// Packets that may leave in one burst (protocol §4).
+/// Packets that may leave in one burst (protocol, PACKETS).
 const BURST_MAX: usize = 44;
 /// A pacer that must wait waits for what this time earns, not for each datagram.
 const PACE_INTERVAL: Duration = Duration::from_millis(1);

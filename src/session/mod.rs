@@ -1,5 +1,5 @@
 //! Reliable messages with one peer over lossy datagrams: key epochs, packets, acks, loss, fragments,
-//! credit, a congestion window, and the move from one path to another (protocol §3 and §4).
+//! credit, a congestion window, and the move from one path to another (protocol, HANDSHAKE and PACKETS).
 //! Sans-IO: no socket, no clock; `now` and the generator are arguments. What a message means, who may
 //! open a session, and the repetition of handshake datagrams live in `node`.
 //!
@@ -59,7 +59,7 @@ use crate::{
     wire::frame::CloseCode,
 };
 
-/// A session that has not reached epoch 1 by then is dropped (protocol §3).
+/// A session that has not reached epoch 1 by then is dropped (protocol, HANDSHAKE).
 const FIRST_REKEY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest probe timeout until epoch 1: ten seconds must be enough tries on a bad link.
 const PROBE_TIMEOUT_MAX_OPENING: Duration = Duration::from_millis(500);

@@ -13,7 +13,7 @@ pub(super) const FRAGMENT_LEN: usize = 1_120;
 /// The same in a session that begins on a relay. None that begins elsewhere ever gets there.
 pub(super) const FRAGMENT_LEN_RELAYED: usize = FRAGMENT_LEN - (DATAGRAM_LEN_MAX - RELAYED_LEN_MAX);
 const _: () = assert!(MESSAGE_LEN_MAX <= FRAGMENTS_MAX * FRAGMENT_LEN_RELAYED);
-/// Credit that both sides have without a `Credit` frame (protocol §4).
+/// Credit that both sides have without a `Credit` frame (protocol, PACKETS).
 pub(super) const CREDIT_FIRST: u64 = 4_096;
 /// Fragmented messages that may be on their way at once; the receiver closes above it.
 pub(super) const PARTIALS_MAX: usize = 256;

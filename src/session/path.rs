@@ -1,5 +1,5 @@
-//! Which path packets take, and the proof a new one must give first (RFC 9000 §8.2 and §9; protocol §4,
-//! roaming). Only authenticated packets reach this file.
+//! Which path packets take, and the proof a new one must give first (RFC 9000 §8.2 and §9; protocol,
+//! PACKETS). Only authenticated packets reach this file.
 
 use std::{collections::VecDeque, time::Duration};
 

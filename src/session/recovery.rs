@@ -1,5 +1,5 @@
 //! What was sent and is neither acked nor lost: packet numbers, loss by later packets and by time, the
-//! probe timeout's backoff, losses that proved spurious (RFC 9002; protocol §4). What a lost packet held
+//! probe timeout's backoff, losses that proved spurious (RFC 9002; protocol, PACKETS). What a lost packet held
 //! is named by `Piece`s; sending them again is `outgoing`'s and `rekey`'s affair. Round trips live in
 //! `rtt`, the window in `congestion`.
 

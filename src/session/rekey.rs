@@ -1,4 +1,4 @@
-//! When the session changes its keys, and how both halves of a rekey travel in parts (protocol §3). The
+//! When the session changes its keys, and how both halves of a rekey travel in parts (protocol, HANDSHAKE). The
 //! cryptography is `crypto::keys`; packets are `transmit` and `receive`.
 
 use std::time::Duration;

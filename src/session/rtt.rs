@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// First guess of a round trip where no router is between (protocol §4).
+/// First guess of a round trip where no router is between (protocol, PACKETS).
 pub(super) const RTT_FIRST_ON_LINK: Duration = Duration::from_millis(50);
 /// First guess elsewhere.
 pub(super) const RTT_FIRST: Duration = Duration::from_millis(250);

@@ -144,7 +144,7 @@ pub enum Direction {
     Out,
 }
 
-/// What became of a message (cli: `state`).
+/// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {

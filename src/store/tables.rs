@@ -1,7 +1,7 @@
 //! How the store lies on disk: the tables, their keys, how values are encoded, the schema's number and
 //! the way from an older one. What the rows mean does not live here (`outbox`, `history`, `contacts`).
 //!
-//! Values that may grow fields are MessagePack maps (protocol §0); a reader skips fields that it does
+//! Values that may grow fields are MessagePack maps (protocol, ENCODINGS); a reader skips fields that it does
 //! not know. Keys are small: a conversation has a local number, given at its first row.
 
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};

@@ -1,5 +1,5 @@
 //! Addresses as values on the wire, and which of them may be dialled at all on a stranger's word
-//! (protocol §7, `is_dialable`). Whether one is proved, and who may be probed, is `node`'s affair.
+//! (protocol, SEEDS). Whether one is proved, and who may be probed, is `node`'s affair.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

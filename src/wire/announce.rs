@@ -1,5 +1,5 @@
 //! The LAN announce: who is here, signed. It never lists addresses: where it came from is where its
-//! sender is (protocol §2). Checking the signature is `crypto`'s affair.
+//! sender is (protocol, ANNOUNCE). Checking the signature is `crypto`'s affair.
 
 use bincode::{BorrowDecode, Encode};
 

@@ -1,5 +1,5 @@
 //! Frames: the typed pieces inside a packet, each `type varint, length varint, body`. An unknown odd
-//! type is skipped, an unknown even one is an error (protocol §0, growing without breaking).
+//! type is skipped, an unknown even one is an error (protocol, ENCODINGS, growing without breaking).
 
 use bincode::{BorrowDecode, Encode};
 

@@ -2,7 +2,7 @@
 //! stand in this file. Keys, addresses and meaning do not live here.
 //!
 //! Datagram bodies and frame bodies are bincode (little endian, varint); what is stored, signed or
-//! read by later versions is MessagePack (protocol §0). bincode is named nowhere outside this module.
+//! read by later versions is MessagePack (protocol, ENCODINGS). bincode is named nowhere outside this module.
 
 #![cfg_attr(
     not(test),
@@ -67,7 +67,7 @@ pub const HANDSHAKE_LEN_MAX: usize = 288;
 /// indices, an ephemeral key, a sealed static key, the payload's tag and two macs besides.
 pub const HANDSHAKE_PAYLOAD_LEN_MAX: usize = HANDSHAKE_LEN_MAX - (1 + 4 + 4) - 32 - (32 + TAG_LEN) - TAG_LEN - 2 * MAC_LEN;
 
-/// Bytes of a text at most (cli: "A text").
+/// Bytes of a text at most.
 pub const TEXT_LEN_MAX: usize = crate::text::TEXT_LEN_MAX;
 /// Bytes of an encoded message at most: a text and what travels with it.
 pub const MESSAGE_LEN_MAX: usize = TEXT_LEN_MAX + 4_096;

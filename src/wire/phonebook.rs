@@ -1,4 +1,4 @@
-//! Queries to a seed and its answers (protocol §7). What a record says stands in `record`; what a seed
+//! Queries to a seed and its answers (protocol, SEEDS). What a record says stands in `record`; what a seed
 //! does with a query is `seed`'s affair, and what a peer makes of an answer `node`'s.
 //!
 //! A datagram is kind, magic, version, txid, cookie, then one bincode body. Behind a query's body zeros may

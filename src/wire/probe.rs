@@ -1,4 +1,4 @@
-//! Probes: how two peers that a seed has introduced prove a path to each other (protocol §7). Their macs
+//! Probes: how two peers that a seed has introduced prove a path to each other (protocol, SEEDS). Their macs
 //! are `crypto`'s affair; when and where they are sent is `node`'s.
 
 use super::{KIND_PROBE, MAC_LEN, WireError};

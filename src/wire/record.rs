@@ -171,7 +171,7 @@ impl<'a> Claim<'a> {
 }
 
 /// What a knock says, sealed to whom it is for: where its sender may be reached, never text (it is not
-/// forward secret; protocol §7).
+/// forward secret; protocol, SEEDS).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Knock {
     /// Names the attempt in probes.

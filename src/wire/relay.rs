@@ -1,4 +1,4 @@
-//! Datagrams that a seed forwards between two peers that cannot reach each other (protocol §7): a channel's
+//! Datagrams that a seed forwards between two peers that cannot reach each other (protocol, SEEDS): a channel's
 //! number in front of the peer's own datagram, the same on the way in and out. Who may use a channel is
 //! `seed`'s affair.
 

@@ -23,7 +23,7 @@ use crate::{
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const ECHO_PORT: u16 = 17_119;
-/// When probes leave, in milliseconds from the first (protocol §7).
+/// When probes leave, in milliseconds from the first (protocol, SEEDS).
 const PROBES: [u32; 7] = [0, 50, 100, 200, 400, 800, 1_600];
 
 /// Answers each datagram with its source, in words.

@@ -1,6 +1,6 @@
 //! A peer that is no node: made of handshake and session alone, it says what no node of this version
 //! says. Here: a peer from the future, which speaks a newer version with everything that the wire lets
-//! newer versions add (protocol §0).
+//! newer versions add (protocol, ENCODINGS).
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -293,7 +293,7 @@ fn thief(victim: &Identity, shown: PeerId) -> Builder<'static> {
         .unwrap()
 }
 
-/// proof.md row 6: with alice's own secret nobody can play bob to alice, neither answering nor dialling.
+/// With alice's own secret nobody can play bob to alice, neither answering nor dialling.
 /// The control runs show that the attack would succeed if the thief had the key that he shows.
 #[test]
 fn a_stolen_key_does_not_let_others_in_as_somebody_else() {

@@ -1,4 +1,4 @@
-//! What waits for a commit, and what happens when it opens (protocol §5, immediate and gated).
+//! What waits for a commit, and what happens when it opens (protocol, DELIVERY).
 
 use std::collections::{BTreeMap, BTreeSet};
 

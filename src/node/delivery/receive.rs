@@ -26,7 +26,7 @@ use crate::{
     wire::message::{self, Busy, BusyReason, Content, Item, Mine},
 };
 
-/// Waited at its sender for at least this long: shown as late (cli: JSON lines).
+/// Waited at its sender for at least this long: shown as late.
 const LATE_AFTER_MS: u64 = 30_000;
 /// How long a peer waits while we cannot store anything.
 const DISK_WAIT: Duration = Duration::from_secs(2);

@@ -1,7 +1,6 @@
 //! Whose signature is worth checking, and who is answered how often: buckets that fill with time. A
-//! flood of fakes must cost bounded work and must not hide a real peer (protocol §2: "signature checks:
-//! 3,000/s, duplicates dropped by bytes before; known ids first, then remembered sources, the rest at
-//! random"). At random is whoever comes while there is something left.
+//! flood of fakes must cost bounded work and must not hide a real peer (3,000 signature checks a second;
+//! known ids first, then remembered sources, then whoever comes while there is something left).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -164,7 +164,7 @@ pub enum DiscoveryEvent {
         addr: SocketAddr,
         /// Interface it was heard by.
         interface: u32,
-        /// The source is proved in the sense of protocol §3: on this link, or it echoed our nonce.
+        /// The source is proved in the sense of the protocol: on this link, or it echoed our nonce.
         proven: bool,
         /// It was not here a moment ago.
         came: bool,

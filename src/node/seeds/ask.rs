@@ -1,5 +1,5 @@
-//! A question to several seeds at once: those in use, and whom they name (protocol §7: "the client asks
-//! on, at most two hops"). Nobody is trusted: an answer is a claim, and that there is none is said only by
+//! A question to several seeds at once: those in use, and whom they name (the client asks on, at most two hops;
+//! protocol, LOOKING UP). Nobody is trusted: an answer is a claim, and that there is none is said only by
 //! all together.
 
 use std::{net::SocketAddr, time::Duration};

@@ -1,4 +1,4 @@
-//! Our own record, and the seeds at which it is (protocol §7: at most three home seeds, refreshed each
+//! Our own record, and the seeds at which it is (protocol, REGISTRATION: at most three home seeds, refreshed each
 //! 20 s ± 15 %, forgotten after 75 s).
 
 use std::{net::SocketAddr, time::Duration};
