@@ -1,4 +1,5 @@
-//! When an interface is announced on: the start burst, then the steady beat (protocol, ANNOUNCE). What is said does not live here.
+//! When an interface is announced on: the start burst, then the steady beat (protocol, ANNOUNCE). What is
+//! said does not live here.
 
 use std::time::Duration;
 
