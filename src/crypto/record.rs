@@ -58,9 +58,9 @@ pub struct Unverified<'a> {
 /// True where [`verify_claim`] says yes to all of them, for little more than half of the price. Where it says
 /// no to one, this is false, and which one it is must be asked one by one.
 ///
-/// It may also let pass a signature whose maker, who has the key, gave its point
-/// R a part of small order. That is for a seed, which spoils nothing but that maker's own record: whoever finds
-/// the record there checks it strictly and does not believe it.
+/// It may also let pass a signature whose maker, who has the key, gave its point R a part of small order. At a
+/// seed he spoils nothing by that but his own record: whoever finds it there checks it strictly and does not
+/// believe it.
 pub fn verify_all(records: &[Unverified<'_>]) -> bool {
     let keys: Result<Vec<_>, _> = records.iter().map(|record| key(record.id).map(|(key, _)| key)).collect();
     let Ok(keys) = keys else { return false };

@@ -9,7 +9,7 @@ mod relaying;
 
 pub(super) use registering::Unchecked;
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use super::{Asked, Seed, directory::TTL, relay::Relays};
 use crate::wire::{
@@ -27,9 +27,8 @@ impl Seed {
         self.counters.count(&asked.query);
         self.load.count_query(asked.now.instant);
         let (now, source) = (asked.now.instant, asked.from.ip());
-        if self.is_counted(source)
-            && let Err(wait) = self.limiter.count_query(now, source, cost(&asked.query))
-        {
+        let is_counted = !(self.shared.config.loopback && source.is_loopback());
+        if is_counted && let Err(wait) = self.limiter.count_query(now, source, cost(&asked.query)) {
             return self.answer(asked, &busy(wait));
         }
         match asked.query {
@@ -45,11 +44,6 @@ impl Seed {
             Query::Hello => {}
             Query::Bind { id, token, peer } => self.on_bind(asked, &id, &token, &peer),
         }
-    }
-
-    /// Of what comes from this machine itself, where that is allowed, nobody counts how much it is.
-    fn is_counted(&self, source: IpAddr) -> bool {
-        !(self.shared.config.loopback && source.is_loopback())
     }
 
     fn on_status(&mut self, asked: &Asked<'_>) {

@@ -18,6 +18,11 @@ const NEAR_PER_SECOND: u64 = 500;
 const WIDE_PER_SECOND: u64 = 2_000;
 /// Signature checks in a second and core, at most: about half of a core, where they are made in batches.
 pub(super) const SIGNATURES_PER_SECOND: u32 = 30_000;
+/// Networks (/24, /48) that sent a false signature, remembered for each thread; where two share a place the later
+/// one has it.
+const SUSPECTS_MAX: usize = 4_096;
+/// For so long.
+const SUSPECT_FOR: Duration = Duration::from_secs(600);
 /// Knocks from one address to one peer in a second.
 const KNOCKS_PER_PAIR: u64 = 1;
 /// Knocks to one peer in a second.
@@ -37,6 +42,8 @@ pub(super) struct Limiter {
     lines: Box<[[u64; LINE_LEN]]>,
     /// When the signature checks are paid off.
     signatures: Instant,
+    /// Until when a network is kept apart.
+    suspects: Box<[Instant]>,
     hash_key: [u8; 16],
     /// Threads among which a source's queries are spread.
     cores: u64,
@@ -57,6 +64,7 @@ impl Limiter {
         Self {
             lines: vec![[0; LINE_LEN]; lines.max(1)].into_boxed_slice(),
             signatures: Instant::default(),
+            suspects: vec![Instant::default(); SUSPECTS_MAX].into_boxed_slice(),
             hash_key,
             cores: cores.into(),
         }
@@ -65,24 +73,34 @@ impl Limiter {
     /// Counts a query of `source` that costs as much as `cost` refreshes. Errors with the time to wait, and
     /// then nothing was counted.
     pub(super) fn count_query(&mut self, now: Instant, source: IpAddr, cost: u32) -> Result<(), Duration> {
-        self.pay(now, self.of_source(source, cost))
-    }
-
-    /// Counts what `source` has cost already.
-    pub(super) fn charge(&mut self, now: Instant, source: IpAddr, cost: u32) {
-        let counts = self.of_source(source, cost);
-        let paid_off = self.paid_off(&counts);
-        self.add(now, &counts, paid_off);
-    }
-
-    fn of_source(&self, source: IpAddr, cost: u32) -> [Count; 2] {
         let (near, wide) = match source {
             IpAddr::V4(v4) => (self.key(b"4", &v4.octets()), self.key(b"w", &v4.octets()[..3])),
             IpAddr::V6(v6) => (self.key(b"6", &v6.octets()[..8]), self.key(b"W", &v6.octets()[..6])),
         };
         let times = self.cores * u64::from(cost);
         let near = self.count(near, times * (SECOND / NEAR_PER_SECOND));
-        [near, self.count(wide, times * (SECOND / WIDE_PER_SECOND))]
+        let wide = self.count(wide, times * (SECOND / WIDE_PER_SECOND));
+        self.pay(now, [near, wide])
+    }
+
+    /// `source` sent a false signature: what comes from there is kept apart for a while. Its neighbours are, too, and
+    /// lose nothing by it.
+    pub(super) fn suspect(&mut self, now: Instant, source: IpAddr) {
+        let place = self.suspect_place(source);
+        self.suspects[place] = now + SUSPECT_FOR;
+    }
+
+    /// True of a source, or one that shares its place, that sent a false signature not long ago.
+    pub(super) fn is_suspect(&self, now: Instant, source: IpAddr) -> bool {
+        now < self.suspects[self.suspect_place(source)]
+    }
+
+    fn suspect_place(&self, source: IpAddr) -> usize {
+        let hash = match source {
+            IpAddr::V4(v4) => self.key(b"s", &v4.octets()[..3]),
+            IpAddr::V6(v6) => self.key(b"S", &v6.octets()[..6]),
+        };
+        hash as usize % SUSPECTS_MAX
     }
 
     /// Counts a knock of `source` at `target`'s door.
@@ -123,35 +141,24 @@ impl Limiter {
 
     /// Counts both or none.
     fn pay(&mut self, now: Instant, counts: [Count; 2]) -> Result<(), Duration> {
-        let paid_off = self.paid_off(&counts);
-        let ahead = paid_off.into_iter().max().unwrap_or(0).saturating_sub(nanos(now));
+        let now = u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX);
+        let paid_off = counts.each_ref().map(|count| {
+            let line = &self.lines[count.line];
+            count.counters.map(|counter| line[counter]).into_iter().min().unwrap_or(0)
+        });
+        let ahead = paid_off.into_iter().max().unwrap_or(0).saturating_sub(now);
         if ahead > AHEAD_MAX {
             return Err(Duration::from_nanos(ahead - AHEAD_MAX));
         }
-        self.add(now, &counts, paid_off);
-        Ok(())
-    }
-
-    fn paid_off(&self, counts: &[Count; 2]) -> [u64; 2] {
-        counts.each_ref().map(|count| {
-            let line = &self.lines[count.line];
-            count.counters.map(|counter| line[counter]).into_iter().min().unwrap_or(0)
-        })
-    }
-
-    fn add(&mut self, now: Instant, counts: &[Count; 2], paid_off: [u64; 2]) {
         for (count, paid_off) in counts.iter().zip(paid_off) {
-            let paid_off = paid_off.max(nanos(now)).saturating_add(count.step);
+            let paid_off = paid_off.max(now).saturating_add(count.step);
             for counter in count.counters {
                 let counter = &mut self.lines[count.line][counter];
                 *counter = paid_off.max(*counter);
             }
         }
+        Ok(())
     }
-}
-
-fn nanos(now: Instant) -> u64 {
-    u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{net::counters::Counters, wire::DATAGRAM_LEN_MAX};
 
 /// Datagrams taken by one receive call at most.
 const RECEIVE_BUFFERS_MAX: usize = quinn_udp::BATCH_SIZE;
+
 /// Who may have a session socket's port besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
@@ -95,8 +96,8 @@ impl SessionSocket {
             segments = state.max_gso_segments(),
             "session socket"
         );
-        #[expect(deprecated, reason = "unsound for types that lie about what they own, which a socket does not")]
         // Nobody waits for room to send, and so nobody is woken each time that a datagram has left.
+        #[expect(deprecated, reason = "unsound for types that lie about what they own, which a socket does not")]
         let io = AsyncFd::with_interest(io, Interest::READABLE)?;
         Ok((Self { io, state }, port))
     }

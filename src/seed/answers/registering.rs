@@ -29,9 +29,6 @@ const CHECKS_MAX: usize = 256;
 const CHECK_WAIT: Duration = Duration::from_millis(2);
 /// One check alone costs as much as so many in a batch.
 pub(super) const SINGLE_COST: u32 = 2;
-/// What a false signature costs its source, in refreshes: it spoils what is checked with it, and nobody sends one
-/// by mistake.
-const FALSE_COST: u32 = 250;
 
 /// Why not, as the asker is told.
 type Refused = Answer<'static>;
@@ -75,26 +72,31 @@ impl Seed {
         signature: &[u8; SIGNATURE_LEN],
         token: Option<&[u8; TOKEN_LEN]>,
     ) {
-        let looked = self.look_at(asked, record, signature, token).and_then(|(claim, has_token)| {
-            if has_token {
+        match self.look_at(asked, record, signature, token) {
+            Ok((claim, true)) => {
                 self.counters.tokens += 1;
-            } else {
-                self.count_signature(asked.now, 1).map_err(busy)?;
+                self.take_up(asked, &claim, record, signature, true);
             }
-            Ok((claim, has_token))
-        });
-        match looked {
-            Ok((claim, true)) => self.take_up(asked, &claim, record, signature, true),
-            Ok((claim, false)) => {
-                let (from, txid, len) = (asked.from, asked.txid, asked.len);
-                let waiting = Waiting { from, txid, len, id: claim.id, record: record.to_vec(), signature: *signature };
-                self.unchecked.due.get_or_insert(asked.now.instant + CHECK_WAIT);
-                self.unchecked.waiting.push(waiting);
-                if self.unchecked.waiting.len() >= CHECKS_MAX {
-                    self.check_signatures(asked.now);
+            Ok((claim, false)) if self.limiter.is_suspect(asked.now.instant, asked.from.ip()) => {
+                match self.check_signature(asked, &claim.id, record, signature) {
+                    Ok(()) => self.take_up(asked, &claim, record, signature, false),
+                    Err(refused) => self.answer(asked, &refused),
                 }
             }
+            Ok((claim, false)) => self.wait_for_company(asked, claim.id, record, signature),
             Err(refused) => self.answer(asked, &refused),
+        }
+    }
+
+    fn wait_for_company(&mut self, asked: &Asked<'_>, id: RawId, record: &[u8], signature: &[u8; SIGNATURE_LEN]) {
+        if let Err(wait) = self.count_signature(asked.now, 1) {
+            return self.answer(asked, &busy(wait));
+        }
+        let (from, txid, len) = (asked.from, asked.txid, asked.len);
+        self.unchecked.waiting.push(Waiting { from, txid, len, id, record: record.to_vec(), signature: *signature });
+        self.unchecked.due.get_or_insert(asked.now.instant + CHECK_WAIT);
+        if self.unchecked.waiting.len() >= CHECKS_MAX {
+            self.check_signatures(asked.now);
         }
     }
 
@@ -142,9 +144,8 @@ impl Seed {
                     self.take_up(&asked, &claim, record, signature, false);
                 }
                 _ => {
-                    if self.is_counted(from.ip()) {
-                        self.limiter.charge(now.instant, from.ip(), FALSE_COST);
-                    }
+                    // Nobody does that by mistake: it spoils no more batches.
+                    self.limiter.suspect(now.instant, from.ip());
                     self.answer(&asked, &Answer::Refused(Refusal::BadRecord));
                 }
             }
@@ -221,7 +222,7 @@ impl Seed {
         is_dialable(&asked.from, self.shared.config.loopback)
     }
 
-    /// Checks one at once: few let go of their records.
+    /// Checks one at once: few let go of their records, or come from where false signatures came from.
     fn check_signature(
         &mut self,
         asked: &Asked<'_>,

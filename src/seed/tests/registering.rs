@@ -227,7 +227,8 @@ fn signature_checks_have_a_budget_and_whoever_has_a_token_needs_none() {
             other => panic!("{other:?}"),
         }
     }
-    assert!((3_000..3_100).contains(&checks), "{checks} at one moment");
+    // Some networks share a place with one that was met before: those are checked alone, at twice the cost.
+    assert!((2_000..3_100).contains(&checks), "{checks} at one moment");
     assert!(matches!(world.told(addr(1), &alice.register(Some(token))), Answer::Registered { .. }));
 }
 
@@ -276,16 +277,23 @@ fn false_signatures_among_many_are_paid_for() {
     assert!((900..1_300).contains(&checks), "{checks} at one moment, a third of what true ones have");
 }
 
-/// Whoever sends false signatures is heard less; who is far from him is not.
+/// Whoever sent a false signature spoils no batch again, and his neighbours lose nothing by it.
 #[test]
-fn false_signatures_are_paid_for_by_their_source() {
+fn who_sent_a_false_signature_is_checked_alone_and_nobody_pays_for_it() {
     let mut world = World::new();
     let forged = Signed { signature: [1; SIGNATURE_LEN], ..Signed::new(&identity(2), &record(&identity(2), 1)) };
-    let far = SocketAddr::from(([198, 51, 100, 7], 17_118));
-    let answers = (0..20).map(|_| world.register(addr(1), &forged)).collect::<Vec<_>>();
-    let checked = answers.iter().filter(|answer| **answer == Answer::Refused(Refusal::BadRecord)).count();
-    assert!((3..=6).contains(&checked), "{checked} of 20 checked, each for half a second");
-    assert!(answers.iter().all(|answer| matches!(answer, Answer::Refused(Refusal::BadRecord | Refusal::Busy { .. }))));
-    let alice = Signed::new(&identity(1), &record(&identity(1), 1));
-    assert!(matches!(world.register(far, &alice), Answer::Registered { .. }), "nobody else pays");
+    assert_eq!(world.register(addr(1), &forged), Answer::Refused(Refusal::BadRecord));
+    for _ in 0..50 {
+        let cookie = world.cookie(addr(1));
+        world.seed.handle_datagram(world.now, addr(1), &bytes(&forged.register(None), cookie));
+        assert_eq!(plain(&world.leaving()[0].1), Answer::Refused(Refusal::BadRecord), "at once, with nobody else's");
+    }
+    let near = Signed::new(&identity(1), &record(&identity(1), 1));
+    let cookie = world.cookie(addr(2));
+    world.seed.handle_datagram(world.now, addr(2), &bytes(&near.register(None), cookie));
+    assert!(matches!(plain(&world.leaving()[0].1), Answer::Registered { .. }), "a neighbour is checked alone, too");
+    world.pass(600);
+    let cookie = world.cookie(addr(1));
+    world.seed.handle_datagram(world.now, addr(1), &bytes(&forged.register(None), cookie));
+    assert!(world.leaving().is_empty(), "in the end it waits for company as everybody does");
 }
