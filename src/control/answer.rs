@@ -75,7 +75,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Outbox(outbox) => stored::outbox(owner, outbox, out).await,
         Call::Whoami(_) => whoami(owner, out).await,
         Call::Status(_) => status(owner, out).await,
-        Call::Subscribe(subscribe) => events(owner, subscribe, None, out).await,
+        Call::Subscribe(subscribe) => return self::subscribe(owner, subscribe, beginning(owner), out).await,
         Call::Shutdown(_) => Ok(()),
         Call::Watch(Watch { peer }) => plain(owner, Command::Watch(peer)).await,
         Call::Nick(Nick { name }) => nick(owner, &name).await,
@@ -92,9 +92,24 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
     }
 }
 
-/// Answers `subscribe`, from this `beginning`; without one, from now on.
-pub(super) async fn subscribe<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Option<Beginning<N::Events>>, out: &Out) {
-    end(events(owner, call, beginning, out).await, out).await;
+/// Where a subscription begins that is asked for now.
+pub(super) fn beginning<N: Node>(owner: &Owner<N>) -> Result<Beginning<N::Events>, Stop> {
+    // In this order: whoever asks again from the first finds everything that the second missed.
+    Ok(Beginning { after: stored::newest_received(owner.node.reader())?, events: owner.node.subscribe() })
+}
+
+/// Answers `subscribe`, from this `beginning`.
+pub(super) async fn subscribe<N: Node>(
+    owner: &Owner<N>,
+    call: Subscribe,
+    beginning: Result<Beginning<N::Events>, Stop>,
+    out: &Out,
+) {
+    let answer = match beginning {
+        Ok(beginning) => events(owner, call, beginning, out).await,
+        Err(stop) => Err(stop),
+    };
+    end(answer, out).await;
 }
 
 async fn end(answer: Answer, out: &Out) {
@@ -348,12 +363,8 @@ async fn nick<N: Node>(owner: &Owner<N>, name: &str) -> Answer {
 }
 
 /// `ready`, who is here, what was received after the given message, then everything that happens.
-async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Option<Beginning<N::Events>>, out: &Out) -> Answer {
-    let Beginning { after, mut events } = match beginning {
-        Some(beginning) => beginning,
-        // In this order: whoever asks again from the first finds everything that the second missed.
-        None => Beginning { after: stored::newest_received(owner.node.reader())?, events: owner.node.subscribe() },
-    };
+async fn events<N: Node>(owner: &Owner<N>, call: Subscribe, beginning: Beginning<N::Events>, out: &Out) -> Answer {
+    let Beginning { after, mut events } = beginning;
     out.say(Line::Ready(ReadyLine { after: call.after.or(Some(after)), ..owner.ready() })).await?;
     if call.present {
         for peer in peers(owner, false).await?.into_iter().filter(PeerView::is_here) {

@@ -242,7 +242,8 @@ async fn read_requests<R: AsyncRead + Unpin, N: Node>(
                             let _ = out.say(Line::Error(ErrorLine::new("bad-request", 2, "too many subscriptions"))).await;
                             continue;
                         }
-                        let beginning = beginning.take();
+                        // Before the next request is read: what that one sets off is not missed.
+                        let beginning = beginning.take().map_or_else(|| answer::beginning(&owner), Ok);
                         subscriptions.spawn(async move {
                             caught(&out, answer::subscribe(&owner, subscribe, beginning, &out)).await;
                         });

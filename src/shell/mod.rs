@@ -11,7 +11,7 @@ mod term;
 use std::{
     future::{Future, poll_fn},
     io::IsTerminal,
-    pin::pin,
+    pin::{Pin, pin},
     task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -61,6 +61,13 @@ pub struct Options {
 /// Runs until the person leaves, the script is through, or the owner ends: the exit code; or `until` is
 /// over: what it gave. The terminal is as it was before when this returns.
 pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output = T>) -> Result<u8, T> {
+    let mut until = pin!(until);
+    let mut events = client.subscribe(Subscribe::default());
+    // Whoever sees the prompt misses nothing from there on, not even where this process is stopped at once.
+    let first = tokio::select! {
+        first = events.next() => first,
+        ended = &mut until => return Err(ended),
+    };
     let mode = mode(options);
     let look = look(mode, options);
     let known = Known::default();
@@ -76,9 +83,8 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         }
     };
     let clock = Clock { start: std::time::Instant::now() };
-    let events = client.subscribe(Subscribe::default());
     let chat = Chat::new(look, mode, client.ready(), options.company, options.joins, options.rng_seed, clock.now());
-    let shell = Shell {
+    let mut shell = Shell {
         client,
         events,
         calls: Vec::new(),
@@ -103,6 +109,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         names_version: 0,
         interrupts: (mode != Mode::Script).then(|| signal(SignalKind::interrupt()).ok()).flatten(),
     };
+    shell.on_event(clock.now(), first);
     shell.run(until).await
 }
 
@@ -205,8 +212,7 @@ enum Step {
 }
 
 impl Shell {
-    async fn run<T>(mut self, until: impl Future<Output = T>) -> Result<u8, T> {
-        let mut until = pin!(until);
+    async fn run<T>(mut self, mut until: Pin<&mut impl Future<Output = T>>) -> Result<u8, T> {
         self.act();
         while self.code.is_none() {
             self.listen();
