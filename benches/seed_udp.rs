@@ -38,7 +38,7 @@ use rand_core::{RngCore, SeedableRng};
 /// The server's core, and everybody else's.
 const CORES: [&str; 2] = ["0", "1"];
 /// As the systemd unit has it.
-const TUNABLES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1";
+const TUNABLES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=33554432";
 /// Clients at the same time.
 const CLIENTS: usize = 64;
 /// Queries that each has under way: they leave in one system call, so that one core can keep another busy.

@@ -1,7 +1,7 @@
 //! The directory of one machine: all records in memory, gone with the process.
 //!
-//! Records lie in shards by the hash of their id; names and lists hold seats of records, in shards of
-//! their own. Locks are taken in this order only: people, then names or lists.
+//! Records lie in shards by the hash of their id; names hold seats of records and lists hold ids, in shards
+//! of their own. Locks are taken in this order only: people, then names or lists.
 
 mod names;
 mod packed;
@@ -41,7 +41,7 @@ pub struct Memory {
     people: Shards<People>,
     names: Shards<Names>,
     lists: Shards<Lists>,
-    /// Slots in use, those of farewells included.
+    /// Records, the marks of farewells included.
     held: AtomicUsize,
     /// Of these, farewells.
     gone: AtomicUsize,
@@ -49,13 +49,6 @@ pub struct Memory {
     records_max: usize,
     hash_key: [u8; 16],
     start: Instant,
-}
-
-/// Where an id belongs.
-#[derive(Clone, Copy)]
-struct Home {
-    hash: u64,
-    shard: u8,
 }
 
 impl Memory {
@@ -79,37 +72,30 @@ impl Memory {
         Tick::try_from(tenths).unwrap_or(Tick::MAX)
     }
 
-    fn hash(&self, id: &RawId) -> u64 {
-        keyed_hash(&self.hash_key, &[id])
+    fn seat(&self, id: &RawId) -> Seat {
+        Seat::new(keyed_hash(&self.hash_key, &[id]))
     }
 
-    fn home(&self, id: &RawId) -> Home {
-        let hash = self.hash(id);
-        // Bits that the hash table uses neither for its buckets nor for its tags.
-        Home { hash, shard: hash.to_le_bytes()[4] }
-    }
-
-    /// Looks at the slot of `id` where there is one that is not over.
-    fn with<R>(&self, now: Now, id: &RawId, look: impl FnOnce(&mut Packed, Tick, Seat) -> Option<R>) -> Option<R> {
-        let (home, tick) = (self.home(id), self.tick(now));
-        self.people.with(home.shard.into(), |people| {
-            let slot = people.slot(home.hash, id)?;
-            let packed = people.at_mut(slot).filter(|packed| packed.deadline() > tick)?;
-            look(packed, tick, Seat::new(home.shard, slot))
+    /// Looks at the record of `id` where there is one that is not over.
+    fn with<R>(&self, now: Now, id: &RawId, look: impl FnOnce(&mut Packed, Tick) -> Option<R>) -> Option<R> {
+        let (seat, tick) = (self.seat(id), self.tick(now));
+        self.people.with(seat.shard(), |people| {
+            let packed = people.get(seat, id).filter(|packed| packed.deadline() > tick)?;
+            look(packed, tick)
         })
     }
 
-    /// Looks at what lies at `seat`, and takes it away where it is over.
-    fn at(&self, now: Now, seat: Seat, look: impl FnOnce(&Claim<'_>, &Entry<'_>)) {
+    /// Looks at what may lie at `seat`, and takes away what is over there.
+    fn at(&self, now: Now, seat: Seat, mut look: impl FnMut(&Claim<'_>, &Entry<'_>)) {
         let tick = self.tick(now);
         self.people.with(seat.shard(), |people| {
-            let Some(packed) = people.at(seat.slot()) else { return };
-            if packed.deadline() <= tick {
-                self.bury(people, seat);
-            } else if let Some(entry) = packed.entry(tick)
-                && let Ok(claim) = Claim::decode(entry.record)
-            {
-                look(&claim, &entry);
+            while let Some(over) = people.take_over_at(seat, tick) {
+                self.bury(&over);
+            }
+            for entry in people.at(seat).filter_map(|packed| packed.entry(tick)) {
+                if let Ok(claim) = Claim::decode(entry.record) {
+                    look(&claim, &entry);
+                }
             }
         });
     }
@@ -119,30 +105,28 @@ impl Memory {
         self.held.fetch_update(Relaxed, Relaxed, |held| (held < self.records_max).then_some(held + 1)).is_ok()
     }
 
-    /// Frees a slot and forgets its names.
-    fn bury(&self, people: &mut People, seat: Seat) {
-        let Some(hash) = people.at(seat.slot()).map(|packed| self.hash(packed.id())) else { return };
-        let Some(packed) = people.remove(seat.slot(), hash) else { return };
-        self.unname(&packed, seat);
+    /// A record was taken out: its room is free, and nobody finds it by a name.
+    fn bury(&self, packed: &Packed) {
+        self.unname(packed);
         self.gone.fetch_sub(packed.is_gone().into(), Relaxed);
         self.held.fetch_sub(1, Relaxed);
     }
 
-    fn name(&self, claim: &Claim<'_>, now: Tick, seat: Seat) {
+    fn name(&self, claim: &Claim<'_>, now: Tick) {
         let key = name_key(claim.name);
         let (shard, hash) = self.name_home(&claim.network, &key);
-        self.names.with(shard, |names| names.insert(hash, now, seat));
+        self.names.with(shard, |names| names.insert(hash, now, self.seat(&claim.id)));
         if claim.visibility == Visibility::Listed {
             let line = Line { network: claim.network, key: key.into(), id: claim.id };
-            self.lists.with(self.list_shard(&claim.network), |lists| lists.insert(line, seat));
+            self.lists.with(self.list_shard(&claim.network), |lists| lists.insert(line));
         }
     }
 
-    fn unname(&self, packed: &Packed, seat: Seat) {
+    fn unname(&self, packed: &Packed) {
         let Some(Ok(claim)) = packed.entry(0).map(|entry| Claim::decode(entry.record)) else { return };
         let key = name_key(claim.name);
         let (shard, hash) = self.name_home(&claim.network, &key);
-        self.names.with(shard, |names| names.remove(hash, seat));
+        self.names.with(shard, |names| names.remove(hash, self.seat(&claim.id)));
         if claim.visibility == Visibility::Listed {
             let line = Line { network: claim.network, key: key.into(), id: claim.id };
             self.lists.with(self.list_shard(&claim.network), |lists| lists.remove(&line));
@@ -168,7 +152,7 @@ fn is_stale(packed: &Packed, registration: &Registration<'_>, now: Tick) -> bool
 
 impl Directory for Memory {
     fn known(&self, now: Now, id: &RawId) -> Known {
-        let known = self.with(now, id, |packed, tick, _| {
+        let known = self.with(now, id, |packed, tick| {
             let (seq, entry) = (packed.seq(), packed.entry(tick));
             Some(entry.map_or(Known::Gone { seq }, |entry| Known::Live { seq, seen: entry.seen }))
         });
@@ -183,32 +167,22 @@ impl Directory for Memory {
         let Registration { record, signature, seen, .. } = *registration;
         let packed = Packed::live(&claim.id, claim.seq, (tick, expires), seen, signature, record);
         let Some(packed) = packed else { return Outcome::Full };
-        let (ttl, home) = (packed.ttl(tick), self.home(&claim.id));
-        self.people.with(home.shard.into(), |people| {
-            let seat = |slot| Seat::new(home.shard, slot);
-            let mut slot = people.slot(home.hash, &claim.id);
-            if let Some(over) = slot.filter(|slot| people.at(*slot).is_some_and(|known| known.deadline() <= tick)) {
-                self.bury(people, seat(over));
-                slot = None;
-            }
-            let slot = match slot.and_then(|slot| Some((slot, people.at_mut(slot)?))) {
-                Some((_, known)) if is_stale(known, registration, tick) => return Outcome::Stale { seq: known.seq() },
-                Some((slot, known)) => {
-                    self.unname(known, seat(slot));
+        let (ttl, seat) = (packed.ttl(tick), self.seat(&claim.id));
+        self.people.with(seat.shard(), |people| {
+            match people.get(seat, &claim.id) {
+                Some(known) if known.deadline() > tick && is_stale(known, registration, tick) => {
+                    return Outcome::Stale { seq: known.seq() };
+                }
+                // What is over gives its room as well.
+                Some(known) => {
+                    self.unname(known);
                     self.gone.fetch_sub(known.is_gone().into(), Relaxed);
-                    people.replace(slot, packed);
-                    slot
+                    *known = packed;
                 }
                 None if !self.take_room() => return Outcome::Full,
-                None => match people.insert(packed, |id| self.hash(id)) {
-                    Some(slot) => slot,
-                    None => {
-                        self.held.fetch_sub(1, Relaxed);
-                        return Outcome::Full;
-                    }
-                },
-            };
-            self.name(claim, tick, seat(slot));
+                None => people.insert(packed, |id| self.seat(id)),
+            }
+            self.name(claim, tick);
             Outcome::Registered { ttl }
         })
     }
@@ -221,7 +195,7 @@ impl Directory for Memory {
         seen: SocketAddr,
         is_proved: &mut dyn FnMut(&Entry<'_>) -> bool,
     ) -> Option<u16> {
-        self.with(now, id, |packed, tick, _| {
+        self.with(now, id, |packed, tick| {
             if packed.seq() != seq || !packed.entry(tick).is_some_and(|entry| is_proved(&entry)) {
                 return None;
             }
@@ -231,11 +205,11 @@ impl Directory for Memory {
     }
 
     fn unregister(&self, now: Now, id: &RawId, seq: u64) -> bool {
-        let was = self.with(now, id, |packed, _, seat| {
+        let was = self.with(now, id, |packed, _| {
             if packed.is_gone() || packed.seq() >= seq {
                 return None;
             }
-            self.unname(packed, seat);
+            self.unname(packed);
             // It is over later than what it stands for, so whoever looks then finds it there.
             *packed = Packed::gone(id, seq, packed.expires());
             self.gone.fetch_add(1, Relaxed);
@@ -245,7 +219,7 @@ impl Directory for Memory {
     }
 
     fn lookup(&self, now: Now, id: &RawId, show: &mut dyn FnMut(&Entry<'_>)) -> bool {
-        self.with(now, id, |packed, tick, _| packed.entry(tick).map(|entry| show(&entry))).is_some()
+        self.with(now, id, |packed, tick| packed.entry(tick).map(|entry| show(&entry))).is_some()
     }
 
     fn find(&self, now: Now, network: &[u8; 8], key: &str, show: &mut dyn FnMut(&Entry<'_>) -> bool) {
@@ -278,8 +252,8 @@ impl Directory for Memory {
             let lines =
                 self.lists.with(self.list_shard(network), |lists| lists.lines(from.clone(), network, prefix, SEARCH_STEP));
             steps += lines.len();
-            for (line, seat) in &lines {
-                self.at(now, *seat, |claim, entry| {
+            for line in &lines {
+                self.at(now, self.seat(&line.id), |claim, entry| {
                     let is_meant = claim.id == line.id && claim.network == *network && name_key(claim.name) == *line.key;
                     if wants_more && is_meant {
                         wants_more = show(entry);
@@ -287,21 +261,15 @@ impl Directory for Memory {
                 });
             }
             match lines.into_iter().next_back() {
-                Some((last, _)) => from = Bound::Excluded(last),
+                Some(last) => from = Bound::Excluded(last),
                 None => return,
             }
         }
     }
 
     fn sweep(&self, now: Now) {
-        let (tick, shard) = (self.tick(now), (self.swept.fetch_add(1, Relaxed) % SHARDS) as u8);
-        self.people.with(shard.into(), |people| {
-            let mut from = 0;
-            while let Some(over) = people.next_over(from, tick) {
-                self.bury(people, Seat::new(shard, over));
-                from = over + 1;
-            }
-        });
+        let (tick, shard) = (self.tick(now), self.swept.fetch_add(1, Relaxed) % SHARDS);
+        self.people.with(shard, |people| people.take_over(tick).for_each(|packed| self.bury(&packed)));
     }
 
     fn len(&self) -> usize {

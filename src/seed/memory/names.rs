@@ -1,11 +1,7 @@
-//! Which records have a name, and which are listed: seats, in the order in which they are asked for. A
-//! seat is only a hint; whoever follows it looks whether the record still says so.
+//! Which records have a name, and which are listed: seats and ids, in the order in which they are asked for.
+//! Both are only hints; whoever follows them looks whether the record still says so.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::{cmp::Reverse, collections::BTreeSet, ops::Bound};
 
 use super::{packed::Tick, people::Seat};
 use crate::wire::phonebook::RawId;
@@ -45,7 +41,7 @@ impl Names {
     }
 
     fn namesakes(&self, hash: u32) -> impl Iterator<Item = (u32, Reverse<Tick>, Seat)> + '_ {
-        let ends = (hash, Reverse(Tick::MAX), Seat::new(0, 0))..=(hash, Reverse(0), Seat::new(u8::MAX, 0x00ff_ffff));
+        let ends = (hash, Reverse(Tick::MAX), Seat::MIN)..=(hash, Reverse(0), Seat::MAX);
         self.0.range(ends).copied()
     }
 }
@@ -60,11 +56,11 @@ pub(super) struct Line {
 
 /// One shard of the lists.
 #[derive(Default)]
-pub(super) struct Lists(BTreeMap<Line, Seat>);
+pub(super) struct Lists(BTreeSet<Line>);
 
 impl Lists {
-    pub(super) fn insert(&mut self, line: Line, seat: Seat) {
-        self.0.insert(line, seat);
+    pub(super) fn insert(&mut self, line: Line) {
+        self.0.insert(line);
     }
 
     pub(super) fn remove(&mut self, line: &Line) {
@@ -72,12 +68,12 @@ impl Lists {
     }
 
     /// At most `max` lines of the network whose keys begin with `prefix`.
-    pub(super) fn lines(&self, from: Bound<Line>, network: &[u8; 8], prefix: &str, max: usize) -> Vec<(Line, Seat)> {
+    pub(super) fn lines(&self, from: Bound<Line>, network: &[u8; 8], prefix: &str, max: usize) -> Vec<Line> {
         self.0
             .range((from, Bound::Unbounded))
-            .take_while(|(line, _)| line.network == *network && line.key.starts_with(prefix))
+            .take_while(|line| line.network == *network && line.key.starts_with(prefix))
             .take(max)
-            .map(|(line, seat)| (line.clone(), *seat))
+            .cloned()
             .collect()
     }
 

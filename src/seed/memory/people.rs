@@ -1,118 +1,69 @@
-//! One shard of the records: slots, and which slot an id is in. Nothing here knows names.
+//! One shard of the records, each at the seat that its id gives it. Nothing here knows names.
 
 use hashbrown::HashTable;
 
 use super::packed::{Packed, Tick};
 use crate::wire::phonebook::RawId;
 
-/// Slots of one shard at most: what a [`Seat`] can say.
-const SLOTS_MAX: usize = 1 << 24;
-
-/// Where a record lies: its shard, and its slot there. Another may lie there later, so who kept a seat looks
-/// whether it is still the one that was meant.
+/// Where a record lies: 32 bits of its id's hash. Another may lie there too, or later, so who kept a seat looks
+/// whether what is there is what was meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Seat(u32);
 
 impl Seat {
-    pub(super) const fn new(shard: u8, slot: u32) -> Self {
-        Self((shard as u32) << 24 | slot)
+    pub(super) const MIN: Self = Self(0);
+    pub(super) const MAX: Self = Self(u32::MAX);
+
+    /// The seat of an id with this hash.
+    pub(super) const fn new(hash: u64) -> Self {
+        Self(hash as u32)
     }
 
     pub(super) const fn shard(self) -> usize {
         (self.0 >> 24) as usize
     }
 
-    pub(super) const fn slot(self) -> u32 {
-        self.0 & 0x00ff_ffff
+    /// As tables want it: the high bits, by which they tell apart what lies together, are of all the others.
+    const fn hash(self) -> u64 {
+        (self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
 /// The records of one shard.
 #[derive(Default)]
-pub(super) struct People {
-    index: HashTable<u32>,
-    slots: Vec<Option<Packed>>,
-    /// For each slot: before this nobody needs to look whether its record is over. A million records are far
-    /// memory, and this is near.
-    due: Vec<Tick>,
-    free: Vec<u32>,
-}
+pub(super) struct People(HashTable<Packed>);
 
 impl People {
-    /// The slot of `id`, whose hash is `hash`.
-    pub(super) fn slot(&self, hash: u64, id: &RawId) -> Option<u32> {
-        self.index.find(hash, |slot| self.at(*slot).is_some_and(|packed| packed.is_of(id))).copied()
+    /// The record of `id`, whose seat this is.
+    pub(super) fn get(&mut self, seat: Seat, id: &RawId) -> Option<&mut Packed> {
+        self.0.find_mut(seat.hash(), |packed| packed.is_of(id))
     }
 
-    pub(super) fn at(&self, slot: u32) -> Option<&Packed> {
-        self.slots.get(slot as usize)?.as_ref()
+    /// All that may lie at this seat.
+    pub(super) fn at(&self, seat: Seat) -> impl Iterator<Item = &Packed> {
+        self.0.iter_hash(seat.hash())
     }
 
-    pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut Packed> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+    /// Puts in an id that is not there yet; `seat` is the one of any id.
+    pub(super) fn insert(&mut self, packed: Packed, seat: impl Fn(&RawId) -> Seat) {
+        let hash = seat(packed.id()).hash();
+        self.0.insert_unique(hash, packed, |packed| seat(packed.id()).hash());
     }
 
-    /// Slots that there are, also empty ones.
+    /// Takes out one that may lie at this seat and is over.
+    pub(super) fn take_over_at(&mut self, seat: Seat, now: Tick) -> Option<Packed> {
+        let over = self.0.find_entry(seat.hash(), |packed| packed.deadline() <= now).ok()?;
+        Some(over.remove().0)
+    }
+
+    /// Takes out all that are over.
+    pub(super) fn take_over(&mut self, now: Tick) -> impl Iterator<Item = Packed> {
+        self.0.extract_if(move |packed| packed.deadline() <= now)
+    }
+
+    /// Places that there are, also empty ones.
     #[cfg(test)]
-    pub(super) fn slots(&self) -> u32 {
-        self.slots.len() as u32
-    }
-
-    /// The first slot from `from` on whose record is over.
-    pub(super) fn next_over(&mut self, from: u32, now: Tick) -> Option<u32> {
-        let slots = self.slots.iter().zip(&mut self.due).enumerate().skip(from as usize);
-        for (slot, (packed, due)) in slots.filter(|(_, (_, due))| **due <= now) {
-            *due = packed.as_ref().map_or(Tick::MAX, Packed::deadline);
-            if *due <= now {
-                return u32::try_from(slot).ok();
-            }
-        }
-        None
-    }
-
-    /// Puts another record of the same id into its slot.
-    pub(super) fn replace(&mut self, slot: u32, packed: Packed) {
-        if let (Some(known), Some(due)) = (self.slots.get_mut(slot as usize), self.due.get_mut(slot as usize)) {
-            *due = packed.deadline();
-            *known = Some(packed);
-        }
-    }
-
-    /// Puts in an id that is not there yet; `hash` is the one of any id. `None` where the shard is full.
-    pub(super) fn insert(&mut self, packed: Packed, hash: impl Fn(&RawId) -> u64) -> Option<u32> {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None if self.slots.len() < SLOTS_MAX => {
-                self.grow();
-                self.slots.push(None);
-                self.due.push(Tick::MAX);
-                self.slots.len() as u32 - 1
-            }
-            None => return None,
-        };
-        let id_hash = hash(packed.id());
-        self.replace(slot, packed);
-        let slots = &self.slots;
-        self.index.insert_unique(id_hash, slot, |slot| slots[*slot as usize].as_ref().map_or(0, |packed| hash(packed.id())));
-        Some(slot)
-    }
-
-    /// Takes the record out of a slot.
-    pub(super) fn remove(&mut self, slot: u32, hash: u64) -> Option<Packed> {
-        let packed = self.slots.get_mut(slot as usize)?.take()?;
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
-            found.remove();
-        }
-        self.free.push(slot);
-        Some(packed)
-    }
-
-    /// By an eighth, not to twice the size: half of a million empty slots would be paid for.
-    fn grow(&mut self) {
-        if self.slots.len() == self.slots.capacity() {
-            let more = (self.slots.len() / 8).max(4);
-            self.slots.reserve_exact(more);
-            self.due.reserve_exact(more);
-        }
+    pub(super) fn places(&self) -> usize {
+        self.0.capacity()
     }
 }
