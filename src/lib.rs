@@ -19,3 +19,4 @@ pub mod shell;
 pub mod store;
 pub mod text;
 pub mod wire;
+pub mod words;

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("text", &["id"]),
     ("contact_link", &["id", "text"]),
+    ("words", &["id"]),
     ("wire", &["id", "clock", "text"]),
     ("crypto", &["id", "clock", "text", "wire"]),
     ("session", &["id", "clock", "text", "wire", "crypto"]),
@@ -31,7 +32,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &["id", "clock", "text", "wire", "crypto", "store", "node", "seed"]),
     (
         "control",
-        &["id", "clock", "text", "contact_link", "wire::message", "store", "node::command", "node::event", "net::handle"],
+        &[
+            "id",
+            "clock",
+            "text",
+            "contact_link",
+            "words",
+            "wire::message",
+            "store",
+            "node::command",
+            "node::event",
+            "net::handle",
+        ],
     ),
     ("shell", &["id", "clock", "text", "wire::message", "control"]),
     ("config", &["id", "clock", "text", "contact_link", "wire::record", "control::proto", "net::socket"]),
@@ -56,7 +68,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Everything that is handed its time, its chance and its input.
-const BELOW_NET: &[&str] = &["id", "clock", "text", "contact_link", "wire", "crypto", "session", "store", "node", "seed"];
+const BELOW_NET: &[&str] =
+    &["id", "clock", "text", "contact_link", "words", "wire", "crypto", "session", "store", "node", "seed"];
 
 /// What no core does, and what to do instead.
 const NOT_BELOW_NET: &[(&str, &str)] = &[

@@ -1,4 +1,4 @@
-//! `contact`: whom I know, and one more by its link.
+//! `contact`: whom I know and what I say of them.
 
 use super::{
     End,
@@ -10,9 +10,10 @@ use crate::{
     control::{
         call::{Contact, ContactAction},
         client::Client,
-        proto::{Call, ErrorLine, Line},
+        proto::{Call, ContactLine, ErrorLine, Line},
     },
-    text::Name,
+    shell::parse::quote,
+    text::{Name, Shown},
 };
 
 /// Arguments of `contact`.
@@ -30,6 +31,21 @@ Examples:
 
 Across networks both must have added each other before the first word.";
 
+const EXAMPLES_RENAME: &str = "\
+Examples:
+  p2pchat-udp contact rename bob \"bob from work\"
+  p2pchat-udp contact rename \"bob from work\"         as he calls himself";
+
+const EXAMPLES_VERIFY: &str = "\
+Examples:
+  p2pchat-udp contact verify bob                     the words; bob does the same for you
+  p2pchat-udp contact verify bob --yes               they are the same: his key is his own";
+
+const EXAMPLES_BLOCK: &str = "\
+Examples:
+  p2pchat-udp contact block mallory
+  p2pchat-udp contact unblock mallory                what waited there comes after all";
+
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
     /// Everybody that I added or wrote to
@@ -43,26 +59,71 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         petname: Option<String>,
     },
+    /// Call somebody otherwise; without a name, as it calls itself
+    #[command(after_help = EXAMPLES_RENAME)]
+    Rename {
+        /// Whom: petname, name, id or its beginning
+        peer: String,
+        /// What I call it from now on
+        petname: Option<String>,
+    },
+    /// Twelve words, the same on both screens: whose key it is
+    #[command(after_help = EXAMPLES_VERIFY)]
+    Verify {
+        /// Whom: petname, name, id or its beginning, link
+        peer: String,
+        /// We have compared them, and they are the same
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Have nothing more of somebody, who is not told
+    #[command(after_help = EXAMPLES_BLOCK)]
+    Block {
+        /// Whom: petname, name, id or its beginning, link
+        peer: String,
+    },
+    /// Have what somebody writes again
+    Unblock {
+        /// Whom: petname, name, id or its beginning, link
+        peer: String,
+    },
+    /// Make a contact a stranger; what was written stays
+    Remove {
+        /// Whom: petname, name, id or its beginning
+        peer: String,
+    },
 }
 
 /// Checks what was written, before anything is opened. Errors are exit 2.
 pub fn prepare(args: Args) -> Result<Contact, End> {
-    match args.action {
-        Action::List => Ok(Contact::default()),
+    let with = |action, peer| Contact { action, peer: Some(peer), ..Contact::default() };
+    Ok(match args.action {
+        Action::List => Contact::default(),
         Action::Add { link, petname } => {
             let checked: Result<ContactLink, _> = link.parse();
             checked.map_err(|why| ErrorLine::new("bad-link", 2, format!("bad link: {why}")).hint(LINK_HINT))?;
-            if let Some(petname) = &petname {
-                Name::parse(petname).map_err(|why| ErrorLine::new("bad-name", 2, format!("bad name: {petname}: {why}")))?;
-            }
-            Ok(Contact { action: ContactAction::Add, peer: Some(link), petname })
+            Contact { petname: petname.map(checked_name).transpose()?, ..with(ContactAction::Add, link) }
         }
+        Action::Rename { peer, petname } => {
+            Contact { petname: petname.map(checked_name).transpose()?, ..with(ContactAction::Rename, peer) }
+        }
+        Action::Verify { peer, yes } => Contact { yes, ..with(ContactAction::Verify, peer) },
+        Action::Block { peer } => with(ContactAction::Block, peer),
+        Action::Unblock { peer } => with(ContactAction::Unblock, peer),
+        Action::Remove { peer } => with(ContactAction::Remove, peer),
+    })
+}
+
+fn checked_name(name: String) -> Result<String, ErrorLine> {
+    match Name::parse(&name) {
+        Ok(_) => Ok(name),
+        Err(why) => Err(ErrorLine::new("bad-name", 2, format!("bad name: {name}: {why}"))),
     }
 }
 
 const LINK_HINT: &str = "a link is what `p2pchat-udp whoami --link` prints; in quotes, since shells take & for themselves";
 
-/// Runs it with an owner. Adding twice is harmless.
+/// Runs it with an owner. Doing any of it twice is harmless.
 pub async fn run(program: &Program, call: &Contact, client: &Client) -> Result<(), End> {
     let output = Output { json: program.json };
     let mut replies = client.call(Call::Contact(call.clone()));
@@ -71,7 +132,7 @@ pub async fn run(program: &Program, call: &Contact, client: &Client) -> Result<(
         let line = line?;
         any = true;
         match &line {
-            Line::Contact(contact) => output.say(&line, || output::contact(contact, output::now()))?,
+            Line::Contact(contact) => output.say(&line, || said(call, contact))?,
             other if program.json => output.line(&other.to_json())?,
             _ => {}
         }
@@ -80,4 +141,25 @@ pub async fn run(program: &Program, call: &Contact, client: &Client) -> Result<(
         output.line("no contacts yet")?;
     }
     Ok(())
+}
+
+/// What a person reads of it.
+fn said(call: &Contact, line: &ContactLine) -> String {
+    let who = format!("{} ({})", Shown::line(line.label()), line.id.short());
+    match call.action {
+        ContactAction::List | ContactAction::Add | ContactAction::Rename => output::contact(line, output::now()),
+        ContactAction::Verify if call.yes => format!("{who} is verified"),
+        ContactAction::Verify => {
+            let words = line.words.as_deref().unwrap_or_default();
+            let again = call.peer.as_deref().map(quote).unwrap_or_default();
+            format!(
+                "You and {who} must both see these words, or somebody stands between you:\n\n{}\n\n\
+                 Compare them aloud. They are the same? p2pchat-udp contact verify {again} --yes",
+                output::words(words)
+            )
+        }
+        ContactAction::Block => format!("{who} is blocked: nothing of it comes here, and it is not told"),
+        ContactAction::Unblock => format!("{who} is not blocked"),
+        ContactAction::Remove => format!("{who} is no contact any more; what you wrote each other stays"),
+    }
 }

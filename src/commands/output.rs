@@ -134,6 +134,12 @@ pub fn contact(line: &ContactLine, now: Unix) -> String {
     format!("{name:<20} {:<8} {}, since {}", line.id.short(), trust(line.trust), local_time(line.since, now))
 }
 
+/// Safety words, four in a row.
+pub fn words(words: &[String]) -> String {
+    let rows: Vec<String> = words.chunks(4).map(|row| format!("    {}", row.join("  "))).collect();
+    rows.join("\n")
+}
+
 /// A seed on one line.
 pub fn seed(line: &SeedLine) -> String {
     let mut text = format!("{:<22} {}", line.addr, seed_state(line.state));

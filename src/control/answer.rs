@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use super::{
     SUBSCRIBER_EVENTS_MAX,
     call::{Away, Nick, Peers, Subscribe, Watch},
-    follow, phonebook,
+    contacts, follow, phonebook,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
     stored,
@@ -83,7 +83,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Back(_) => plain(owner, Command::SetAway(None)).await,
         Call::MarkRead(read) => stored::mark_read(owner, read, out).await,
         Call::Find(find) => phonebook::find(owner, find, out).await,
-        Call::Contact(contact) => phonebook::contact(owner, contact, out).await,
+        Call::Contact(contact) => contacts::contact(owner, contact, out).await,
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };
     end(answer, out).await;
@@ -145,6 +145,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::NotFound { .. } => ("not-found", 9),
         CommandError::Ambiguous { .. } => ("ambiguous-peer", 4),
         CommandError::FamiliarName { .. } => ("familiar-name", 7),
+        CommandError::NoContact => ("no-contact", 2),
         CommandError::Blocked => ("blocked", 6),
         CommandError::Myself => ("myself", 2),
         CommandError::BadText(_) => ("bad-text", 2),
@@ -168,6 +169,8 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::NotFound { .. } => {
             line.hint("ask again with a longer --timeout; of seeds `p2pchat-udp seed status` says which is silent")
         }
+        CommandError::Blocked => line.hint("`p2pchat-udp contact unblock PEER` takes the block back"),
+        CommandError::NoContact => line.hint("add it with `p2pchat-udp contact add LINK`; who is written to is a contact too"),
         CommandError::OutboxFull => line.hint("`p2pchat-udp outbox` lists what waits, `outbox cancel ID` withdraws"),
         _ => line,
     }

@@ -303,12 +303,15 @@ pub struct Contact {
     /// What to do.
     #[serde(default)]
     pub action: ContactAction,
-    /// Whom to add: a link or a full id.
+    /// Whom: of `add` a link or a full id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// What I call it.
+    /// Of `add` and `rename`: what I call it; absent with `rename`: what it calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub petname: Option<String>,
+    /// Of `verify`: its owner and I have the same words.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub yes: bool,
 }
 
 /// What `contact` does.
@@ -320,6 +323,16 @@ pub enum ContactAction {
     List,
     /// Adds one.
     Add,
+    /// Changes what I call it.
+    Rename,
+    /// Shows the words by which its owner and I compare our keys, or notes that they are the same.
+    Verify,
+    /// Has nothing more of it.
+    Block,
+    /// Has it again.
+    Unblock,
+    /// Makes it a stranger.
+    Remove,
 }
 
 /// `seed`.

@@ -5,6 +5,7 @@
 mod answer;
 pub mod call;
 pub mod client;
+mod contacts;
 mod follow;
 mod phonebook;
 pub mod proto;

@@ -1,14 +1,13 @@
-//! Answers about who there is and how to find them: one peer, who fits some words, contacts, and what the
-//! seeds say. What a seed says is a claim: printed, and never mixed with what is known here.
+//! Answers about who there is and how to find them: one peer, who fits some words, and what the seeds say. What a seed says is a claim: printed, and never mixed with what is known here.
 
 use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    answer::{Answer, LOOK, Stop, ask, error_line, link, peers, plain, resolve, unexpected},
-    call::{Contact, ContactAction, Find, Seed, SeedAction, Whois},
-    proto::{ContactLine, ErrorLine, Line, NoticeCode, NoticeLine, PeerLine, Span},
+    answer::{Answer, LOOK, Stop, ask, error_line, link, peers, resolve, unexpected},
+    call::{Find, Seed, SeedAction, Whois},
+    proto::{ErrorLine, Line, NoticeCode, NoticeLine, PeerLine, Span},
     server::{Node, Out, Owner},
 };
 use crate::{
@@ -142,35 +141,6 @@ fn fits(peer: &PeerView, words: &Name) -> bool {
     names.any(|name| name_key(name).contains(&key)) || peer.id.to_string().starts_with(&key)
 }
 
-/// `contact`.
-pub(super) async fn contact<N: Node>(owner: &Owner<N>, call: Contact, out: &Out) -> Answer {
-    let only = match call {
-        Contact { action: ContactAction::Add, peer: Some(peer), petname } => {
-            let ContactLink { id, name: said, via } = link(&peer)?;
-            let petname = petname.map(|petname| name(&petname)).transpose()?.map(|name| name.as_str().to_owned());
-            let said = said.map(|name| name.as_str().to_owned());
-            plain(owner, Command::AddContact { peer: id, petname, name: said, seeds: via }).await?;
-            Some(id)
-        }
-        Contact { action: ContactAction::List, peer: None, petname: None } => None,
-        Contact { action: ContactAction::Add, .. } => {
-            return Err(ErrorLine::new("bad-request", 2, "contact: a link or an id is needed").into());
-        }
-        Contact { .. } => return Err(ErrorLine::new("bad-request", 2, "contact: list takes no peer and no petname").into()),
-    };
-    let rows = owner.node.reader().contacts()?;
-    for damaged in &rows.damaged {
-        tracing::warn!(%damaged, "left out of the contacts");
-    }
-    let wanted = rows.rows.into_iter().filter(|row| row.added && only.is_none_or(|id| id == row.id));
-    let mut lines: Vec<ContactLine> = wanted.map(ContactLine::from).collect();
-    lines.sort_by_cached_key(|line| (name_key(line.label()), line.id));
-    for line in lines {
-        out.say(Line::Contact(line)).await?;
-    }
-    Ok(())
-}
-
 /// `seed`.
 pub(super) async fn seed<N: Node>(owner: &Owner<N>, call: Seed, out: &Out) -> Answer {
     let Seed { action, name: looked_up, seed: only, timeout } = call;
@@ -253,6 +223,7 @@ fn named(seeds: &[SeedView], which: impl Fn(&SeedView) -> bool) -> String {
 fn mend(seeds: &[SeedView]) -> Option<String> {
     let hint = seeds.iter().find_map(|seed| match seed.state {
         SeedState::Ok => None,
+        SeedState::Unreachable if seed.addr.is_none() => Some("is its name written right, and does the DNS work here?"),
         SeedState::Unreachable => Some("does it run, and is UDP let out here and let in there?"),
         SeedState::BadSignature => Some("use another seed: p2pchat-udp config via HOST:PORT"),
         SeedState::OldVersion => Some("the older of the two must be renewed: this p2pchat-udp, or the seed's"),
@@ -307,6 +278,6 @@ fn look(timeout: Option<Span>) -> Duration {
     timeout.map_or(LOOK, |span| span.0)
 }
 
-fn name(text: &str) -> Result<Name, ErrorLine> {
+pub(super) fn name(text: &str) -> Result<Name, ErrorLine> {
     Name::parse(text).map_err(|why| ErrorLine::new("bad-name", 2, format!("bad name: {text}: {why}")))
 }

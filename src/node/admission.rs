@@ -1,4 +1,5 @@
-//! Who may cost us a handshake: the half-open table and its limits (protocol, HANDSHAKE). Nothing here changes
+//! Who may cost us a handshake: the half-open table and its limits, and from where none is taken up for a while
+//! (protocol, HANDSHAKE). Nothing here changes
 //! a session; an entry becomes one only when its confirm opens.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -6,7 +7,12 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
-use crate::{clock::Instant, crypto::handshake::Responder, id::SessionIndex, wire::MAC_LEN};
+use crate::{
+    clock::Instant,
+    crypto::handshake::Responder,
+    id::{PeerId, SessionIndex},
+    wire::MAC_LEN,
+};
 
 /// Handshakes that wait for their confirm at most; past that a random one goes.
 pub(crate) const HALF_OPEN_MAX: usize = 1_024;
@@ -17,6 +23,12 @@ const HALF_OPEN_FOR_CONTACTS: usize = 256;
 /// A handshake that took longer is forgotten.
 const HALF_OPEN_FOR: Duration = Duration::from_secs(10);
 
+/// Addresses of peers whom I block that are remembered at most; the one that is heard again first goes.
+const SHUNNED_MAX: usize = 256;
+/// The first time such an address is ignored; twice as long each time after, up to [`SHUN_MAX`].
+const SHUN_MIN: Duration = Duration::from_secs(60);
+const SHUN_MAX: Duration = Duration::from_secs(3_600);
+
 /// An initiation that we answered.
 pub(crate) struct HalfOpen {
     pub(crate) responder: Responder,
@@ -26,11 +38,48 @@ pub(crate) struct HalfOpen {
     deadline: Instant,
 }
 
+/// From where peers whom I block have tried. Who somebody is shows at the end of a handshake only, so each try of theirs
+/// costs us one, and then for a while nothing.
+#[derive(Default)]
+pub(crate) struct Shunned(BTreeMap<SocketAddr, Shun>);
+
+struct Shun {
+    peer: PeerId,
+    until: Instant,
+    wait: Duration,
+}
+
+impl Shunned {
+    /// A peer whom I block has tried from this address: what comes from there is ignored.
+    pub(crate) fn shun(&mut self, now: Instant, from: SocketAddr, peer: PeerId) {
+        // Whoever kept away for as long again begins anew.
+        self.0.retain(|_, shun| shun.until + shun.wait > now);
+        let wait = self.0.get(&from).map_or(SHUN_MIN, |shun| (shun.wait * 2).min(SHUN_MAX));
+        if self.0.len() >= SHUNNED_MAX
+            && let Some(first) = self.0.iter().min_by_key(|(_, shun)| shun.until).map(|(addr, _)| *addr)
+        {
+            self.0.remove(&first);
+        }
+        self.0.insert(from, Shun { peer, until: now + wait, wait });
+    }
+
+    /// True where nothing from this address is worth a handshake now.
+    pub(crate) fn is_ignored(&self, now: Instant, from: SocketAddr) -> bool {
+        self.0.get(&from).is_some_and(|shun| now < shun.until)
+    }
+
+    /// I do not block this peer any more.
+    pub(crate) fn forget(&mut self, peer: &PeerId) {
+        self.0.retain(|_, shun| shun.peer != *peer);
+    }
+}
+
 /// The half-open table.
 #[derive(Default)]
 pub(crate) struct HalfOpens {
     by_index: BTreeMap<SessionIndex, HalfOpen>,
     by_mac1: BTreeMap<[u8; MAC_LEN], SessionIndex>,
+    pub(crate) shunned: Shunned,
 }
 
 impl HalfOpens {

@@ -77,6 +77,13 @@ pub enum Command {
         /// Seeds that may know where it is, as `HOST:PORT`.
         seeds: Vec<String>,
     },
+    /// Change what I say of a peer. Reply [`Reply::Done`] once it is on disk.
+    EditContact {
+        /// Whom; known by id, whether or not ever seen.
+        peer: PeerId,
+        /// How.
+        edit: Edit,
+    },
     /// How the seeds are, asked now. Reply [`Reply::Seeds`] once each has answered, or after `timeout`.
     Seeds {
         /// This one, `HOST:PORT`, whether or not it is in use; `None`: all in use.
@@ -109,6 +116,21 @@ pub enum Command {
     Status,
     /// Say goodbye to everybody. Reply [`Reply::Left`] once the last word is out; then the loop ends.
     Leave,
+}
+
+/// What I say of a peer from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// I call it this; `None`: what it calls itself.
+    Petname(Option<String>),
+    /// Its owner and I have compared our words: the key is its own. It is a contact then.
+    Verify,
+    /// It costs us nothing any more and is told nothing: its session ends without a word.
+    Block,
+    /// It is as any other, and its key as before the words were compared.
+    Unblock,
+    /// It is no contact any more. What was written stays, and a block too.
+    Remove,
 }
 
 /// What seeds are asked for.
@@ -192,6 +214,9 @@ pub enum CommandError {
     /// I block this peer (exit 6).
     #[error("you block this peer")]
     Blocked,
+    /// What was asked for is for contacts (exit 2).
+    #[error("no contact of yours")]
+    NoContact,
     /// That is me (exit 2).
     #[error("that is you")]
     Myself,
@@ -265,6 +290,8 @@ pub enum Reason {
     AwaitingAcceptance,
     /// It has enough of a stranger for now.
     BusyThere,
+    /// I block it.
+    Blocked,
     /// Its time was up before it was delivered.
     Expired,
     /// The peer does not take it.

@@ -21,7 +21,7 @@ use crate::{
     id::{BatchId, MessageId, PeerId, Seq},
     store::{
         ROWS_MAX, ReadError, Reader,
-        row::{CommitError, Direction, HistoryRow, Op, OutboxRow, State, Trust, VoidReason},
+        row::{CommitError, Direction, HistoryRow, Op, OutboxRow, State, VoidReason},
     },
     wire::{
         TEXT_LEN_MAX,
@@ -114,7 +114,7 @@ impl Node {
         if self.is_leaving() {
             return Err(CommandError::Leaving);
         }
-        if self.peers.get(peer).is_some_and(|peer| peer.contact.trust == Trust::Blocked) {
+        if self.peers.get(peer).is_some_and(|peer| peer.is_blocked()) {
             return Err(CommandError::Blocked);
         }
         if self.outbox_len >= OUTBOX_MAX || self.batches.is_full() {

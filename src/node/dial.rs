@@ -8,7 +8,7 @@ use rand_core::RngCore;
 use super::{
     Node,
     link::Route,
-    peer::{Dial, Link, Repeat, Rising},
+    peer::{Dial, Link, Peer, Repeat, Rising},
     relay::addressed,
 };
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     id::{PeerId, SessionIndex},
     node::interface::on_link,
     session::{PathAddr, Session, SessionConfig},
-    store::row::Trust,
     wire::{
         WIRE_VERSION,
         message::HandshakePayload,
@@ -122,7 +121,7 @@ impl Node {
 
     pub(crate) fn on_initiation(&mut self, now: Now, path: PathAddr, datagram: &[u8]) {
         let Ok(initiation) = Initiation::decode(datagram) else { return self.drop_datagram() };
-        if !self.mac1.verify(datagram) || self.leaving.is_some() {
+        if self.half_open.shunned.is_ignored(now.instant, path.remote) || !self.mac1.verify(datagram) || self.leaving.is_some() {
             return self.drop_datagram();
         }
         if let Some(response) = self.half_open.repeated(&initiation.mac1) {
@@ -167,18 +166,19 @@ impl Node {
         let Ok(established) = half_open.responder.on_confirm(datagram) else { return self.drop_datagram() };
         self.half_open.remove(confirm.receiver);
         self.routes.remove(&confirm.receiver);
-        if self.admits(&established.peer, path) {
+        if self.peers.get(&established.peer).is_some_and(Peer::is_blocked) {
+            // A relay is the address of many.
+            if path.relay.is_none() {
+                self.half_open.shunned.shun(now.instant, path.remote, established.peer);
+            }
+        } else if self.admits(&established.peer, path) {
             self.add_rising(now, established, path, None);
         }
     }
 
-    /// Who may have a session: contacts from anywhere, strangers from this LAN, nobody whom I block.
+    /// Who may have a session: contacts from anywhere, strangers from this LAN.
     fn admits(&self, id: &PeerId, path: PathAddr) -> bool {
-        let is_contact = match self.peers.get(id) {
-            Some(peer) if peer.contact.trust == Trust::Blocked => return false,
-            Some(peer) => peer.contact.added,
-            None => false,
-        };
+        let is_contact = self.peers.get(id).is_some_and(|peer| peer.contact.added);
         *id != self.id() && (is_contact || (path.on_link && (self.peers.contains_key(id) || self.peers.len() < super::PEERS_MAX)))
     }
 

@@ -23,7 +23,6 @@ use crate::{
     crypto::knock::{ProbeKey, open_knock, seal_knock},
     id::PeerId,
     session::PathAddr,
-    store::row::Trust,
     wire::{
         addr::{Addr, is_dialable},
         probe::{Probe, ProbeStage},
@@ -225,6 +224,11 @@ impl Node {
         self.punches.by_attempt.retain(|_, punch| punch.peer != *id || !punch.key.is_caller());
     }
 
+    /// No way to this peer is opened any more.
+    pub(super) fn end_punches(&mut self, id: &PeerId) {
+        self.punches.by_attempt.retain(|_, punch| punch.peer != *id);
+    }
+
     /// The seed handed our knock over: the peer opens its NAT now, and so do we.
     pub(super) fn on_knocked(&mut self, now: Now, attempt: u64, seen: SocketAddr) {
         let Some(punch) = self.punches.by_attempt.get_mut(&attempt) else { return };
@@ -253,7 +257,7 @@ impl Node {
         }
         let Ok((id, knock)) = open_knock(&self.identity, &self.config.network, sealed) else { return self.drop_datagram() };
         // Whom we do not know gets no word of ours, also not by a knock.
-        let is_welcome = self.peers.get(&id).is_some_and(|peer| peer.contact.added && peer.contact.trust != Trust::Blocked);
+        let is_welcome = self.peers.get(&id).is_some_and(|peer| peer.contact.added && !peer.is_blocked());
         if !is_welcome || id == self.id() || self.punches.by_attempt.contains_key(&knock.attempt) {
             return;
         }

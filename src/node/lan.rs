@@ -23,6 +23,7 @@ impl Node {
                 peer.neighbour = true;
                 peer.heard = true;
                 peer.silent = false;
+                peer.aloof &= !(came || new_boot);
                 peer.contact.boot = boot;
                 peer.contact.announce_seq = seq;
                 peer.contact.last_heard = Some(now.unix);

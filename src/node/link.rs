@@ -79,9 +79,10 @@ impl Node {
     /// Something of this peer opened: it is there, and it was there at this address.
     fn on_authenticated(&mut self, now: Now, id: PeerId, path: PathAddr) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let is_news = !peer.heard || peer.silent;
+        let is_news = !peer.heard || peer.silent || peer.aloof;
         peer.heard = true;
         peer.silent = false;
+        peer.aloof = false;
         peer.contact.last_heard = Some(now.unix);
         if peer.candidates.first().is_none_or(|candidate| candidate.path != path) || is_news {
             peer.on_heard_at(now.instant, path);
@@ -235,7 +236,9 @@ impl Node {
     fn on_closed(&mut self, now: Now, id: PeerId, index: SessionIndex, reason: CloseReason) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if let Some(at) = peer.rising.iter().position(|rising| rising.session.local_index() == index) {
-            peer.rising.remove(at);
+            // It answered our first datagram, and then nothing.
+            let rising = peer.rising.remove(at);
+            peer.aloof = rising.confirm.is_some() && !rising.session.is_heard();
             self.routes.remove(&index);
             return self.give_up_dial_unless_up(now, id);
         }

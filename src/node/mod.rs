@@ -9,6 +9,7 @@
 mod admission;
 mod batch;
 pub mod command;
+mod contacts;
 mod conversation;
 mod credit;
 mod delivery;
@@ -273,7 +274,7 @@ impl Node {
                 self.on_shown(&peers);
                 self.reply(id, Reply::Done);
             }
-            Command::AddContact { .. } => self.add_contact(now, id, command),
+            Command::AddContact { .. } | Command::EditContact { .. } => self.on_contact_command(now, id, command),
             Command::Seeds { .. } | Command::Ask { .. } | Command::Register { .. } => self.on_seed_command(now, id, command),
             Command::Waiting(peer) => {
                 let reason = self.waiting_reason(&peer);

@@ -117,6 +117,9 @@ pub(crate) struct Peer {
     pub(crate) neighbour: bool,
     /// Does not answer although its announces may still be believed: offline until heard again.
     pub(crate) silent: bool,
+    /// It took up our handshake and then said nothing: it is not here for us, whatever it announces, until
+    /// something of it opens or it starts again.
+    pub(crate) aloof: bool,
     /// Something of it was heard in this run.
     pub(crate) heard: bool,
     pub(crate) away: Option<String>,
@@ -173,6 +176,7 @@ impl Peer {
             watched: false,
             neighbour: false,
             silent: false,
+            aloof: false,
             heard: false,
             away: None,
             told_busy: None,
@@ -241,16 +245,23 @@ impl Peer {
         self.session().into_iter().chain(rising).chain(self.fading.as_ref().map(|fading| &fading.session))
     }
 
+    /// I block it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.contact.trust == Trust::Blocked
+    }
+
+    /// It is on this LAN, and nothing says that it does not answer.
+    pub(crate) fn is_near(&self) -> bool {
+        self.neighbour && !self.silent && !self.aloof
+    }
+
     pub(crate) fn has_mail(&self) -> bool {
         self.conversation.as_ref().is_some_and(Conversation::has_mail)
     }
 
     /// True where a session is worth a handshake: mail, a person who looks, or a contact that is here.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.contact.trust != Trust::Blocked
-            && (self.has_mail()
-                || self.watched
-                || (self.contact.added && ((self.neighbour && !self.silent) || self.seek.is_here())))
+        !self.is_blocked() && (self.has_mail() || self.watched || (self.contact.added && (self.is_near() || self.seek.is_here())))
     }
 
     /// It was heard at this address: authenticated, or by a valid announce of the LAN.

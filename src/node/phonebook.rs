@@ -17,7 +17,6 @@ use crate::{
     clock::{Instant, Now},
     crypto::record::sign_record,
     id::PeerId,
-    store::row::Trust,
     text::Name,
     wire::{
         addr::{is_dialable, is_global},
@@ -366,9 +365,9 @@ impl Node {
 
 /// True where seeds may be asked for this peer.
 fn is_sought(peer: &Peer, for_presence: bool) -> bool {
-    let is_near = peer.neighbour && !peer.silent;
+    let is_near = peer.is_near();
     let is_missed = peer.has_mail() || peer.watched || (peer.contact.added && for_presence);
-    !is_near && is_missed && peer.contact.trust != Trust::Blocked && peer.session().is_none()
+    !is_near && is_missed && !peer.is_blocked() && peer.session().is_none()
 }
 
 fn claims_of(mut claims: Vec<Claim>, progress: Progress) -> Claims {

@@ -3,7 +3,7 @@
 
 use super::{
     Node,
-    command::{Command, CommandError, CommandId, PathKind, PeerView, Presence, Reason, Reply},
+    command::{CommandId, PathKind, PeerView, Presence, Reason, Reply},
     delivery::Claim,
     event::Event,
     peer::{Link, Peer},
@@ -23,7 +23,7 @@ const RENAME_PAUSE: Duration = Duration::from_secs(1);
 
 impl Node {
     fn presence(peer: &Peer) -> Presence {
-        let reachable = peer.session().is_some() || (peer.neighbour && !peer.silent);
+        let reachable = peer.session().is_some() || peer.is_near();
         match (reachable, &peer.away) {
             (true, None) => Presence::Online,
             (true, Some(_)) => Presence::Away,
@@ -38,7 +38,7 @@ impl Node {
             Some(session) if session.path().relay.is_some() => PathKind::Relay,
             Some(session) if session.path().on_link => PathKind::Lan,
             Some(_) => PathKind::Direct,
-            None if peer.neighbour && !peer.silent => PathKind::Lan,
+            None if peer.is_near() => PathKind::Lan,
             None => PathKind::None,
         };
         let addr = session
@@ -76,7 +76,8 @@ impl Node {
     pub(crate) fn tell_presence(&mut self, _now: Now, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let presence = Self::presence(peer);
-        if presence == Presence::Unknown || peer.told == Some(presence) {
+        // Whom I block may come and go.
+        if presence == Presence::Unknown || peer.told == Some(presence) || peer.is_blocked() {
             return;
         }
         // That somebody is not here is news only about somebody who was.
@@ -163,6 +164,9 @@ impl Node {
     /// Why a message to this peer waits; `None` where it is connected.
     pub(crate) fn waiting_reason(&self, id: &PeerId) -> Option<Reason> {
         let peer = self.peers.get(id)?;
+        if peer.is_blocked() {
+            return Some(Reason::Blocked);
+        }
         if peer.session().is_some() {
             let (_, reason) = peer.conversation.as_ref()?.busy?;
             return Some(match reason {
@@ -227,30 +231,5 @@ impl Node {
                 self.touched.insert(*id);
             }
         }
-    }
-
-    pub(crate) fn add_contact(&mut self, now: Now, command: CommandId, contact: Command) {
-        let Command::AddContact { peer: id, petname, name, seeds } = contact else { return };
-        if id == self.id() {
-            return self.fail(command, CommandError::Myself);
-        }
-        let peer = self.peer_mut(id, now);
-        peer.contact.added = true;
-        peer.stored = true;
-        self.on_befriended(id);
-        let peer = self.peer_mut(id, now);
-        if petname.is_some() {
-            peer.contact.petname = petname;
-        }
-        if let Some(name) = name.filter(|_| peer.contact.name.is_empty()) {
-            peer.contact.name = name;
-        }
-        if !seeds.is_empty() {
-            peer.contact.seeds = seeds;
-        }
-        let contact = peer.contact.clone();
-        self.batches.push(Op::Contact(contact));
-        self.batches.gate(Claim::Reply(command, Reply::Done));
-        self.touch(id);
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     wire::message::{Item, Receipt},
 };
 
+mod contacts;
 mod limits;
 mod mapped;
 mod order;
@@ -45,6 +46,8 @@ struct Pair {
     cut: bool,
     /// Of them one alone, after so many.
     loses: Option<usize>,
+    /// What each side has sent to the other alone, by the datagram's kind.
+    sent: [Vec<u8>; 2],
 }
 
 fn side(number: u8, now: Now) -> Side {
@@ -78,7 +81,14 @@ fn start(store: &Store, number: u8, now: Now) -> Node {
 impl Pair {
     fn new() -> Self {
         let now = Now { instant: Instant::from_start(Duration::from_secs(100)), unix: Unix(1_700_000_000_000) };
-        Self { now, sides: [side(1, now), side(2, now)], wire: Vec::new(), cut: false, loses: None }
+        Self {
+            now,
+            sides: [side(1, now), side(2, now)],
+            wire: Vec::new(),
+            cut: false,
+            loses: None,
+            sent: [Vec::new(), Vec::new()],
+        }
     }
 
     fn id(&self, side: usize) -> PeerId {
@@ -175,6 +185,9 @@ impl Pair {
                     Target::Unicast(_) => SocketKind::Session,
                     Target::Multicast { .. } => SocketKind::Discovery,
                 };
+                if socket == SocketKind::Session {
+                    self.sent[index].push(out[0]);
+                }
                 let is_lost = other == 1 && (self.cut || self.loses == Some(0));
                 self.loses = if other == 1 { self.loses.and_then(|left| left.checked_sub(1)) } else { self.loses };
                 if !is_lost {

@@ -2,6 +2,7 @@
 //! out. No terminal, no clock and no socket: `mod` has those.
 
 mod answers;
+mod contacts;
 mod events;
 mod first;
 mod own;
@@ -17,13 +18,13 @@ use rand_core::{RngCore, SeedableRng};
 
 use self::{own::Owns, people::People};
 use super::{
-    parse::{Input, parse_line},
+    parse::{Help, Input, parse_line},
     render::{Look, prompt},
 };
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
-        call::{Call, Contact, ContactAction, Find, History, Nick, Outbox, Peers, Seed, Watch, Whois},
+        call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Seed, Watch, Whois},
         client::CallError,
         proto::{ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, SeedLine},
     },
@@ -105,7 +106,7 @@ enum Asked {
     Peers(Vec<PeerLine>),
     Find(Vec<PeerLine>),
     Seeds(Vec<SeedLine>),
-    Add,
+    Contact(ContactAction),
     History(Vec<HistoryLine>),
     Outbox(Vec<OutboxLine>),
     Cancel,
@@ -251,7 +252,11 @@ impl Chat {
             Input::Whois(peer) => self.call(Call::Whois(Whois { peer, timeout: None, unseen: false }), Asked::Whois),
             Input::Find(words) => self.call(Call::Find(Find { words, timeout: None }), Asked::Find(Vec::new())),
             Input::Seeds => self.call(Call::Seed(Seed::default()), Asked::Seeds(Vec::new())),
-            Input::Add { link, petname } => self.add(link, petname),
+            Input::Add { link, petname } => self.contact(ContactAction::Add, link, petname),
+            Input::Rename { peer, petname } => self.contact(ContactAction::Rename, peer, petname),
+            Input::Verify { peer, yes } => self.verify(peer, yes),
+            Input::Block(peer) => self.contact(ContactAction::Block, peer, None),
+            Input::Unblock(peer) => self.contact(ContactAction::Unblock, peer, None),
             Input::History(rows) => self.ask_history(rows),
             Input::Outbox => self.call(Call::Outbox(Outbox::default()), Asked::Outbox(Vec::new())),
             Input::Cancel(id) => {
@@ -262,8 +267,9 @@ impl Chat {
                 Err(error) => self.wrong(&error.to_string(), None),
             },
             Input::Clear => self.actions.push_back(Action::Clear),
-            Input::Help(None) => self.print(self.look.help()),
-            Input::Help(Some(entry)) => self.print(self.look.help_of(entry)),
+            Input::Help(Help::All) => self.print(self.look.help()),
+            Input::Help(Help::Topic(topic)) => self.print(self.look.help_on(topic)),
+            Input::Help(Help::Command(entry)) => self.print(self.look.help_of(entry)),
             Input::Quit => self.quit(),
             Input::Wrong(text) => self.wrong(&text, None),
         }
@@ -383,10 +389,6 @@ impl Chat {
         let Some(own) = self.owns.next_unsent() else { return };
         let (id, send) = (own.id, own.call());
         self.call(Call::Send(send), Asked::Send(id));
-    }
-
-    fn add(&mut self, link: String, petname: Option<String>) {
-        self.call(Call::Contact(Contact { action: ContactAction::Add, peer: Some(link), petname }), Asked::Add);
     }
 
     fn ask_history(&mut self, rows: Option<u32>) {

@@ -46,14 +46,43 @@ pub enum Input {
         /// What I call it.
         petname: Option<String>,
     },
+    /// `/rename PEER [PETNAME]`
+    Rename {
+        /// Whom, as written.
+        peer: String,
+        /// What I call it; absent: what it calls itself.
+        petname: Option<String>,
+    },
+    /// `/verify PEER [yes]`
+    Verify {
+        /// Whom, as written.
+        peer: String,
+        /// Its owner and I have the same words.
+        yes: bool,
+    },
+    /// `/block PEER`
+    Block(String),
+    /// `/unblock PEER`
+    Unblock(String),
     /// `/clear`: the screen.
     Clear,
-    /// `/help [COMMAND]`
-    Help(Option<&'static Entry>),
+    /// `/help [TOPIC]`
+    Help(Help),
     /// `/quit`
     Quit,
     /// It means nothing; this is what to say about it.
     Wrong(String),
+}
+
+/// What `/help` is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Help {
+    /// All commands.
+    All,
+    /// Those of a topic.
+    Topic(&'static Topic),
+    /// One of them.
+    Command(&'static Entry),
 }
 
 /// A command, as `/help` and TAB know it.
@@ -94,69 +123,142 @@ macro_rules! entry {
     };
 }
 
+/// What belongs together, for `/help`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// As `/help NAME` knows it.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// Its commands.
+    pub commands: &'static [Entry],
+}
+
 /// All commands that are built, in the order of `/help`.
-pub const COMMANDS: &[Entry] = &[
-    entry!(
-        "to",
-        ["query"],
-        "PEER",
-        Peer,
-        "what you write goes to PEER from now on",
-        "Somebody who is away can be the target too: what is written is kept and goes out by itself."
-    ),
-    entry!(
-        "msg",
-        [],
-        "PEER TEXT",
-        Peer,
-        "one message to PEER",
-        "A name with a space stands in double quotes: /msg \"Ann Lee\" hi"
-    ),
-    entry!("reply", [], "TEXT", Other, "one message to whoever wrote last", ""),
-    entry!("me", [], "TEXT", Other, "an action: /me waves", ""),
-    entry!("peers", ["names"], "", Other, "everybody known, and who is here", ""),
-    entry!("whois", [], "PEER", Peer, "one peer in full", ""),
-    entry!(
-        "find",
-        [],
-        "WORDS",
-        Peer,
-        "whom they fit, here and at your seeds",
-        "Here a part of a name will do; at seeds it is a name, or the beginning of a listed one."
-    ),
-    entry!(
-        "add",
-        [],
-        "LINK [PETNAME]",
-        Other,
-        "somebody becomes a contact",
-        "LINK is what `p2pchat-udp whoami --link` prints for them; a full id will do."
-    ),
-    entry!("seeds", [], "", Other, "how your seeds are", "Seeds are set with --via HOST:PORT, or `p2pchat-udp config via`."),
-    entry!("history", [], "[N]", Other, "the last N messages with your target (20), or with everybody", ""),
-    entry!("outbox", [], "", Other, "your messages that wait, and why", ""),
-    Entry {
-        name: "cancel",
-        aliases: &[],
-        takes: "ID",
-        does: "withdraws a message that waits",
-        more: "IDs are what /outbox shows; any unique beginning or ending of 4 or more will do.",
-        first: First::Message,
-        by_prefix: false,
+pub const TOPICS: &[Topic] = &[
+    Topic {
+        name: "talk",
+        about: "writing",
+        commands: &[
+            entry!(
+                "to",
+                ["query"],
+                "PEER",
+                Peer,
+                "what you write goes to PEER from now on",
+                "Somebody who is away can be the target too: what is written is kept and goes out by itself."
+            ),
+            entry!(
+                "msg",
+                [],
+                "PEER TEXT",
+                Peer,
+                "one message to PEER",
+                "A name with a space stands in double quotes: /msg \"Ann Lee\" hi"
+            ),
+            entry!("reply", [], "TEXT", Other, "one message to whoever wrote last", ""),
+            entry!("me", [], "TEXT", Other, "an action: /me waves", ""),
+            entry!("close", [], "", Other, "no target any more", ""),
+        ],
     },
-    entry!("nick", [], "NAME", Other, "changes what you call yourself", ""),
-    entry!("close", [], "", Other, "no target any more", ""),
-    entry!("clear", [], "", Other, "clears the screen", ""),
-    entry!("help", [], "[COMMAND]", Command, "this list, or more of one command", ""),
-    entry!(
-        "quit",
-        ["exit", "q"],
-        "",
-        Other,
-        "ends; what waits is kept and goes out next time",
-        "Ctrl-D on an empty line does the same."
-    ),
+    Topic {
+        name: "people",
+        about: "who there is, and what you say of them",
+        commands: &[
+            entry!("peers", ["names"], "", Other, "everybody known, and who is here", ""),
+            entry!("whois", [], "PEER", Peer, "one peer in full", ""),
+            entry!(
+                "find",
+                [],
+                "WORDS",
+                Peer,
+                "whom they fit, here and at your seeds",
+                "Here a part of a name will do; at seeds it is a name, or the beginning of a listed one."
+            ),
+            entry!(
+                "add",
+                [],
+                "LINK [PETNAME]",
+                Other,
+                "somebody becomes a contact",
+                "LINK is what `p2pchat-udp whoami --link` prints for them; a full id will do."
+            ),
+            entry!("rename", [], "PEER [NAME]", Peer, "you call PEER so from now on", "Without NAME: as PEER calls itself."),
+            entry!(
+                "verify",
+                [],
+                "PEER [yes]",
+                Peer,
+                "twelve words, the same on both screens: whose key it is",
+                "Compare them aloud, or face to face; then /verify PEER yes."
+            ),
+            Entry {
+                name: "block",
+                aliases: &["ignore"],
+                takes: "PEER",
+                does: "nothing of PEER comes here any more",
+                more: "PEER is not told: to it you are as if switched off. What it writes waits there.",
+                first: First::Peer,
+                by_prefix: false,
+            },
+            entry!("unblock", [], "PEER", Peer, "takes a block back", ""),
+            entry!(
+                "seeds",
+                [],
+                "",
+                Other,
+                "how your seeds are",
+                "Seeds are set with --via HOST:PORT, or `p2pchat-udp config via`."
+            ),
+        ],
+    },
+    Topic {
+        name: "kept",
+        about: "what was said, and what still waits",
+        commands: &[
+            entry!("history", [], "[N]", Other, "the last N messages (20), with your target or with all", ""),
+            entry!("outbox", [], "", Other, "your messages that wait, and why", ""),
+            Entry {
+                name: "cancel",
+                aliases: &[],
+                takes: "ID",
+                does: "withdraws a message that waits",
+                more: "IDs are what /outbox shows; any unique beginning or ending of 4 or more will do.",
+                first: First::Message,
+                by_prefix: false,
+            },
+        ],
+    },
+    Topic {
+        name: "window",
+        about: "you, and this window",
+        commands: &[
+            entry!("nick", [], "NAME", Other, "changes what you call yourself", ""),
+            entry!("clear", [], "", Other, "clears the screen", ""),
+            entry!(
+                "help",
+                [],
+                "[TOPIC]",
+                Command,
+                "all commands; those of a TOPIC; more of one",
+                "A TOPIC is the first word of a row of /help, or a command."
+            ),
+            entry!(
+                "quit",
+                ["exit", "q"],
+                "",
+                Other,
+                "ends; what waits is kept and goes out next time",
+                "Ctrl-D on an empty line does the same."
+            ),
+        ],
+    },
 ];
+
+/// The same without their topics.
+pub fn commands() -> impl Iterator<Item = &'static Entry> {
+    TOPICS.iter().flat_map(|topic| topic.commands)
+}
 
 /// What `line` means. A text keeps its spaces and its lines.
 pub fn parse_line(line: &str) -> Input {
@@ -189,21 +291,20 @@ fn command(line: &str) -> Input {
 pub fn find(word: &str) -> Result<&'static Entry, String> {
     let word = word.to_lowercase();
     let named = |entry: &&Entry| entry.name == word || entry.aliases.contains(&word.as_str());
-    if let Some(entry) = COMMANDS.iter().find(named) {
+    if let Some(entry) = commands().find(named) {
         return Ok(entry);
     }
     let begins = |entry: &&Entry| {
         !word.is_empty() && (entry.name.starts_with(&word) || entry.aliases.iter().any(|a| a.starts_with(&word)))
     };
-    let found: Vec<&'static Entry> = COMMANDS.iter().filter(begins).collect();
+    let found: Vec<&'static Entry> = commands().filter(begins).collect();
     let free: Vec<&'static Entry> = found.iter().copied().filter(|entry| entry.by_prefix).collect();
     let written = crate::text::Shown::short(&word, 20);
     match (free.as_slice(), found.as_slice()) {
         ([one], _) => Ok(one),
         ([], [careful, ..]) => Err(format!("write /{} in full", careful.name)),
         ([], []) => {
-            let near = COMMANDS
-                .iter()
+            let near = commands()
                 .flat_map(|entry| entry.aliases.iter().chain([&entry.name]))
                 .map(|name| (distance(&word, name), *name))
                 .min()
@@ -243,14 +344,31 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
             }
             None => usage(),
         },
+        "rename" => match peer_and_rest(rest) {
+            Some((peer, "")) => Input::Rename { peer, petname: None },
+            Some((peer, petname)) => {
+                whole_peer(petname).map_or_else(usage, |petname| Input::Rename { peer, petname: Some(petname) })
+            }
+            None => usage(),
+        },
+        "verify" => match peer_and_rest(rest) {
+            Some((peer, "")) => Input::Verify { peer, yes: false },
+            Some((peer, "yes")) => Input::Verify { peer, yes: true },
+            _ => usage(),
+        },
+        "block" => whole_peer(rest).map_or_else(usage, Input::Block),
+        "unblock" => whole_peer(rest).map_or_else(usage, Input::Unblock),
         "outbox" => nothing(Input::Outbox),
         "close" => nothing(Input::Close),
         "clear" => nothing(Input::Clear),
         "quit" => nothing(Input::Quit),
         "history" if rest.is_empty() => Input::History(None),
         "history" => rest.parse().ok().filter(|n| *n > 0).map_or_else(usage, |n| Input::History(Some(n))),
-        "help" if rest.is_empty() => Input::Help(None),
-        "help" => find(rest.trim_start_matches('/')).map_or_else(Input::Wrong, |entry| Input::Help(Some(entry))),
+        "help" if rest.is_empty() => Input::Help(Help::All),
+        "help" => match TOPICS.iter().find(|topic| topic.name.eq_ignore_ascii_case(rest)) {
+            Some(topic) => Input::Help(Help::Topic(topic)),
+            None => find(rest.trim_start_matches('/')).map_or_else(Input::Wrong, |entry| Input::Help(Help::Command(entry))),
+        },
         other => Input::Wrong(format!("/{other} is not built")),
     }
 }
@@ -398,16 +516,23 @@ mod tests {
         assert_eq!(wrong("/history bob"), "usage: /history [N]");
         assert_eq!(wrong("/quit now"), "/quit takes nothing");
         assert_eq!(parse_line("/me waves"), Input::Me("waves".into()));
-        assert!(matches!(parse_line("/help /ms"), Input::Help(Some(entry)) if entry.name == "msg"));
+        assert!(matches!(parse_line("/help /ms"), Input::Help(Help::Command(entry)) if entry.name == "msg"));
+        assert!(matches!(parse_line("/help people"), Input::Help(Help::Topic(topic)) if topic.name == "people"));
     }
 
     #[test]
     fn every_command_of_the_table_is_understood() {
-        for entry in COMMANDS {
+        for entry in commands() {
             let line = format!(
                 "/{} {}",
                 entry.name,
-                entry.takes.replace("[N]", "3").replace("[COMMAND]", "to").replace("[PETNAME]", "bob")
+                entry
+                    .takes
+                    .replace("[N]", "3")
+                    .replace("[TOPIC]", "to")
+                    .replace("[PETNAME]", "bob")
+                    .replace("[NAME]", "rob")
+                    .replace("[yes]", "yes")
             );
             assert!(!matches!(parse_line(&line), Input::Wrong(_)), "{line}");
         }

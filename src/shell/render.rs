@@ -346,6 +346,7 @@ pub fn reason(reason: &str) -> &str {
         "awaiting-acceptance" => "waits to be accepted there",
         "disk-full-there" => "its disk is full",
         "busy-there" => "has enough for now",
+        "blocked" => "you block it",
         "expired" => "its time was up",
         "refused" => "refused there",
         "too-large-for-peer" => "too large for that version",

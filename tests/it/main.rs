@@ -4,6 +4,7 @@ mod across;
 mod chat;
 #[cfg(feature = "redis")]
 mod cluster;
+mod contacts;
 mod corpus;
 mod log;
 mod manual;

@@ -205,4 +205,5 @@ fn a_seed_whose_name_does_not_resolve_says_why() {
     let seed = ended.events("seed").remove(0);
     assert_eq!((&seed["addr"], &seed["state"]), (&"nobody.invalid:17118".into(), &"unreachable".into()));
     assert!(seed["reason"].as_str().is_some_and(|why| !why.is_empty()), "{seed}");
+    assert!(ended.events("error")[0]["hint"].as_str().is_some_and(|hint| hint.contains("DNS")), "it runs, for all we know");
 }

@@ -2,14 +2,6 @@
 
 use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
 
-use p2pchat_udp::{
-    id::BatchId,
-    store::{
-        Store,
-        row::{Contact, Op, Trust, WriteBatch},
-    },
-};
-
 use crate::person::{Net, Person, contents, program, run};
 
 #[test]
@@ -218,21 +210,4 @@ fn a_profile_of_a_newer_version_is_left_alone() {
     transaction.commit().unwrap();
     drop(database);
     is_unusable(&alice, "newer version");
-}
-
-#[test]
-fn nothing_is_sent_to_a_peer_whom_the_profile_blocks() {
-    let net = Net::new();
-    let (alice, bob) = (net.person("alice"), net.person("bob"));
-    let id = bob.id();
-    alice.run(["send", &id, "hi", "--wait", "queued"]).expect(0);
-    // No command of this version blocks anybody; a profile may know of it all the same.
-    let mut store = Store::open(&alice.profile()).unwrap();
-    let met = store.reader().load().unwrap().contacts.remove(0);
-    let ops = vec![Op::Contact(Contact { trust: Trust::Blocked, ..met })].into();
-    store.commit(WriteBatch { id: BatchId(0), ops }).unwrap();
-    drop(store);
-    let ended = alice.run(["send", &id, "hi again"]).expect(6);
-    assert_eq!(ended.err, "p2pchat-udp: you block this peer\n");
-    assert_eq!(alice.history().len(), 1, "it was queued");
 }

@@ -153,9 +153,13 @@ fn text_goes_nowhere_without_a_target_and_unknown_commands_are_not_sent() {
     alice.until_row("here     lan 127.0.0.1:");
     alice.line("/help");
     let rows = alice.until("the end of the help", |rows| rows.iter().any(|row| row.starts_with("Marks: … queued")));
-    for command in ["/to PEER", "/msg PEER TEXT", "/history [N]", "/quit"] {
-        assert!(rows.iter().any(|row| row.contains(command)), "{command}: {rows:#?}");
+    for command in ["/to ", "/msg ", "/history ", "/quit"] {
+        assert!(rows.iter().any(|row| format!("{row} ").contains(command)), "{command}: {rows:#?}");
     }
+    alice.line("/help talk");
+    alice.until_row("  /msg PEER TEXT");
+    alice.line("/help block");
+    alice.until_row("PEER is not told");
     alice.line("/msg bob done");
     alice.until_row("<alice→bob> done ✓");
     bob.until_row("<alice> done");

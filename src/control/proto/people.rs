@@ -124,6 +124,9 @@ pub struct ContactLine {
     pub trust: Trust,
     /// When it was met first.
     pub since: Time,
+    /// Of `verify`: the words that both must see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<String>>,
 }
 
 impl ContactLine {
@@ -136,7 +139,7 @@ impl ContactLine {
 impl From<Contact> for ContactLine {
     fn from(contact: Contact) -> Self {
         let name = if contact.name.is_empty() { contact.id.short() } else { contact.name };
-        Self { id: contact.id, petname: contact.petname, name, trust: contact.trust, since: Time(contact.since) }
+        Self { id: contact.id, petname: contact.petname, name, trust: contact.trust, since: Time(contact.since), words: None }
     }
 }
 

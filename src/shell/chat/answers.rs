@@ -7,12 +7,12 @@ use crate::{
     clock::Now,
     control::{
         client::CallError,
-        proto::{HistoryLine, Line, OutboxLine, PeerLine, Presence, State},
+        proto::{HistoryLine, Line, OutboxLine, PeerLine, Presence, State, Trust},
     },
     id::PeerId,
     shell::{
         chat::Action,
-        render::{Glyphs, Look, trust},
+        render::{Glyphs, Look},
     },
     text::{Name, Shown},
 };
@@ -29,10 +29,9 @@ impl Chat {
             }
             (Asked::Peers(rows) | Asked::Find(rows), Line::Peer(peer)) => rows.push(peer),
             (Asked::Seeds(rows), Line::Seed(seed)) => rows.push(seed),
-            (Asked::Add, Line::Contact(contact)) => {
-                let label = self.people.add(&contact);
-                let text = format!("{label} is a contact now, id {}, {}", contact.id.short(), trust(contact.trust));
-                self.print(self.look.note(&text));
+            (Asked::Contact(action), Line::Contact(contact)) => {
+                let action = *action;
+                self.on_contact(action, &contact);
             }
             (Asked::History(rows), Line::History(row)) => rows.push(row),
             (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
@@ -57,7 +56,7 @@ impl Chat {
 
     pub(super) fn on_done(&mut self, now: Now, asked: Asked) {
         match asked {
-            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Add => {}
+            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Contact(_) => {}
             Asked::FirstPeers => {
                 if let Some(first) = self.first {
                     let soon = now.instant + if self.people.is_anybody_here() { Duration::ZERO } else { NOBODY };
@@ -145,7 +144,11 @@ impl Chat {
         self.set_target(Some(id));
         let label = self.people.label(&id);
         let text = match presence {
-            Presence::Online => format!("writing to {label}, id {}, not verified", id.short()),
+            _ if peer.trust == Trust::Blocked => format!("you block {label}: nothing goes there before /unblock"),
+            Presence::Online => {
+                let verified = if peer.trust == Trust::Verified { "verified" } else { "not verified" };
+                format!("writing to {label}, id {}, {verified}", id.short())
+            }
             Presence::Away => {
                 let why = peer.away.filter(|text| !text.is_empty()).map(|text| format!(" ({})", Shown::short(&text, 40)));
                 format!("writing to {label}, who is away from the keyboard{}", why.unwrap_or_default())

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     clock::Instant,
-    control::proto::{ContactLine, PeerLine, Presence, Trust},
+    control::{
+        call::ContactAction,
+        proto::{ContactLine, PeerLine, Presence, Trust},
+    },
     id::PeerId,
     text::{Name, Shown},
 };
@@ -98,19 +101,24 @@ impl People {
         self.label(&id)
     }
 
-    /// Somebody is a contact from now on: its label.
-    pub(super) fn add(&mut self, contact: &ContactLine) -> Shown {
+    /// Something else is said of somebody from now on: its label.
+    pub(super) fn say_of(&mut self, contact: &ContactLine, action: ContactAction) -> Shown {
         let ContactLine { id, petname, name, .. } = contact;
         let old = self.remove(id);
-        let (presence, away, told) =
-            old.map_or((Presence::Unknown, String::new(), None), |old| (old.presence, old.away, old.told));
+        let (presence, away, told, was_contact) =
+            old.map_or((Presence::Unknown, String::new(), None, false), |old| (old.presence, old.away, old.told, old.contact));
+        let is_contact = match action {
+            ContactAction::Add => true,
+            ContactAction::Remove => false,
+            _ => was_contact || contact.trust == Trust::Verified,
+        };
         let person = Person {
             name: Name::or_short_id(name, id),
             petname: petname.as_deref().and_then(|petname| Name::parse(petname).ok()),
             presence,
             away,
             trust: contact.trust,
-            contact: true,
+            contact: is_contact,
             told,
             introduced: true,
         };
@@ -144,7 +152,7 @@ impl People {
     /// A peer is, or is called, otherwise than before. `told`: comings and goings are said already. May
     /// return a line to print at once.
     pub(super) fn on_peer(&mut self, now: Instant, peer: PeerLine, told: bool) -> Option<String> {
-        let before = self.map.get(&peer.id).map(|person| (self.label(&peer.id), person.is_here()));
+        let before = self.map.get(&peer.id).map(|person| (self.label(&peer.id), person.is_here(), person.petname.clone()));
         self.learn(&peer);
         if told {
             let person = self.map.get(&peer.id)?;
@@ -152,9 +160,10 @@ impl People {
                 self.due = self.due.or(Some(now + GATHER));
             }
         }
-        let (label, was_here) = before?;
-        let after = self.label(&peer.id);
-        let renamed = label != after && was_here && told && self.map.get(&peer.id)?.told.is_some();
+        let (label, was_here, petname) = before?;
+        let (after, person) = (self.label(&peer.id), self.map.get(&peer.id)?);
+        // A petname is no news to who gave it.
+        let renamed = label != after && was_here && told && person.told.is_some() && person.petname == petname;
         renamed.then(|| format!("{label} is called {after} now"))
     }
 
@@ -237,7 +246,7 @@ impl People {
     }
 
     /// What is written to mean this peer: its name, or its id where two have the name.
-    fn written(&self, id: &PeerId) -> String {
+    pub(super) fn written(&self, id: &PeerId) -> String {
         let Some(person) = self.map.get(id) else { return id.to_string() };
         let name = person.called();
         if self.names.get(&name.key()).is_some_and(|count| *count > 1) { id.to_string() } else { name.as_str().to_owned() }

@@ -4,7 +4,7 @@ use super::{Glyphs, Look, NAME_COLUMNS_MAX, Paint, Pieces, reason};
 use crate::{
     clock::Unix,
     control::proto::{OutboxLine, PathKind, PeerLine, Presence, SeedLine, SeedState, State, Trust},
-    shell::parse::{COMMANDS, Entry},
+    shell::parse::{Entry, TOPICS, Topic},
     text::Shown,
 };
 
@@ -119,10 +119,11 @@ impl Look {
     /// `/help`, all of it.
     pub fn help(&self) -> String {
         let mut rows = vec!["Write a line and press Enter: it goes to your target, the name before the >.".to_owned()];
-        for entry in COMMANDS {
-            let usage = format!("/{} {}", entry.name, entry.takes);
-            rows.push(format!("  {usage:<17} {}", entry.does));
+        for topic in TOPICS {
+            let names: Vec<String> = topic.commands.iter().map(|entry| format!("/{}", entry.name)).collect();
+            rows.push(format!("  {:<8} {}", topic.name, names.join(" ")));
         }
+        rows.push("/help talk, and so on, tells what each does; /help to, and so on, more of one.".to_owned());
         rows.push("A unique beginning of a command will do; //x sends /x; TAB completes.".to_owned());
         if self.glyphs != Glyphs::Words {
             let mark = |state| self.mark(state);
@@ -133,6 +134,16 @@ impl Look {
                 mark(State::Delivered),
                 mark(State::Failed)
             ));
+        }
+        rows.join("\n")
+    }
+
+    /// `/help TOPIC`.
+    pub fn help_on(&self, topic: &Topic) -> String {
+        let mut rows = vec![format!("{}: {}", topic.name, topic.about)];
+        for entry in topic.commands {
+            let usage = format!("/{} {}", entry.name, entry.takes);
+            rows.push(format!("  {usage:<20} {}", entry.does));
         }
         rows.join("\n")
     }

@@ -189,7 +189,7 @@ async fn what_to_do_about_a_seed_is_said_of_each_state() {
         (SeedState::WrongClock, "clock"),
     ] {
         for action in [SeedAction::Status, SeedAction::Register] {
-            let seeds = vec![seed_view("a:1", state, false)];
+            let seeds = vec![SeedView { addr: Some(([192, 0, 2, 1], 1).into()), ..seed_view("a:1", state, false) }];
             let (_, error) = asked(seed(action, None), move |_| vec![reply(Reply::Seeds(seeds.clone()))]).await;
             let hint = error.unwrap().hint;
             assert!(hint.as_ref().is_some_and(|hint| hint.contains(word)), "{action:?} {state:?}: {hint:?}");
@@ -303,7 +303,7 @@ async fn a_contact_is_added_by_its_link_and_listed_from_the_disk() {
         other => panic!("{other:?}"),
     });
     let link = format!("p2pchat:{}?name=Ann%20Lee&via=seed.example%3A17118", id(2));
-    let add = Contact { action: ContactAction::Add, peer: Some(link), petname: Some(" my  bob".to_owned()) };
+    let add = Contact { action: ContactAction::Add, peer: Some(link), petname: Some(" my  bob".to_owned()), yes: false };
     let (lines, error) = asked_of(&owner, Call::Contact(add.clone())).await;
     assert!(matches!(&lines[..], [Line::Contact(line)] if line.id == id(2) && line.name == "bob"), "{lines:?} {error:?}");
     let (lines, _) = asked_of(&owner, Call::Contact(Contact::default())).await;

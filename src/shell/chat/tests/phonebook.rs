@@ -71,6 +71,7 @@ fn who_is_added_is_called_by_his_petname() {
         name: "bob".into(),
         trust: Trust::Seen,
         since: Time(Unix(TEN)),
+        words: None,
     };
     let Call::Contact(call) = desk.answer(vec![Line::Contact(line)]) else { panic!("another call") };
     assert_eq!((call.peer.as_deref(), call.petname.as_deref()), (Some("p2pchat:x?name=bob"), Some("my bob")));
