@@ -23,7 +23,8 @@ impl Node {
                 peer.neighbour = true;
                 peer.heard = true;
                 peer.silent = false;
-                peer.aloof &= !(came || new_boot);
+                // Nobody would find out that it answers by now.
+                peer.aloof &= peer.is_wanted() && !(came || new_boot);
                 peer.contact.boot = boot;
                 peer.contact.announce_seq = seq;
                 peer.contact.last_heard = Some(now.unix);

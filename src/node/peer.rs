@@ -261,7 +261,10 @@ impl Peer {
 
     /// True where a session is worth a handshake: mail, a person who looks, or a contact that is here.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.is_blocked() && (self.has_mail() || self.watched || (self.contact.added && (self.is_near() || self.seek.is_here())))
+        !self.is_blocked()
+            && (self.has_mail()
+                || self.watched
+                || (self.contact.added && ((self.neighbour && !self.silent) || self.seek.is_here())))
     }
 
     /// It was heard at this address: authenticated, or by a valid announce of the LAN.

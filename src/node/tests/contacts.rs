@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    node::command::Edit,
+    node::command::{Edit, Presence},
     store::row::Trust,
     wire::{KIND_PACKET, KIND_RESPONSE},
 };
@@ -133,4 +133,25 @@ fn somebody_whom_i_block_comes_and_goes_unmentioned() {
     pair.run_for(Duration::from_secs(90));
     let mentions = pair.sides[0].events.iter().filter(|event| matches!(event, Event::Peer(_))).count();
     assert_eq!(mentions, 0, "{:?}", pair.sides[0].events);
+}
+
+/// It looked as if blocked, and was not dialled any more.
+#[test]
+fn a_contact_whose_handshake_broke_off_is_dialled_again_and_here() {
+    let mut pair = Pair::new();
+    let peer = pair.id(1);
+    pair.command(0, Command::AddContact { peer, petname: None, name: None, seeds: Vec::new() });
+    while !pair.sent[1].contains(&KIND_RESPONSE) {
+        pair.run_for(Duration::from_micros(100));
+    }
+    pair.cut = true;
+    pair.run_for(Duration::from_secs(12));
+    let last = |pair: &Pair| {
+        let presence = |event: &Event| if let Event::Peer(view) = event { Some(view.presence) } else { None };
+        pair.sides[0].events.iter().rev().find_map(presence)
+    };
+    assert_eq!(last(&pair), Some(Presence::Offline), "it took up a handshake and then said nothing");
+    pair.cut = false;
+    pair.run_for(Duration::from_secs(70));
+    assert_eq!(last(&pair), Some(Presence::Online));
 }
