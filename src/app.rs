@@ -156,6 +156,10 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
             let call = commands::contact::prepare(args)?;
             program.with_owner(async |client| commands::contact::run(program, &call, client).await).await
         }
+        Some(Action::Requests(args)) => {
+            let call = args.call();
+            program.with_owner(async |client| commands::requests::run(program, &call, client).await).await
+        }
         Some(Action::Seed(args)) => program.with_owner(async |client| commands::seed::run(program, &args, client).await).await,
     }
 }
@@ -355,6 +359,9 @@ impl Program {
             if let Err(error) = client.call(Call::Nick(Nick { name })).all().await {
                 tracing::warn!(%error, "the name was not taken");
             }
+        }
+        if is_flag("allow") {
+            note("p2pchat-udp: --allow has no effect: the profile has an owner; `p2pchat-udp config allow` sets it there too");
         }
         if !self.settings.overruled_by(&BTreeMap::new()).is_empty()
             && let Ok(lines) = client.call(Call::STATUS).all().await

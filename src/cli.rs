@@ -67,6 +67,11 @@ const EXAMPLES_CONTACT: &str = "\
 Examples:
   p2pchat-udp contact list
   p2pchat-udp contact add \"$LINK\" --petname bob      LINK: what bob's whoami --link prints";
+const EXAMPLES_REQUESTS: &str = "\
+Examples:
+  p2pchat-udp requests                who asks, and with what
+  p2pchat-udp requests accept carol
+  p2pchat-udp requests refuse 7f3akq2m";
 const EXAMPLES_SEED: &str = "\
 Examples:
   p2pchat-udp seed status                            the seeds in use
@@ -137,8 +142,9 @@ pub struct Global {
     /// Peers of another network name neither see nor reach each other
     #[arg(long, global = true, value_name = "NAME", env = "P2PCHAT_NETWORK", hide_env_values = true)]
     network: Option<String>,
-    /// Who may write to me: who is really on my LAN
-    #[arg(long, global = true, value_parser = ["lan"], env = "P2PCHAT_ALLOW", hide_env_values = true)]
+    /// Who may write to me, beside contacts: who is really on my LAN (the default; others can ask), nobody before I accept a
+    /// request, or nobody
+    #[arg(long, global = true, value_parser = ["lan", "requests", "contacts"], env = "P2PCHAT_ALLOW", hide_env_values = true)]
     allow: Option<String>,
     /// At seeds: in lists, by exact name or id only (the default), or not at all
     #[arg(
@@ -220,6 +226,9 @@ pub enum Action {
     /// Whom I know, and one more by its link
     #[command(after_help = EXAMPLES_CONTACT)]
     Contact(commands::contact::Args),
+    /// Strangers who ask to write; accept or refuse them
+    #[command(after_help = EXAMPLES_REQUESTS)]
+    Requests(commands::requests::Args),
     /// The phonebook across networks: how its seeds are, who is there, and my own entry
     #[command(after_help = EXAMPLES_SEED)]
     Seed(commands::seed::Args),
@@ -357,7 +366,7 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let of_all = "demo,daemon,send,listen,peers,whois,find,history,outbox,whoami,contact,contact add,seed,seed status,seed list,\
+        let of_all = "demo,daemon,send,listen,peers,whois,find,history,outbox,whoami,contact,contact add,requests,seed,seed status,seed list,\
                       seed lookup,seed register,seed unregister,config,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,

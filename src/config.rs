@@ -12,7 +12,7 @@ use toml_edit::{Document, DocumentMut, Item};
 
 use crate::{
     contact_link::check_seed,
-    control::proto::{ConfigLine, ErrorLine},
+    control::proto::{Allow, ConfigLine, ErrorLine},
     net::socket::{Groups, Listen},
     text::Name,
     wire::record::Visibility,
@@ -98,6 +98,8 @@ pub struct Settings {
     pub via: Vec<String>,
     /// Peers of another network name neither see nor reach me.
     pub network: String,
+    /// Who may write to me.
+    pub allow: Allow,
     /// Who may find me at the seeds; `None`: nobody.
     pub visibility: Option<Visibility>,
     /// No multicast at all.
@@ -139,6 +141,7 @@ impl Settings {
             listen: None,
             via: Vec::new(),
             network: String::new(),
+            allow: Allow::default(),
             visibility: Some(Visibility::default()),
             no_lan: false,
             interfaces: Vec::new(),
@@ -187,8 +190,7 @@ impl Settings {
             "listen" => self.listen = Some(text.parse::<Listen>().map_err(|e| e.to_string())?),
             "via" => self.via = checked_seeds(value)?,
             "network" => self.network = checked_network(text)?,
-            "allow" if text == "lan" => {}
-            "allow" => return Err("this version knows `lan` only".to_owned()),
+            "allow" => self.allow = Allow::parse(text).ok_or("lan, requests or contacts is needed")?,
             "visibility" => self.visibility = visibility(text)?,
             "no_lan" => self.no_lan = switch(text)?,
             "interface" => self.interfaces = value.to_vec(),
@@ -435,7 +437,7 @@ mod tests {
             ("plain = 'yes'\n", 1),
             ("\n\nname = \n", 3),
             ("interface = [1]", 1),
-            ("allow = 'requests'", 1),
+            ("allow = 'everybody'", 1),
             ("via = ['seed.example:1',\n'seed.example']", 1),
             ("\nvisibility = 'seen'", 2),
             ("[name]\nx = 1", 1),

@@ -80,6 +80,8 @@ fn contact() -> Contact {
         announce_seq: 12,
         addresses: vec!["192.0.2.7:17118".parse().unwrap(), "[2001:db8::7]:17119".parse().unwrap()],
         seeds: Vec::new(),
+        request: None,
+        refused: false,
     }
 }
 

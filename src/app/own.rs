@@ -35,7 +35,7 @@ use crate::{
     },
     node::{
         NodeConfig,
-        command::{Command, Reply},
+        command::{Allow, Command, Reply},
         event::Event,
     },
     store::{
@@ -109,6 +109,12 @@ impl Node for Running {
             tracing::warn!(%error, "the new name was not written to config.toml");
         }
     }
+
+    fn allowed(&self, allow: Allow) {
+        if let Err(error) = self.settings.store("allow", allow.word()) {
+            tracing::warn!(%error, "who may write was not written to config.toml");
+        }
+    }
 }
 
 impl Events for Subscription {
@@ -144,6 +150,7 @@ impl Own {
                 // Before anybody could write to it, a node that lives for one command is gone.
                 visibility: settings.visibility.filter(|_| mode != Mode::Command),
                 hidden: settings.visibility.is_none(),
+                allow: settings.allow,
             },
         };
         let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {
@@ -192,7 +199,8 @@ impl Own {
                     self.owner.node.handle.call(Command::SetName(name.as_str().to_owned())).await;
                     self.owner.set_name(name.as_str());
                 }
-                tracing::info!("settings read again; all but the name count from the next start");
+                self.owner.node.handle.call(Command::SetAllow(settings.allow)).await;
+                tracing::info!("settings read again; all but name and allow count from the next start");
             }
             Err(error) => tracing::warn!(%error, "settings not read again"),
         }

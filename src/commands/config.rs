@@ -7,7 +7,10 @@ use super::{
 use crate::{
     app::Program,
     config::{Settings, keys},
-    control::proto::{ConfigLine, ErrorLine, Line},
+    control::{
+        call,
+        proto::{Allow, Call, ConfigLine, ErrorLine, Line},
+    },
     text::Shown,
 };
 
@@ -27,6 +30,12 @@ pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
     if let (Some(key), Some(value)) = (&args.key, &args.value) {
         program.make_dir()?;
         program.settings.store(key, value)?;
+        if key == "allow"
+            && let Ok(owner) = program.owner().await
+        {
+            let to = Allow::parse(value).unwrap_or_default();
+            owner.call(Call::Allow(call::Allow { to })).all().await?;
+        }
         if Settings::counts_at_start(key) && program.owner().await.is_ok() {
             note(&format!("p2pchat-udp: {key} counts from the owner's next start; `p2pchat-udp stop` ends this one"));
         }

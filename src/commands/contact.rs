@@ -29,7 +29,7 @@ Examples:
   p2pchat-udp contact add \"$LINK\"                    LINK: what bob's whoami --link prints
   p2pchat-udp contact add \"$LINK\" --petname bob
 
-Across networks both must have added each other before the first word.";
+Who has not added or accepted you gets a request of you, unless you are on one LAN.";
 
 const EXAMPLES_RENAME: &str = "\
 Examples:

@@ -116,6 +116,7 @@ fn event(line: &Line) -> String {
             let reason = status.reason.as_deref().map_or_else(String::new, |reason| format!(" ({reason})"));
             format!("{time} -- {} {}{reason}", status.id.short(), output::state(status.state))
         }
+        Line::Request(request) => format!("{time} -- asks to write: {}", output::request(request, now)),
         Line::Notice(notice) => format!("{time} -- {}", notice.words()),
         other => other.to_json(),
     }

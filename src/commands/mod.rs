@@ -11,6 +11,7 @@ pub mod listen;
 pub mod outbox;
 pub mod output;
 pub mod peers;
+pub mod requests;
 pub mod seed;
 pub mod send;
 pub mod shell;

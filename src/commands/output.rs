@@ -8,7 +8,9 @@ use jiff::tz::TimeZone;
 use super::End;
 use crate::{
     clock::Unix,
-    control::proto::{ContactLine, ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, SeedLine, SeedState, Time},
+    control::proto::{
+        ContactLine, ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, RequestLine, SeedLine, SeedState, Time,
+    },
     node::command::{PathKind, Presence},
     store::row::{Direction, State, Trust},
     text::Shown,
@@ -132,6 +134,12 @@ pub fn contact(line: &ContactLine, now: Unix) -> String {
         None => Shown::line(&line.name).to_string(),
     };
     format!("{name:<20} {:<8} {}, since {}", line.id.short(), trust(line.trust), local_time(line.since, now))
+}
+
+/// Who asks to write, and with what.
+pub fn request(line: &RequestLine, now: Unix) -> String {
+    let text = said(&line.name, line.kind, &line.text);
+    format!("{} {} {text}", local_time(line.received_at, now), line.peer.short())
 }
 
 /// Safety words, four in a row.

@@ -31,6 +31,7 @@ pub async fn run(program: &Program, _: Args) -> Result<(), End> {
                     ("neighbours", owner.neighbours.to_string()),
                     ("seeds", format!("registered at {}", owner.seeds)),
                     ("outbox", owner.outbox.to_string()),
+                    ("allow", format!("{}, {} ask to write", owner.allow.word(), owner.requests)),
                     ("store", format!("{} kB", owner.store_bytes / 1_000)),
                     ("commit error", error.to_owned()),
                     ("dropped", format!("{} datagrams that made no sense", owner.dropped)),

@@ -12,6 +12,7 @@ use super::{
     call::{Away, Nick, Peers, Subscribe, Watch},
     contacts, follow, phonebook,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
+    requests,
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
     stored,
 };
@@ -84,6 +85,8 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::MarkRead(read) => stored::mark_read(owner, read, out).await,
         Call::Find(find) => phonebook::find(owner, find, out).await,
         Call::Contact(contact) => contacts::contact(owner, contact, out).await,
+        Call::Requests(call) => requests::requests(owner, call, out).await,
+        Call::Allow(call) => requests::allow(owner, call).await,
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };
     end(answer, out).await;
@@ -146,6 +149,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::Ambiguous { .. } => ("ambiguous-peer", 4),
         CommandError::FamiliarName { .. } => ("familiar-name", 7),
         CommandError::NoContact => ("no-contact", 2),
+        CommandError::NoRequest => ("no-request", 2),
         CommandError::Blocked => ("blocked", 6),
         CommandError::Myself => ("myself", 2),
         CommandError::BadText(_) => ("bad-text", 2),
@@ -171,6 +175,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         }
         CommandError::Blocked => line.hint("`p2pchat-udp contact unblock PEER` takes the block back"),
         CommandError::NoContact => line.hint("add it with `p2pchat-udp contact add LINK`; who is written to is a contact too"),
+        CommandError::NoRequest => line.hint("`p2pchat-udp requests` lists who asks to write"),
         CommandError::OutboxFull => line.hint("`p2pchat-udp outbox` lists what waits, `outbox cancel ID` withdraws"),
         _ => line,
     }
@@ -349,6 +354,8 @@ async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         neighbours: status.neighbours,
         seeds: status.seeds,
         outbox: status.outbox,
+        allow: status.allow,
+        requests: status.requests,
         store_bytes: std::fs::metadata(&owner.store_file).map_or(0, |file| file.len()),
         commit_error: status.commit_error.map(|error| error.to_string()),
         dropped: status.dropped,
@@ -411,6 +418,7 @@ async fn event_line<N: Node>(owner: &Owner<N>, event: &Event) -> Option<Line> {
         Event::Status { id, to, state, reason, at } => {
             Line::Status(StatusLine { id: *id, to: *to, state: *state, at: Time(*at), reason: reason.map(reason_word) })
         }
+        Event::Request(view) => Line::Request(view.clone().into()),
         Event::Peer(peer) => Line::Peer(peer.clone().into()),
         Event::Notice { code, text, peer } => {
             let name = match peer {

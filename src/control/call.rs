@@ -6,7 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::proto::{ErrorLine, Kind};
-use crate::id::{MessageId, PeerId};
+use crate::{
+    id::{MessageId, PeerId},
+    node::command,
+};
 
 /// A line of a client: a call and the tag that its answer shall carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,13 +87,17 @@ pub enum Call {
     Find(Find),
     /// The contacts, or one more: `contact` lines.
     Contact(Contact),
+    /// Strangers who ask to write: `request` lines; or answers one of them: its `contact` line.
+    Requests(Requests),
+    /// Others may write to me so from now on.
+    Allow(Allow),
     /// The seeds: `seed` lines; or what they have: `peer` lines.
     Seed(Seed),
 }
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 19] = [
         "send",
         "peers",
         "whois",
@@ -107,6 +114,8 @@ impl Call {
         "mark-read",
         "find",
         "contact",
+        "requests",
+        "allow",
         "seed",
     ];
 
@@ -333,6 +342,39 @@ pub enum ContactAction {
     Unblock,
     /// Makes it a stranger.
     Remove,
+}
+
+/// `requests`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requests {
+    /// What to do.
+    #[serde(default)]
+    pub action: RequestsAction,
+    /// Whose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
+/// What `requests` does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestsAction {
+    /// Lists them.
+    #[default]
+    List,
+    /// It may write: a contact.
+    Accept,
+    /// It may not, now or later.
+    Refuse,
+}
+
+/// `allow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// Whom.
+    pub to: command::Allow,
 }
 
 /// `seed`.

@@ -66,7 +66,7 @@ async fn list<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
 }
 
 /// One of them; also somebody who has only been heard so far.
-async fn one<N: Node>(owner: &Owner<N>, id: PeerId) -> Result<ContactLine, Stop> {
+pub(super) async fn one<N: Node>(owner: &Owner<N>, id: PeerId) -> Result<ContactLine, Stop> {
     if let Some(row) = rows(owner)?.into_iter().find(|row| row.id == id) {
         return Ok(row.into());
     }

@@ -195,8 +195,12 @@ async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Follo
                 state => {
                     let why = match why_waiting(owner, message.to).await {
                         Ok((Some(reason), _)) => {
-                            if reason == Reason::NoPath && is_elsewhere(owner, message.to).await? {
-                                hint.get_or_insert_with(|| both_add(&name.to_string()));
+                            if reason == Reason::AwaitingAcceptance {
+                                hint.get_or_insert_with(|| {
+                                    format!("{name} is asked whether you may write: `p2pchat-udp requests` there")
+                                });
+                            } else if reason == Reason::NoPath && is_elsewhere(owner, message.to).await? {
+                                hint.get_or_insert_with(|| needs_relay(&name.to_string()));
                             }
                             reason_word(reason)
                         }
@@ -220,12 +224,9 @@ async fn is_elsewhere<N: Node>(owner: &Owner<N>, peer: PeerId) -> Result<bool, S
     Ok(peers(owner, false).await?.iter().any(|view| view.id == peer && !view.is_here()))
 }
 
-/// What mostly keeps two networks apart: a stranger from elsewhere gets no answer.
-fn both_add(name: &str) -> String {
-    format!(
-        "across networks {name} must have added you too: hand over what `p2pchat-udp whoami --link` prints; where that is done, \
-         it takes a seed with --relay"
-    )
+/// What mostly keeps two networks apart.
+fn needs_relay(name: &str) -> String {
+    format!("a seed sees {name}, but nothing comes through from there: it takes a seed with --relay that both of you use")
 }
 
 /// Who goes on when the command has ended.

@@ -9,6 +9,7 @@ mod contacts;
 mod follow;
 mod phonebook;
 pub mod proto;
+mod requests;
 pub mod server;
 mod stored;
 

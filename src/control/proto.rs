@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-pub use self::people::{ContactLine, PeerLine, RelayPart, SeedLine};
+pub use self::people::{ContactLine, PeerLine, RelayPart, RequestLine, SeedLine};
 pub use super::call::{Call, Request, Span};
 use crate::{
     clock::Unix,
@@ -19,7 +19,7 @@ use crate::{
 };
 pub use crate::{
     node::{
-        command::{PathKind, Presence, SeedState},
+        command::{Allow, PathKind, Presence, SeedState},
         event::NoticeCode,
     },
     store::row::{Direction, State, Trust},
@@ -43,6 +43,8 @@ pub enum Line {
     Outbox(OutboxLine),
     /// A contact.
     Contact(ContactLine),
+    /// A stranger asks to write.
+    Request(RequestLine),
     /// A seed, as it was when it was asked.
     Seed(SeedLine),
     /// Who I am.
@@ -330,6 +332,12 @@ pub struct OwnerLine {
     pub seeds: usize,
     /// Messages that wait for a receipt.
     pub outbox: u64,
+    /// Who may write to us.
+    #[serde(default)]
+    pub allow: Allow,
+    /// Strangers who ask to.
+    #[serde(default)]
+    pub requests: usize,
     /// Size of the profile's data.
     pub store_bytes: u64,
     /// The last commit's error, where it failed.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+pub use super::requests::{Allow, RequestView};
 use crate::{
     id::{MessageId, PeerId},
     store::row::State,
@@ -84,6 +85,10 @@ pub enum Command {
         /// How.
         edit: Edit,
     },
+    /// Who asks to write. Reply [`Reply::Requests`].
+    Requests,
+    /// Others may write to me so from now on.
+    SetAllow(Allow),
     /// How the seeds are, asked now. Reply [`Reply::Seeds`] once each has answered, or after `timeout`.
     Seeds {
         /// This one, `HOST:PORT`, whether or not it is in use; `None`: all in use.
@@ -125,6 +130,10 @@ pub enum Edit {
     Petname(Option<String>),
     /// Its owner and I have compared our words: the key is its own. It is a contact then.
     Verify,
+    /// It may write, as it has asked: it is a contact then.
+    Accept,
+    /// It may not write, now or later.
+    Refuse,
     /// It costs us nothing any more and is told nothing: its session ends without a word.
     Block,
     /// It is as any other, and its key as before the words were compared.
@@ -166,6 +175,8 @@ pub enum Reply {
     Status(NodeStatus),
     /// The seeds, in the order in which they were given.
     Seeds(Vec<SeedView>),
+    /// Who asks to write, who came first first.
+    Requests(Vec<RequestView>),
     /// What the seeds have.
     Claims(Claims),
     /// Taken.
@@ -217,6 +228,9 @@ pub enum CommandError {
     /// What was asked for is for contacts (exit 2).
     #[error("no contact of yours")]
     NoContact,
+    /// It has not asked to write, or I have answered (exit 2).
+    #[error("no request of theirs")]
+    NoRequest,
     /// That is me (exit 2).
     #[error("that is you")]
     Myself,
@@ -435,6 +449,10 @@ pub struct NodeStatus {
     pub seeds: usize,
     /// Messages that wait for a receipt.
     pub outbox: u64,
+    /// Who may write to us now.
+    pub allow: Allow,
+    /// Strangers who ask to.
+    pub requests: usize,
     /// The last commit's error, where it failed.
     pub commit_error: Option<crate::store::row::CommitError>,
     /// Datagrams dropped because they made no sense to us.

@@ -39,10 +39,8 @@ impl Node {
     }
 
     fn add_contact(&mut self, now: Now, id: PeerId, petname: Option<String>, name: Option<String>, seeds: Vec<String>) {
-        let peer = self.peer_mut(id, now);
-        peer.stored = true;
-        let contact = &mut peer.contact;
-        contact.added = true;
+        self.befriend(now, id);
+        let contact = &mut self.peer_mut(id, now).contact;
         if petname.is_some() {
             contact.petname = petname;
         }
@@ -52,13 +50,18 @@ impl Node {
         if !seeds.is_empty() {
             contact.seeds = seeds;
         }
-        self.on_befriended(id);
     }
 
     fn edit_contact(&mut self, now: Now, id: PeerId, edit: Edit) -> Result<(), CommandError> {
-        let is_contact = self.peers.get(&id).is_some_and(|peer| peer.contact.added);
-        if matches!(edit, Edit::Petname(_) | Edit::Remove) && !is_contact {
+        let known = self.peers.get(&id).map(|peer| &peer.contact);
+        if matches!(edit, Edit::Petname(_) | Edit::Remove) && !known.is_some_and(|contact| contact.added) {
             return Err(CommandError::NoContact);
+        }
+        if matches!(edit, Edit::Accept | Edit::Refuse) && !known.is_some_and(|contact| contact.request.is_some()) {
+            return Err(CommandError::NoRequest);
+        }
+        if matches!(edit, Edit::Verify | Edit::Accept) && !known.is_some_and(|contact| contact.trust == Trust::Blocked) {
+            self.befriend(now, id);
         }
         let peer = self.peer_mut(id, now);
         if edit == Edit::Verify && peer.is_blocked() {
@@ -69,29 +72,30 @@ impl Node {
         let pinned = if contact.last_heard.is_some() { Trust::Seen } else { Trust::Unknown };
         match edit {
             Edit::Petname(petname) => contact.petname = petname,
-            Edit::Verify => {
-                contact.trust = Trust::Verified;
-                contact.added = true;
-            }
-            Edit::Block => contact.trust = Trust::Blocked,
+            Edit::Verify => contact.trust = Trust::Verified,
+            Edit::Accept => {}
+            Edit::Refuse => (contact.request, contact.refused) = (None, true),
+            Edit::Block => (contact.request, contact.trust) = (None, Trust::Blocked),
             Edit::Unblock if contact.trust == Trust::Blocked => contact.trust = pinned,
             Edit::Unblock => {}
             Edit::Remove => {
                 contact.added = false;
                 contact.petname = None;
                 contact.seeds.clear();
+                contact.refused = false;
                 contact.trust = if contact.trust == Trust::Blocked { Trust::Blocked } else { pinned };
             }
         }
-        let (is_friend, is_blocked) = (contact.added, contact.trust == Trust::Blocked);
+        let (is_asking, is_blocked) = (contact.request.is_some(), contact.trust == Trust::Blocked);
+        if !is_asking {
+            self.on_answered(&id);
+        }
         if is_blocked {
             self.cut(now, id);
         } else {
             self.half_open.shunned.forget(&id);
         }
-        if is_friend && !is_contact {
-            self.on_befriended(id);
-        }
+        self.readmit(id);
         self.tell_changed(id);
         Ok(())
     }

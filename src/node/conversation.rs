@@ -164,6 +164,21 @@ impl Conversation {
             && self.renewal == Renewal::No
     }
 
+    /// True where our disk and the peer let us say anything of what waits.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.busy.is_none() && self.look_again.is_none() && self.renewal == Renewal::No
+    }
+
+    /// The first message that was not withdrawn.
+    pub(crate) fn first_message(&self) -> Option<Seq> {
+        self.offers.iter().find(|(_, offer)| offer.void.is_none()).map(|(seq, _)| *seq)
+    }
+
+    /// True for an offer that the session does not have.
+    pub(crate) fn is_ready(&self, seq: Seq) -> bool {
+        self.ready.contains(&seq)
+    }
+
     /// True while something of ours waits for a receipt, as far as memory knows.
     pub(crate) fn has_mail(&self) -> bool {
         self.more || !self.offers.is_empty()
@@ -296,6 +311,18 @@ impl Conversation {
                 offer.stage = Stage::Ready;
                 offer.wait = Duration::ZERO;
                 self.ready.insert(*seq);
+            }
+        }
+    }
+
+    /// Everything may be sent that could not before: also what the session had already, since nothing of it was taken.
+    pub(crate) fn on_admitted(&mut self) {
+        self.busy = None;
+        self.offer_acked_again();
+        for (_, seq) in std::mem::take(&mut self.by_number) {
+            if let Some(offer) = self.offers.get_mut(&seq) {
+                offer.stage = Stage::Ready;
+                self.ready.insert(seq);
             }
         }
     }

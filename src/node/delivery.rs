@@ -25,7 +25,7 @@ use crate::{
     },
     wire::{
         TEXT_LEN_MAX,
-        message::{self, Content, Item, Receipt},
+        message::{self, Admission, Content, Item, Receipt},
     },
 };
 
@@ -64,10 +64,8 @@ impl Node {
         let me = self.id();
         let incarnation = self.random_incarnation();
         let created = self.steady(now);
-        self.peer_mut(id, now);
+        let is_new_contact = self.befriend(now, id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let is_new_contact = !std::mem::replace(&mut peer.contact.added, true);
-        peer.stored = true;
         let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, incarnation));
         let seq = conversation.row.mine.next;
         conversation.row.mine.next = seq.next();
@@ -94,7 +92,6 @@ impl Node {
         if is_new_contact {
             let contact = peer.contact.clone();
             self.batches.push(Op::Contact(contact));
-            self.on_befriended(id);
         }
         self.batches.push(Op::Queue(row.clone(), history));
         let batch = self.batches.growing();
@@ -153,6 +150,9 @@ impl Node {
         let wall = self.steady(now);
         loop {
             let Some(peer) = self.peers.get_mut(&id) else { return };
+            if peer.admission().is_none_or(|admission| admission < Admission::FULL) {
+                return self.offer_little(now, id);
+            }
             let (Some(conversation), Link::Up(session)) = (&mut peer.conversation, &mut peer.link) else { return };
             if !conversation.may_offer() {
                 return;
@@ -173,7 +173,7 @@ impl Node {
     }
 
     /// Loads a page of the outbox into the window. True where something came.
-    fn load_offers(&mut self, id: PeerId) -> bool {
+    pub(super) fn load_offers(&mut self, id: PeerId) -> bool {
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return false };
         let page = match self.reader.outbox(conversation.row.id, conversation.loaded_to, PAGE_ROWS, PAGE_BYTES) {
             Ok(page) => page.rows,
@@ -206,7 +206,12 @@ impl Node {
         if !offer.told_sent && offer.void.is_none() {
             offer.told_sent = true;
             let id_of_message = offer.id;
-            self.tell(Event::Status { id: id_of_message, to: id, state: State::Sent, reason: None, at: now.unix });
+            let reason = self.is_asking(&id).then_some(Reason::AwaitingAcceptance);
+            if reason.is_some() {
+                // It may be so for days.
+                self.batches.push(Op::State(id_of_message, State::Sent));
+            }
+            self.tell(Event::Status { id: id_of_message, to: id, state: State::Sent, reason, at: now.unix });
         }
     }
 
@@ -356,7 +361,7 @@ impl Node {
 /// The item for a place in the window: the message, read back where it is no longer in memory, or the
 /// hole. A row that the disk does not give any more becomes a hole too: the receiver must not wait for
 /// it for ever.
-fn offered_item(conversation: &mut Conversation, reader: &Reader, seq: Seq, at: Instant, wall: Unix) -> Option<Item> {
+pub(super) fn offered_item(conversation: &mut Conversation, reader: &Reader, seq: Seq, at: Instant, wall: Unix) -> Option<Item> {
     let incarnation = conversation.row.mine.incarnation;
     let id = conversation.row.id;
     let offer = conversation.offers.get_mut(&seq)?;

@@ -7,6 +7,7 @@ use rand_core::RngCore;
 
 use super::{
     Node,
+    command::{CommandId, Reply},
     link::Route,
     peer::{Dial, Link, Peer, Repeat, Rising},
     relay::addressed,
@@ -117,6 +118,14 @@ impl Node {
         self.touch(id);
     }
 
+    /// Everybody with mail is dialled now, or this peer alone.
+    pub(super) fn retry(&mut self, command: CommandId, only: Option<PeerId>) {
+        let waiting = self.peers.iter().filter(|(id, peer)| only.is_none_or(|only| only == **id) && peer.has_mail());
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|peer| self.dial_soon(peer));
+        self.reply(command, Reply::Done);
+    }
+
     // --- handshake datagrams
 
     pub(crate) fn on_initiation(&mut self, now: Now, path: PathAddr, datagram: &[u8]) {
@@ -171,15 +180,16 @@ impl Node {
             if path.relay.is_none() {
                 self.half_open.shunned.shun(now.instant, path.remote, established.peer);
             }
-        } else if self.admits(&established.peer, path) {
+        } else if self.admits(now, &established.peer, path) {
             self.add_rising(now, established, path, None);
         }
     }
 
-    /// Who may have a session: contacts from anywhere, strangers from this LAN.
-    fn admits(&self, id: &PeerId, path: PathAddr) -> bool {
+    /// Who may have a session: contacts, strangers from this LAN, and a few from elsewhere, who can only ask to write.
+    fn admits(&mut self, now: Now, id: &PeerId, path: PathAddr) -> bool {
         let is_contact = self.peers.get(id).is_some_and(|peer| peer.contact.added);
-        *id != self.id() && (is_contact || (path.on_link && (self.peers.contains_key(id) || self.peers.len() < super::PEERS_MAX)))
+        let has_room = self.peers.contains_key(id) || self.peers.len() < super::PEERS_MAX;
+        *id != self.id() && (is_contact || (has_room && (path.on_link || self.has_room_for_caller(now))))
     }
 
     fn add_rising(&mut self, now: Now, established: Established, path: PathAddr, confirm: Option<(Vec<u8>, Repeat)>) {

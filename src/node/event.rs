@@ -3,7 +3,7 @@
 
 use super::{
     Node,
-    command::{CommandError, CommandId, PeerView, Reason, Reply},
+    command::{CommandError, CommandId, PeerView, Reason, Reply, RequestView},
 };
 use crate::{
     clock::Unix,
@@ -38,6 +38,8 @@ pub enum Event {
         /// When.
         at: Unix,
     },
+    /// A stranger asks to write.
+    Request(RequestView),
     /// A peer came, went, moved, or changed its name.
     Peer(PeerView),
     /// Something that a person should know.
@@ -67,8 +69,10 @@ pub enum NoticeCode {
     MessagesMissing,
     /// A stranger's messages wait there, because too much of it is unread here.
     StrangerUnread,
-    /// A stranger's messages wait there, because too many strangers have written.
+    /// A stranger can only ask to write, because too many have written.
     TooManyStrangers,
+    /// A stranger's request waits there, because too many ask.
+    TooManyRequests,
     /// The disk is full.
     DiskFull,
     /// The store cannot be written: nothing is accepted any more.

@@ -14,7 +14,7 @@ use std::{
 use rand_core::RngCore;
 
 use super::{
-    Node, Target,
+    Node, PEERS_MAX, Target,
     interface::{Interface, on_link},
     peer::{Link, Peer},
 };
@@ -53,6 +53,9 @@ const OFFERS_MAX: usize = 8;
 const PUNCH_FOR: Duration = Duration::from_secs(5);
 /// Knocks opened in a second at most: each costs two X25519.
 const KNOCKS_PER_SECOND_MAX: u32 = 20;
+/// Of strangers by one seed one in this time, from so many seeds at most.
+const STRANGER_PAUSE: Duration = Duration::from_secs(60);
+const STRANGERS_MAX: usize = 64;
 /// Acks of probes within one introduction at most.
 const ACKS_MAX: u32 = 64;
 
@@ -88,6 +91,8 @@ pub(super) struct Punches {
     by_attempt: BTreeMap<u64, Punch>,
     /// Knocks opened in the second that began then.
     opened: (Instant, u32),
+    /// Seeds that handed a stranger's knock on, and when.
+    strangers: BTreeMap<SocketAddr, Instant>,
     /// Probes to addresses that have not answered: how many since when.
     probed: BTreeMap<SocketAddr, (Instant, usize)>,
 }
@@ -144,6 +149,16 @@ impl Punches {
             Some(_) => None,
             None => Some(offer),
         }
+    }
+
+    /// True for the first stranger's knock in a minute by this seed.
+    fn takes_stranger(&mut self, now: Instant, seed: SocketAddr) -> bool {
+        self.strangers.retain(|_, at| now.since(*at) < STRANGER_PAUSE);
+        let has_room = self.strangers.len() < STRANGERS_MAX && !self.strangers.contains_key(&seed);
+        if has_room {
+            self.strangers.insert(seed, now);
+        }
+        has_room
     }
 
     fn takes_knock(&mut self, now: Instant) -> bool {
@@ -256,9 +271,7 @@ impl Node {
             return self.drop_datagram();
         }
         let Ok((id, knock)) = open_knock(&self.identity, &self.config.network, sealed) else { return self.drop_datagram() };
-        // Whom we do not know gets no word of ours, also not by a knock.
-        let is_welcome = self.peers.get(&id).is_some_and(|peer| peer.contact.added && !peer.is_blocked());
-        if !is_welcome || id == self.id() || self.punches.by_attempt.contains_key(&knock.attempt) {
+        if id == self.id() || self.punches.by_attempt.contains_key(&knock.attempt) || !self.is_welcome(now, &id, seed) {
             return;
         }
         let near = knock.addrs.iter().map(|addr| addr.0).filter(|addr| self.path(*addr).on_link);
@@ -280,9 +293,20 @@ impl Node {
         tracing::debug!(peer = %id.short(), %from, "somebody knocks");
         self.punches.by_attempt.insert(knock.attempt, punch);
         if knock.relay {
+            self.peer_mut(id, now);
             self.want_relay(now, id, seed, true);
         }
         self.drive_punches(now);
+    }
+
+    /// Whom I block gets no word of ours, also not by a knock; a stranger may ask to write, but few of them can have us
+    /// send anything anywhere.
+    fn is_welcome(&mut self, now: Now, id: &PeerId, seed: SocketAddr) -> bool {
+        match self.peers.get(id) {
+            Some(peer) if peer.is_blocked() => false,
+            Some(peer) if peer.contact.added => true,
+            known => (known.is_some() || self.peers.len() < PEERS_MAX) && self.punches.takes_stranger(now.instant, seed),
+        }
     }
 
     /// A probe came: whoever made it knows the knock's secret, and sends from there.
@@ -361,7 +385,9 @@ impl Node {
         for (peer, told, others) in untold {
             self.on_unopened(now, peer, told, others);
         }
-        self.punches.by_attempt.retain(|_, punch| punch.until > now.instant);
+        let ended = self.punches.by_attempt.extract_if(.., |_, punch| punch.until <= now.instant);
+        let ended: Vec<_> = ended.map(|(_, punch)| punch.peer).collect();
+        ended.into_iter().for_each(|id| self.forget_blank(id));
     }
 
     /// A seed's word has opened no path so far: its addresses are dialled as they are, and the next seed is asked.

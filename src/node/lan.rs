@@ -126,6 +126,8 @@ impl Node {
             neighbours: self.discovery.neighbours().count(),
             seeds: self.seeds.registered(),
             outbox: self.outbox_len,
+            allow: self.config.allow,
+            requests: self.request_views().len(),
             commit_error,
             dropped: self.dropped,
         }

@@ -17,12 +17,7 @@ use crate::{
     node::interface::on_link,
     session::{CloseReason, PathAddr, Session, SessionEvent},
     store::row::{Op, Trust},
-    wire::{
-        self,
-        frame::CloseCode,
-        message::{self, Admission, Item},
-        packet::PacketHeader,
-    },
+    wire::{self, frame::CloseCode, message, packet::PacketHeader},
 };
 
 /// Between two sessions with the same peer the loser is received for this long.
@@ -100,12 +95,13 @@ impl Node {
             let Some((index, event)) = next else { break };
             match event {
                 SessionEvent::Opened => self.on_opened(now, id, index),
-                SessionEvent::Received { bytes, .. } => self.on_item(now, id, index, &bytes),
+                SessionEvent::Received { n, bytes } => self.on_item(now, id, index, n, &bytes),
                 SessionEvent::Acked(number) if self.is_link(&id, index) => self.on_acked(now, id, number),
                 SessionEvent::Acked(_) => {}
                 SessionEvent::PathChanged => {
                     tracing::debug!(peer = %id.short(), "another path");
                     self.remember_path(id);
+                    self.readmit(id);
                     self.tell_presence(now, id);
                 }
                 SessionEvent::Pong { .. } if !self.is_link(&id, index) => {}
@@ -206,16 +202,10 @@ impl Node {
 
     /// The first items of a session: admission, the name, and the books of the conversation.
     fn greet(&mut self, now: Now, id: PeerId) {
-        let name = Item::Name(message::Name { name: self.config.name.clone() }).encode();
-        let presence =
-            self.away.as_ref().map(|text| Item::Presence(message::Presence { away: true, text: text.clone() }).encode());
-        if let Some(session) = self.peers.get_mut(&id).and_then(Peer::session_mut) {
-            session.send_control(Item::Admission(Admission::FULL).encode());
-            session.send_control(name);
-            presence.into_iter().for_each(|presence| {
-                session.send_control(presence);
-            });
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.admitted = None;
         }
+        self.readmit(id);
         self.send_conversation(now, id);
         self.adjust_keepalive(now, id);
     }

@@ -25,6 +25,7 @@ mod phonebook;
 mod places;
 mod presence;
 mod relay;
+mod requests;
 mod resolve;
 mod seeds;
 mod strangers;
@@ -55,6 +56,7 @@ use self::{
     peer::Peer,
     phonebook::Asker,
     relay::{Channels, Refusals},
+    requests::Requests,
     resolve::Lookup,
     seeds::{AskId, Seeds},
     strangers::Strangers,
@@ -115,6 +117,7 @@ pub struct Node {
     in_view: BTreeSet<PeerId>,
     away: Option<String>,
     strangers: Strangers,
+    requests: Requests,
     credit: Credit,
     lookups: Vec<Lookup>,
     seeds: Seeds,
@@ -180,6 +183,7 @@ impl Node {
             first_announce: None,
             touched: peers.keys().copied().collect(),
             strangers: Strangers::load(peers.iter()),
+            requests: Requests::load(peers.iter()),
             credit: Credit::default(),
             peers,
             routes: BTreeMap::new(),
@@ -258,12 +262,7 @@ impl Node {
             Command::Peers { settle } => self.list_peers(now, id, settle),
             Command::Watch(peer) => self.watch(now, id, peer),
             Command::Cancel(message) => self.cancel(id, message),
-            Command::Retry(peer) => {
-                let waiting = self.peers.iter().filter(|(one, it)| peer.is_none_or(|peer| peer == **one) && it.has_mail());
-                let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
-                waiting.into_iter().for_each(|peer| self.dial_soon(peer));
-                self.reply(id, Reply::Done);
-            }
+            Command::Retry(peer) => self.retry(id, peer),
             Command::SetName(name) => self.set_name(now, id, name),
             Command::SetAway(away) => self.set_away(now, id, away),
             Command::MarkRead(peer, message) => {
@@ -274,6 +273,8 @@ impl Node {
                 self.on_shown(&peers);
                 self.reply(id, Reply::Done);
             }
+            Command::Requests => self.reply(id, Reply::Requests(self.request_views())),
+            Command::SetAllow(allow) => self.set_allow(id, allow),
             Command::AddContact { .. } | Command::EditContact { .. } => self.on_contact_command(now, id, command),
             Command::Seeds { .. } | Command::Ask { .. } | Command::Register { .. } => self.on_seed_command(now, id, command),
             Command::Waiting(peer) => {

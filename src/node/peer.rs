@@ -17,7 +17,7 @@ use crate::{
         Loaded,
         row::{Contact, REMEMBERED_ADDRESSES_MAX, Trust},
     },
-    wire::message::{self, BusyReason},
+    wire::message::{self, Admission, BusyReason},
 };
 
 /// An address counts as proved for this long after something authenticated came from it (protocol, HANDSHAKE).
@@ -123,6 +123,10 @@ pub(crate) struct Peer {
     /// Something of it was heard in this run.
     pub(crate) heard: bool,
     pub(crate) away: Option<String>,
+    /// What it lets us write, by session, and the number of the item that said so.
+    pub(crate) admissions: BTreeMap<SessionIndex, (u64, Admission)>,
+    /// What it was told that it may write, and in which session.
+    pub(crate) admitted: Option<(SessionIndex, Admission)>,
     /// It was told to wait.
     pub(crate) told_busy: Option<ToldBusy>,
     /// Said goodbye on the LAN, or counts on another session: the link must answer a ping until then.
@@ -179,6 +183,8 @@ impl Peer {
             aloof: false,
             heard: false,
             away: None,
+            admissions: BTreeMap::new(),
+            admitted: None,
             told_busy: None,
             doubt_until: None,
             renamed_at: None,
@@ -207,6 +213,8 @@ impl Peer {
                 announce_seq: 0,
                 addresses: Vec::new(),
                 seeds: Vec::new(),
+                request: None,
+                refused: false,
             },
             None,
         );

@@ -13,7 +13,7 @@ use crate::{
     id::PeerId,
     store::row::Op,
     text::Name,
-    wire::message::{self, BusyReason, Item},
+    wire::message::{self, Admission, BusyReason, Item},
 };
 
 use std::time::Duration;
@@ -96,6 +96,7 @@ impl Node {
         let unused = matches!(peer.link, Link::Idle | Link::Waiting(_))
             && peer.rising.is_empty()
             && peer.fading.is_none()
+            && peer.relays.is_empty()
             && !peer.watched;
         if blank && unused {
             if let Some(peer) = self.peers.remove(&id)
@@ -168,6 +169,9 @@ impl Node {
             return Some(Reason::Blocked);
         }
         if peer.session().is_some() {
+            if peer.admission() == Some(Admission::REQUEST) {
+                return Some(Reason::AwaitingAcceptance);
+            }
             let (_, reason) = peer.conversation.as_ref()?.busy?;
             return Some(match reason {
                 BusyReason::DiskFull => Reason::DiskFullThere,
@@ -225,7 +229,9 @@ impl Node {
 
     fn tell_all(&mut self, item: &Item) {
         let bytes = item.encode();
-        for (id, peer) in &mut self.peers {
+        // Who may only ask to write hears nothing of us.
+        let is_told = |peer: &Peer| peer.admitted.is_some_and(|(_, admission)| admission == Admission::FULL);
+        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| is_told(peer)) {
             if let Some(session) = peer.session_mut() {
                 session.send_control(bytes.clone());
                 self.touched.insert(*id);

@@ -91,6 +91,11 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
+    /// There is none, nor is one asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_seed.is_empty()
+    }
+
     /// When a bind is due.
     fn deadline(&self) -> Option<Instant> {
         let binds = self.by_seed.values().filter(|relay| !relay.is_asking).filter_map(|relay| relay.at);
@@ -282,6 +287,7 @@ impl Node {
         peer.relays.by_seed.remove(&seed);
         peer.candidates.retain(|candidate| candidate.path.relay.is_none() || candidate.path.remote != seed);
         self.end_relay(seed);
+        self.forget_blank(*id);
     }
 
     /// Whatever comes next begins anew; what still comes in by a channel is taken until it has lapsed.

@@ -1,6 +1,6 @@
-//! What strangers may have us keep (cli, "Who may write", `lan`). A contact is somebody that I added or wrote to; a
-//! stranger is anybody else, and each has a minute's worth of messages and a store of unread ones. Past that nothing is
-//! lost: the sender is asked to wait. How that is said stands in `delivery/receive`.
+//! What strangers who may write can have us keep (cli, "Who may write", `lan`). A contact is somebody that I added or wrote to;
+//! a stranger is anybody else, and each has a minute's worth of messages and a store of unread ones. Past that nothing is
+//! lost: the sender is asked to wait. How that is said stands in `delivery/receive`, and who may write in `requests`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     wire::message::{Busy, BusyReason, Item},
 };
 
-/// Strangers whose messages are kept at most; those of any other wait at their sender until I write to one.
+/// Strangers whose messages are kept at most; any other can only ask to write, until I write to one.
 pub(crate) const STRANGERS_MAX: usize = 64;
 /// Messages of one stranger in a minute. All of them may come at once; from then on one comes back each second.
 pub(crate) const MESSAGES_PER_MINUTE: u32 = 60;
@@ -21,7 +21,7 @@ pub(crate) const BYTES_PER_MINUTE: u32 = 2 << 20;
 pub(crate) const UNREAD_LEN_MAX: u64 = 16 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long to wait where no clock makes room, but a person: it is told at once when that happens.
-const WAIT_FOR_A_PERSON: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_FOR_A_PERSON: Duration = Duration::from_secs(60);
 
 /// Why a message of a stranger is not kept now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,6 @@ pub(crate) enum Full {
     Minute(Duration),
     /// Too much of it is unread.
     Unread,
-    /// Too many strangers write.
-    Strangers,
 }
 
 /// The strangers whose messages are kept, each with its minute.
@@ -58,17 +56,21 @@ impl Minute {
 }
 
 impl Strangers {
-    /// Those that have written in earlier runs.
+    /// Those that have written in earlier runs. Whoever only asked to, or was refused, is none of them.
     pub(crate) fn load<'a>(peers: impl Iterator<Item = (&'a PeerId, &'a Peer)>) -> Self {
-        let strangers = peers.filter(|(_, peer)| peer.stored && !peer.contact.added);
+        let strangers = peers
+            .filter(|(_, peer)| peer.stored && !peer.contact.added)
+            .filter(|(_, peer)| peer.contact.request.is_none() && !peer.contact.refused);
         Self(strangers.map(|(id, _)| (*id, Minute::default())).collect())
+    }
+
+    /// True for one of them, and for one more while there is room.
+    pub(crate) fn has_room_for(&self, id: &PeerId) -> bool {
+        self.0.len() < STRANGERS_MAX || self.0.contains_key(id)
     }
 
     /// Counts a message of `len` bytes from a stranger of whom `unread` bytes lie here, or says why it is not kept.
     pub(crate) fn admit(&mut self, now: Instant, id: PeerId, len: usize, unread: u64) -> Result<(), Full> {
-        if self.0.len() >= STRANGERS_MAX && !self.0.contains_key(&id) {
-            return Err(Full::Strangers);
-        }
         if unread.saturating_add(len as u64) > UNREAD_LEN_MAX {
             return Err(Full::Unread);
         }
@@ -107,11 +109,6 @@ impl Node {
                 self.notice(NoticeCode::StrangerUnread, text, Some(id));
                 Err(Busy::new(WAIT_FOR_A_PERSON, BusyReason::Other))
             }
-            Err(Full::Strangers) => {
-                let text = "64 strangers have written: the messages of any other wait there until you write to one";
-                self.notice(NoticeCode::TooManyStrangers, text, None);
-                Err(Busy::new(WAIT_FOR_A_PERSON, BusyReason::Unanswered))
-            }
         }
     }
 
@@ -128,11 +125,21 @@ impl Node {
         }
     }
 
-    /// A stranger has become a contact: it is bounded by nothing any more.
-    pub(crate) fn on_befriended(&mut self, id: PeerId) {
+    /// A stranger becomes a contact, which is bounded by nothing. False where it was one; else its row is to be written.
+    pub(crate) fn befriend(&mut self, now: Now, id: PeerId) -> bool {
+        let peer = self.peer_mut(id, now);
+        peer.stored = true;
+        let contact = &mut peer.contact;
+        (contact.request, contact.refused) = (None, false);
+        if std::mem::replace(&mut contact.added, true) {
+            return false;
+        }
+        self.on_answered(&id);
         self.strangers.forget(&id);
+        self.readmit(id);
         self.on_shown(&[id]);
         self.wait_no_longer(id);
+        true
     }
 
     /// There is room for this peer: where it was told to wait, it need not.
@@ -214,9 +221,10 @@ mod tests {
         for number in 1..64 {
             assert_eq!(strangers.admit(now, id(number), 1, 0), Ok(()));
         }
-        assert_eq!(strangers.admit(now, id(64), 1, 0), Err(Full::Strangers));
+        assert!(!strangers.has_room_for(&id(64)));
         assert_eq!(strangers.admit(now, id(63), 1, 0), Ok(()), "who is known goes on");
         strangers.forget(&id(7));
+        assert!(strangers.has_room_for(&id(64)));
         assert_eq!(strangers.admit(now, id(64), 1, 0), Ok(()));
     }
 }

@@ -23,6 +23,7 @@ mod limits;
 mod mapped;
 mod order;
 mod reading;
+mod requests;
 mod withdrawing;
 
 const DELAY: Duration = Duration::from_micros(300);
@@ -64,12 +65,17 @@ fn start(store: &Store, number: u8, now: Now) -> Node {
     let loaded = store.reader().load().unwrap();
     let identity = Identity::from_secret(&loaded.secret).unwrap();
     let config = NodeConfig { name: loaded.name.clone(), port: 17118, lan: true, ..NodeConfig::default() };
+    start_as(config, 24, identity, loaded, store, number, now)
+}
+
+/// One that is configured so, in a subnet of this size.
+fn start_as(config: NodeConfig, prefix: u8, identity: Identity, loaded: Loaded, store: &Store, number: u8, now: Now) -> Node {
     let mut node = Node::new(config, identity, loaded, store.reader(), [number; 32], now);
     let addr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, number));
     let interface = Interface {
         index: 2,
         name: "eth0".to_owned(),
-        addrs: vec![(addr, 24)],
+        addrs: vec![(addr, prefix)],
         multicast: true,
         loopback: false,
         point_to_point: false,
@@ -118,7 +124,7 @@ impl Pair {
         let (now, peer) = (self.now, self.id(1 - side));
         let node = &mut self.sides[side].node;
         let session = node.session(&peer).unwrap().local_index();
-        node.on_item(now, peer, session, &item.encode());
+        node.on_item(now, peer, session, u64::MAX, &item.encode());
         node.finish(now);
     }
 
@@ -433,7 +439,7 @@ fn what_a_later_version_refuses_has_failed_as_refused() {
     let index = node.session(&peer).unwrap().local_index();
     let incarnation = node.peers[&peer].conversation.as_ref().unwrap().row.mine.incarnation;
     let receipt = Receipt { incarnation, refused: vec![(Seq(1), Seq(1))], ..Receipt::default() };
-    node.on_item(pair.now, peer, index, &Item::Receipt(receipt).encode());
+    node.on_item(pair.now, peer, index, 0, &Item::Receipt(receipt).encode());
     pair.run_for(Duration::from_millis(100));
     let ends = |event: &Event| matches!(event, Event::Status { id, state: State::Failed, reason: Some(Reason::Refused), .. } if *id == message);
     assert!(pair.sides[0].events.iter().any(ends), "{:?}", pair.states(0, message));

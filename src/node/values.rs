@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
+    command::Allow,
     discovery::{DiscoveryConfig, Group, Known},
     seeds::SeedsConfig,
 };
@@ -25,6 +26,8 @@ pub struct NodeConfig {
     pub seeds: Vec<String>,
     /// Who may find our record at the seeds; `None`: there is none, unless something needs one.
     pub visibility: Option<Visibility>,
+    /// Whom we let write to us.
+    pub allow: Allow,
     /// Seeds never hear of us, whatever would need it, but for a command that says so.
     pub hidden: bool,
 }

@@ -7,6 +7,7 @@ mod events;
 mod first;
 mod own;
 mod people;
+mod requests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,9 +25,9 @@ use super::{
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
-        call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Seed, Watch, Whois},
+        call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Requests, RequestsAction, Seed, Watch, Whois},
         client::CallError,
-        proto::{ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, SeedLine},
+        proto::{Allow, ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, RequestLine, SeedLine},
     },
     id::{MessageId, PeerId},
     text::{Name, check_text},
@@ -100,6 +101,7 @@ enum Asked {
     Nothing,
     FirstPeers,
     FirstOutbox(Vec<OutboxLine>),
+    FirstRequests(Vec<RequestLine>),
     Send(MessageId),
     To(Option<PeerLine>),
     Whois,
@@ -107,6 +109,10 @@ enum Asked {
     Find(Vec<PeerLine>),
     Seeds(Vec<SeedLine>),
     Contact(ContactAction),
+    Requests(Vec<RequestLine>),
+    Answer(RequestsAction),
+    Allow(Allow),
+    Status,
     History(Vec<HistoryLine>),
     Outbox(Vec<OutboxLine>),
     Cancel,
@@ -177,6 +183,7 @@ impl Chat {
         }
         chat.call(Call::Peers(Peers::default()), Asked::FirstPeers);
         chat.call(Call::Outbox(Outbox::default()), Asked::FirstOutbox(Vec::new()));
+        chat.call(Call::Requests(Requests::default()), Asked::FirstRequests(Vec::new()));
         chat.actions.push_back(Action::Prompt(prompt(None)));
         chat
     }
@@ -193,7 +200,8 @@ impl Chat {
 
     /// Nothing that was asked for is under way: what the last line wanted is done, or failed.
     pub fn is_settled(&self) -> bool {
-        let background = |asked: &Asked| matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
+        let background =
+            |asked: &Asked| matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_) | Asked::FirstRequests(_));
         self.owns.is_settled() && self.asked.values().all(background)
     }
 
@@ -257,6 +265,10 @@ impl Chat {
             Input::Verify { peer, yes } => self.verify(peer, yes),
             Input::Block(peer) => self.contact(ContactAction::Block, peer, None),
             Input::Unblock(peer) => self.contact(ContactAction::Unblock, peer, None),
+            Input::Requests => self.ask_requests(),
+            Input::Accept(peer) => self.answer_request(RequestsAction::Accept, peer),
+            Input::Refuse(peer) => self.answer_request(RequestsAction::Refuse, peer),
+            Input::Allow(to) => self.allow(to),
             Input::History(rows) => self.ask_history(rows),
             Input::Outbox => self.call(Call::Outbox(Outbox::default()), Asked::Outbox(Vec::new())),
             Input::Cancel(id) => {
@@ -292,6 +304,7 @@ impl Chat {
                 self.print_owns(now);
             }
             Line::Peer(peer) => self.on_peer(now, peer),
+            Line::Request(request) => self.on_request(&request, now.unix),
             Line::Notice(notice) => self.print(self.look.note(&notice.words())),
             _ => {}
         }

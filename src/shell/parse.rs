@@ -1,6 +1,8 @@
 //! What a typed line means. Nothing is done here, and nothing is looked up: a name is still only what
 //! somebody wrote.
 
+use crate::control::proto::Allow;
+
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -64,6 +66,14 @@ pub enum Input {
     Block(String),
     /// `/unblock PEER`
     Unblock(String),
+    /// `/requests`
+    Requests,
+    /// `/accept PEER`
+    Accept(String),
+    /// `/refuse PEER`
+    Refuse(String),
+    /// `/allow [lan|requests|contacts]`: sets it, or says what it is.
+    Allow(Option<Allow>),
     /// `/clear`: the screen.
     Clear,
     /// `/help [TOPIC]`
@@ -202,6 +212,17 @@ pub const TOPICS: &[Topic] = &[
                 by_prefix: false,
             },
             entry!("unblock", [], "PEER", Peer, "takes a block back", ""),
+            entry!("requests", [], "", Other, "strangers who ask to write", ""),
+            entry!("accept", [], "PEER", Peer, "PEER asks to write, and may: a contact", "Its message comes once it is here."),
+            entry!("refuse", [], "PEER", Peer, "PEER asks to write, and may not", "PEER is told. /add takes it back."),
+            entry!(
+                "allow",
+                [],
+                "[lan|requests|contacts]",
+                Other,
+                "who may write to you, beside contacts",
+                "lan: who is on your LAN, others can ask; requests: everybody can ask; contacts: nobody can."
+            ),
             entry!(
                 "seeds",
                 [],
@@ -356,6 +377,11 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
             Some((peer, "yes")) => Input::Verify { peer, yes: true },
             _ => usage(),
         },
+        "requests" => nothing(Input::Requests),
+        "accept" => whole_peer(rest).map_or_else(usage, Input::Accept),
+        "refuse" => whole_peer(rest).map_or_else(usage, Input::Refuse),
+        "allow" if rest.is_empty() => Input::Allow(None),
+        "allow" => Allow::parse(rest).map_or_else(usage, |allow| Input::Allow(Some(allow))),
         "block" => whole_peer(rest).map_or_else(usage, Input::Block),
         "unblock" => whole_peer(rest).map_or_else(usage, Input::Unblock),
         "outbox" => nothing(Input::Outbox),

@@ -10,7 +10,7 @@ pub(in crate::shell) use self::tables::trust;
 use super::parse::quote;
 use crate::{
     clock::Unix,
-    control::proto::{Direction, HistoryLine, Kind, MessageLine, State},
+    control::proto::{Direction, HistoryLine, Kind, MessageLine, RequestLine, State},
     text::Shown,
     wire::message::{CONTENT_ACTION, CONTENT_TEXT},
 };
@@ -227,6 +227,12 @@ impl Look {
         let times = self.times(line.sent_at.0, line.received_at.0, line.late, now);
         let pieces = Pieces::default().own(Paint::Dim, times).own(Paint::Text, " ");
         said(pieces, line.kind, Paint::Name, label, &line.text).folded(self, INDENT)
+    }
+
+    /// What a stranger asks to write with.
+    pub fn request(&self, line: &RequestLine, label: &Shown, now: Unix) -> String {
+        let head = format!("{} asks to write: ", self.time(line.received_at.0, now));
+        said(Pieces::default().own(Paint::Dim, head), line.kind, Paint::Name, label, &line.text).folded(self, INDENT)
     }
 
     /// A message of ours, with its mark. `to` is named where it is not who bare text goes to.

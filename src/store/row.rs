@@ -61,6 +61,26 @@ pub struct Contact {
     /// Seeds that its link named, each as `HOST:PORT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<String>,
+    /// It asks to write to me, and I have not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// I have refused to have anything of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
+/// What a stranger asks with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The message that it would send.
+    pub id: MessageId,
+    /// Content kind of it.
+    #[serde(default)]
+    pub kind: u64,
+    /// Its text, or the beginning of it.
+    pub text: String,
+    /// When it came.
+    pub received_at: Unix,
 }
 
 /// Both directions of a conversation.

@@ -138,6 +138,8 @@ fn what_is_replaced_is_replaced() {
         announce_seq: 8,
         addresses: vec!["192.0.2.7:17118".parse().unwrap(), "[2001:db8::1]:17118".parse().unwrap()],
         seeds: vec!["seed.example:17118".to_owned()],
+        request: None,
+        refused: false,
     };
     let row = ConversationRow {
         id: conversation(1),

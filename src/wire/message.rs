@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    HANDSHAKE_LEN_MAX, ITEM_LEN_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, SEQ_RANGES_MAX, STATUS_LEN_MAX, TEXT_LEN_MAX, WireError, map,
+    HANDSHAKE_LEN_MAX, ITEM_LEN_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, REQUEST_LEN_MAX, SEQ_RANGES_MAX, STATUS_LEN_MAX,
+    TEXT_LEN_MAX, WireError, map,
 };
 use crate::id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq};
 
@@ -18,6 +19,7 @@ const KIND_RECEIPT: u8 = 4;
 const KIND_BUSY: u8 = 5;
 const KIND_PRESENCE: u8 = 6;
 const KIND_NAME: u8 = 7;
+const KIND_REQUEST: u8 = 8;
 
 /// Content kind: a text.
 pub const CONTENT_TEXT: u64 = 0;
@@ -43,12 +45,14 @@ pub enum Item {
     Presence(Presence),
     /// What the peer calls itself from now on.
     Name(Name),
+    /// A stranger asks to write.
+    Request(Request),
     /// An item of a later version: ignored.
     Unknown(u8),
 }
 
-/// The answer to "may I write to you?".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The answer to "may I write to you?". A level of a later version counts as the nearest one below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Admission {
     /// 0 refused, 1 one request, 2 full.
     #[serde(rename = "a")]
@@ -56,8 +60,40 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Nothing is taken, now or later.
+    pub const REFUSED: Self = Self { level: 0 };
+    /// One [`Request`], and nothing else before it is accepted.
+    pub const REQUEST: Self = Self { level: 1 };
     /// Everything may be sent.
     pub const FULL: Self = Self { level: 2 };
+}
+
+/// A stranger's first text, or its beginning: what a person sees who decides whether to have the rest. It has no place in the
+/// conversation; once it was accepted the whole message comes as any other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The message that will come.
+    #[serde(rename = "d")]
+    pub id: MessageId,
+    /// As of the content.
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    pub kind: u64,
+    /// At most [`REQUEST_LEN_MAX`] bytes of it, cut between two characters.
+    #[serde(rename = "t")]
+    pub text: String,
+}
+
+impl Request {
+    /// The request for a message with this text.
+    pub fn new(id: MessageId, kind: u64, text: &str) -> Self {
+        let fits = |at: &usize| text.is_char_boundary(*at);
+        let end = (0..=REQUEST_LEN_MAX.min(text.len())).rev().find(fits).unwrap_or_default();
+        Self { id, kind, text: text.get(..end).unwrap_or_default().to_owned() }
+    }
+
+    fn is_sound(&self) -> bool {
+        !self.text.is_empty() && self.text.len() <= REQUEST_LEN_MAX && !self.text.contains('\0')
+    }
 }
 
 /// Both directions of a conversation, as one side knows them on disk.
@@ -296,6 +332,7 @@ impl Item {
             Self::Busy(item) => tagged(KIND_BUSY, item),
             Self::Presence(item) => tagged(KIND_PRESENCE, item),
             Self::Name(item) => tagged(KIND_NAME, item),
+            Self::Request(item) => tagged(KIND_REQUEST, item),
             Self::Unknown(kind) => vec![*kind],
         }
     }
@@ -315,6 +352,7 @@ impl Item {
             KIND_BUSY => Self::Busy(short(body, |_| true)?),
             KIND_PRESENCE => Self::Presence(short(body, |presence: &Presence| presence.text.len() <= STATUS_LEN_MAX)?),
             KIND_NAME => Self::Name(short(body, |name: &Name| name.name.len() <= NAME_LEN_MAX)?),
+            KIND_REQUEST => Self::Request(short(body, Request::is_sound)?),
             other => Self::Unknown(other),
         })
     }

@@ -83,6 +83,8 @@ pub const REKEY_PARTS_MAX: u8 = 4;
 pub const ITEM_LEN_MAX: usize = 4_096;
 /// Bytes of what somebody says about being away, at most.
 pub const STATUS_LEN_MAX: usize = 64;
+/// Bytes of a request's text at most.
+pub const REQUEST_LEN_MAX: usize = 256;
 /// Bytes of a name at most.
 pub const NAME_LEN_MAX: usize = crate::text::NAME_LEN_MAX;
 /// Bytes of an announce's extension map at most.

@@ -15,6 +15,7 @@ mod person;
 mod phonebook;
 mod profile;
 mod readme;
+mod requests;
 mod seed;
 mod seeds;
 mod served;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "demo", "daemon", "status", "stop", "send", "listen", "peers", "whois", "find", "history", "outbox", "whoami", "contact",
-    "seed", "config",
+    "requests", "seed", "config",
 ];
 /// Every option of the contract that every command takes and that is built.
 const OPTIONS: [&str; 14] = [
@@ -36,9 +36,10 @@ const OF_COMMANDS: [(&str, &[&str]); 5] = [
 ];
 
 /// Actions of the contract by command, as far as they are built.
-const ACTIONS: [(&str, &[&str]); 3] = [
+const ACTIONS: [(&str, &[&str]); 4] = [
     ("outbox", &["list", "cancel", "retry"]),
     ("contact", &["list", "add", "rename", "verify", "block", "unblock", "remove"]),
+    ("requests", &["accept", "refuse"]),
     ("seed", &["status", "list", "lookup", "register", "unregister"]),
 ];
 
@@ -82,7 +83,7 @@ fn what_is_not_built_is_not_offered() {
     let all = help(&[]);
     assert_eq!(all.contains("--directory"), cfg!(feature = "redis"), "only where it can work");
     assert!(!all.contains("--password-cmd"));
-    for absent in ["unread", "mark-read", "requests", "export", "import", "backup", "restore", "passwd", "doctor"] {
+    for absent in ["unread", "mark-read", "export", "import", "backup", "restore", "passwd", "doctor"] {
         let mut command = program();
         command.arg(absent);
         let ended = run(command).expect(2);
@@ -180,7 +181,7 @@ const KEYS: [(&str, &str, &str, &str); 11] = [
     ("listen", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
     ("via", "a.example:1", "b.example:2", "c.example:3"),
     ("network", "file", "environment", "flag"),
-    ("allow", "lan", "lan", "lan"),
+    ("allow", "lan", "requests", "contacts"),
     ("visibility", "listed", "findable", "hidden"),
     ("no_lan", "true", "false", "true"),
     ("interface", "eth8", "eth9", "eth7"),

@@ -1039,6 +1039,8 @@ fn contact(id: PeerId) -> Contact {
         announce_seq: 0,
         addresses: Vec::new(),
         seeds: Vec::new(),
+        request: None,
+        refused: false,
     }
 }
 

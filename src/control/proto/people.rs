@@ -4,11 +4,11 @@ use std::{net::SocketAddr, ops::Not};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PathKind, Presence, SeedState, Time, Trust};
+use super::{Kind, PathKind, Presence, SeedState, Time, Trust};
 use crate::{
     id::PeerId,
-    node::command::{Claim, PeerView, SeedView},
-    store::row::Contact,
+    node::command::{Claim, PeerView, RequestView, SeedView},
+    store::row::{Contact, Request},
 };
 
 /// `peer`.
@@ -74,6 +74,29 @@ impl PeerLine {
             age_s: None,
             listed: None,
         }
+    }
+}
+
+/// `request`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestLine {
+    /// Who asks.
+    pub peer: PeerId,
+    /// What it calls itself; its short id where it never said.
+    pub name: String,
+    /// Text, action, or something later.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What it would write, or the beginning of it; exactly as it was written.
+    pub text: String,
+    /// When it was stored here.
+    pub received_at: Time,
+}
+
+impl From<RequestView> for RequestLine {
+    fn from(view: RequestView) -> Self {
+        let Request { kind, text, received_at, .. } = view.request;
+        Self { peer: view.peer, name: view.name, kind: Kind(kind), text, received_at: Time(received_at) }
     }
 }
 

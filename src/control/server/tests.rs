@@ -19,7 +19,7 @@ use crate::{
         handle::{self, Front, Handle, Subscription},
     },
     node::{
-        command::{CommandError, PathKind, PeerView, Presence, Reason},
+        command::{Allow, CommandError, PathKind, PeerView, Presence, Reason},
         event::NoticeCode,
     },
     store::{
@@ -59,6 +59,8 @@ impl Node for Fake {
     fn renamed(&self, name: &str) {
         assert_ne!(name, MISTAKE);
     }
+
+    fn allowed(&self, _: Allow) {}
 }
 
 fn id(scalar: u8) -> PeerId {

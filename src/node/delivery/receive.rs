@@ -23,7 +23,7 @@ use crate::{
         ReadError, Reader,
         row::{Direction, HELD_VOID, HistoryRow, Op, OutboxRow, State},
     },
-    wire::message::{self, Busy, BusyReason, Content, Item, Mine},
+    wire::message::{self, Admission, Busy, BusyReason, Content, Item, Mine},
 };
 
 /// Waited at its sender for at least this long: shown as late.
@@ -35,8 +35,8 @@ const BUSY_MIN: Duration = Duration::from_millis(100);
 const BUSY_MAX: Duration = Duration::from_secs(60);
 
 impl Node {
-    /// What a session has received. Credit for what needs the disk returns with its commit.
-    pub(crate) fn on_item(&mut self, now: Now, id: PeerId, session: SessionIndex, bytes: &[u8]) {
+    /// What a session has received, as its message `n`. Credit for what needs the disk returns with its commit.
+    pub(crate) fn on_item(&mut self, now: Now, id: PeerId, session: SessionIndex, n: u64, bytes: &[u8]) {
         let len = bytes.len();
         let Ok(item) = Item::decode(bytes) else {
             self.dropped += 1;
@@ -59,6 +59,12 @@ impl Node {
         }
         let Some(boot) = self.session_mut(id, session).map(|session| session.boot()) else { return };
         let from = Run { peer: id, boot };
+        // What came before its sender heard that it may not be sent is lost, and offered again when it may.
+        let needs_all = matches!(item, Item::Content(_) | Item::Void(_) | Item::Conversation(_));
+        if needs_all && self.admission_in(&id, session) < Admission::FULL {
+            self.readmit(id);
+            return self.consumed(id, session, len);
+        }
         match item {
             Item::Content(content) => return self.on_content(now, from, session, content, len),
             Item::Void(void) => {
@@ -77,7 +83,9 @@ impl Node {
             }
             Item::Presence(presence) => self.on_away(id, presence.away.then_some(presence.text)),
             Item::Name(name) => self.on_name(id, &name.name),
-            Item::Admission(_) | Item::Unknown(_) => {}
+            Item::Admission(admission) => self.on_admission(now, id, session, (n, admission)),
+            Item::Request(request) => self.on_request(now, id, session, request),
+            Item::Unknown(_) => {}
         }
         self.consumed(id, session, len);
     }
@@ -120,12 +128,12 @@ impl Node {
         }
     }
 
-    fn can_store(&self) -> bool {
+    pub(crate) fn can_store(&self) -> bool {
         self.batches.health() == Health::Well && !self.batches.is_full()
     }
 
     /// Asks the peer to wait; once, however much it has under way.
-    fn say_busy(&mut self, now: Now, id: PeerId, session: SessionIndex, busy: Busy) {
+    pub(crate) fn say_busy(&mut self, now: Now, id: PeerId, session: SessionIndex, busy: Busy) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.told_busy.as_ref().is_some_and(|told| told.session == session && now.instant < told.until) {
             return;

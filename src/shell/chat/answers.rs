@@ -29,6 +29,12 @@ impl Chat {
             }
             (Asked::Peers(rows) | Asked::Find(rows), Line::Peer(peer)) => rows.push(peer),
             (Asked::Seeds(rows), Line::Seed(seed)) => rows.push(seed),
+            (Asked::Requests(rows) | Asked::FirstRequests(rows), Line::Request(row)) => rows.push(row),
+            (Asked::Answer(action), Line::Contact(contact)) => {
+                let action = *action;
+                self.on_request_answered(action, &contact);
+            }
+            (Asked::Status, Line::Owner(owner)) => self.say_allow(owner.allow),
             (Asked::Contact(action), Line::Contact(contact)) => {
                 let action = *action;
                 self.on_contact(action, &contact);
@@ -56,7 +62,10 @@ impl Chat {
 
     pub(super) fn on_done(&mut self, now: Now, asked: Asked) {
         match asked {
-            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Contact(_) => {}
+            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Contact(_) | Asked::Answer(_) | Asked::Status => {}
+            Asked::Requests(rows) => self.print_requests(&rows),
+            Asked::FirstRequests(rows) => self.say_asking(&rows),
+            Asked::Allow(allow) => self.say_allow(allow),
             Asked::FirstPeers => {
                 if let Some(first) = self.first {
                     let soon = now.instant + if self.people.is_anybody_here() { Duration::ZERO } else { NOBODY };
@@ -116,7 +125,7 @@ impl Chat {
         {
             self.print(self.look.seeds(rows));
         }
-        let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_));
+        let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_) | Asked::FirstRequests(_));
         match asked {
             Asked::Send(id) => {
                 self.owns.refused(&id);

@@ -73,7 +73,12 @@ fn item() -> impl Strategy<Value = Item> {
         (any::<u64>(), 0u64..4).prop_map(|(retry_ms, reason)| Item::Busy(Busy { retry_ms, reason: reason.into() })),
         (any::<bool>(), "[^\0]{0,16}").prop_map(|(away, text)| Item::Presence(Presence { away, text })),
         "[^\0]{0,16}".prop_map(|name| Item::Name(Name { name })),
-        (8u8..).prop_map(Item::Unknown),
+        (any::<[u8; 16]>(), 0u64..3, "[^\0]{1,64}").prop_map(|(id, kind, text)| Item::Request(Request {
+            id: MessageId::from_bytes(id),
+            kind,
+            text
+        })),
+        (9u8..).prop_map(Item::Unknown),
     ]
 }
 
@@ -152,7 +157,7 @@ proptest! {
         let bytes = item.encode();
         let cut = cut.index(bytes.len());
         let expected = match &bytes[..cut] {
-            [kind, ..] if *kind > KIND_NAME => Ok(Item::Unknown(*kind)),
+            [kind, ..] if *kind > KIND_REQUEST => Ok(Item::Unknown(*kind)),
             _ => Err(WireError::Malformed),
         };
         prop_assert_eq!(Item::decode(&bytes[..cut]), expected);

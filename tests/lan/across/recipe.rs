@@ -70,9 +70,9 @@ fn the_readme_of_two_networks_leads_from_one_to_the_other() {
     assert_eq!(people[1].connect().texts("in"), ["lunch?"]);
 }
 
-/// Behind routers a stranger is never answered: who wrote heard nothing of why, and waited for good.
+/// Behind routers a stranger was never answered: who wrote heard nothing of why, and waited for good.
 #[test]
-fn whom_only_one_has_added_cannot_be_reached_and_the_one_is_told_why() {
+fn whom_only_one_has_added_is_asked_and_the_one_is_told_so() {
     let Some(world) = World::new([Nat::Cone; 2]) else { return };
     let (mut alice, mut bob) = (world.person(0, 0, "alice", &SEEDS[..1]), world.person(1, 0, "bob", &SEEDS[..1]));
     let (mut at_bob, mut at_alice) = (bob.start(), alice.start());
@@ -84,9 +84,11 @@ fn whom_only_one_has_added_cannot_be_reached_and_the_one_is_told_why() {
     let said = String::from_utf8(sent.stderr).unwrap();
     assert_eq!(sent.status.code(), Some(5), "{said}");
     let [what, hint] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
-    assert!(what.starts_with("p2pchat-udp: still queued for bob: no-path; the daemon"), "{said}");
-    assert!(hint.contains("bob must have added you too") && hint.contains("whoami --link"), "{said}");
+    assert!(what.starts_with("p2pchat-udp: still sent for bob: awaiting-acceptance; the daemon"), "{said}");
+    assert!(hint.contains("bob is asked whether you may write") && hint.contains("p2pchat-udp requests"), "{said}");
     assert_eq!(at_bob.texts("in").len(), 0);
-    at_bob.add(&at_alice.id());
+    let asked = at_bob.call(json!({"call": "requests"}));
+    assert_eq!((&asked[0]["peer"], &asked[0]["text"]), (&at_alice.id().into(), &"lunch?".into()));
+    at_bob.call(json!({"call": "requests", "action": "accept", "peer": at_alice.id()}));
     at_bob.expect("what had waited", FAR, message("lunch?"));
 }

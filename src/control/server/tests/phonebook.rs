@@ -290,6 +290,8 @@ async fn a_contact_is_added_by_its_link_and_listed_from_the_disk() {
         announce_seq: 0,
         addresses: Vec::new(),
         seeds: Vec::new(),
+        request: None,
+        refused: false,
     };
     let ops = vec![Op::Contact(contact(2, true)), Op::Contact(contact(3, true)), Op::Contact(contact(4, false))].into();
     let fake = &mut Arc::get_mut(&mut owner).unwrap().node;
