@@ -8,6 +8,7 @@
 mod abroad;
 mod across;
 mod bounds;
+mod callers;
 mod checkers;
 mod copies;
 mod dice;
