@@ -146,7 +146,8 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
             program.with_owner(async |client| commands::history::run(program, &args, client).await).await
         }
         Some(Action::Outbox(args)) => {
-            program.with_owner(async |client| commands::outbox::run(program, &args, client).await).await
+            let mut text = commands::outbox::prepare(&args)?;
+            program.with_owner(async |client| commands::outbox::run(program, &args, &mut text, client).await).await
         }
         Some(Action::Find(args)) => program.with_owner(async |client| commands::find::run(program, &args, client).await).await,
         Some(Action::Whoami(args)) => {

@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let of_all = "demo,daemon,send,listen,peers,whois,find,history,outbox,whoami,contact,contact add,requests,seed,seed status,seed list,\
+        let of_all = "demo,daemon,send,listen,peers,whois,find,history,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
                       seed lookup,seed register,seed unregister,config,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,

@@ -89,7 +89,7 @@ fn counters() -> ConversationRow {
     ConversationRow {
         id: conversation(1),
         peer: peer(1),
-        mine: MineRow { incarnation: Incarnation(2), next: Seq(5), previous: Some((Incarnation(1), Seq(9))) },
+        mine: MineRow { incarnation: Incarnation(2), next: Seq(5), previous: Some((Incarnation(1), Seq(9))), sent_below: None },
         yours: vec![YoursRow { incarnation: Incarnation(1), high_water: Seq(2), held: vec![(Seq(4), Seq(5))] }],
         unread: 0,
     }

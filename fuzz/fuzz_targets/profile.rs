@@ -131,7 +131,7 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         Op::Conversation(ConversationRow {
             id: conversation,
             peer,
-            mine: MineRow { incarnation: Incarnation(4), next: Seq(2), previous: None },
+            mine: MineRow { incarnation: Incarnation(4), next: Seq(2), previous: None, sent_below: None },
             yours: vec![YoursRow { incarnation: Incarnation(5), high_water: Seq(1), held: vec![(Seq(3), Seq(3))] }],
             unread: 7,
         }),

@@ -5,6 +5,7 @@ pub mod config;
 pub mod contact;
 pub mod daemon;
 pub mod demo;
+mod editor;
 pub mod find;
 pub mod history;
 pub mod listen;

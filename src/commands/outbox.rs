@@ -1,7 +1,9 @@
 //! `outbox`: what is not yet delivered; withdrawing, and trying now.
 
+use std::io::IsTerminal;
+
 use super::{
-    End,
+    End, editor,
     output::{self, Output, age},
 };
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     control::{
         call::Outbox,
         client::Client,
-        proto::{Call, Line, OutboxLine, Time},
+        proto::{Call, ErrorLine, Line, OutboxLine, Time},
     },
     text::Shown,
 };
@@ -30,6 +32,14 @@ enum Action {
         /// Its id, or at least 4 hex digits of its beginning or end
         id: String,
     },
+    /// Put another text in the place of a message that has not left yet
+    #[command(after_help = EXAMPLES_EDIT)]
+    Edit {
+        /// Its id, or at least 4 hex digits of its beginning or end
+        id: String,
+        /// The text; `-`: stdin to its end. Nothing: the editor of $VISUAL or $EDITOR, or stdin where that is no terminal
+        text: Vec<String>,
+    },
     /// Try now: everybody, or one peer
     Retry {
         /// Only this peer
@@ -37,13 +47,40 @@ enum Action {
     },
 }
 
-/// Runs it with an owner.
-pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), End> {
+const EXAMPLES_EDIT: &str = "\
+Examples:
+  p2pchat-udp outbox edit eb997a                     in the editor of $EDITOR
+  p2pchat-udp outbox edit eb997a lunch at one?
+  make 2>&1 | p2pchat-udp outbox edit eb997a";
+
+/// The text that `edit` was given beside the id, where it stands on the command line or in a pipe. Errors are exit 2.
+pub fn prepare(args: &Args) -> Result<Option<String>, End> {
+    match &args.action {
+        Some(Action::Edit { text, .. }) if !text.is_empty() || !std::io::stdin().is_terminal() => {
+            Ok(Some(super::send::text_of(text, false)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Runs it with an owner. `text`: what [`prepare`] found, or what an editor gave before the owner changed.
+pub async fn run(program: &Program, args: &Args, text: &mut Option<String>, client: &Client) -> Result<(), End> {
     let output = Output { json: program.json };
     let call = match args.action.clone().unwrap_or(Action::List) {
         Action::List => Outbox::default(),
-        Action::Cancel { id } => Outbox { cancel: Some(id), retry: None },
-        Action::Retry { peer } => Outbox { cancel: None, retry: Some(peer.unwrap_or_default()) },
+        Action::Cancel { id } => Outbox { cancel: Some(id), ..Outbox::default() },
+        Action::Retry { peer } => Outbox { retry: Some(peer.unwrap_or_default()), ..Outbox::default() },
+        Action::Edit { id, .. } => {
+            let call = Outbox { edit: Some(id), ..Outbox::default() };
+            if text.is_none() {
+                *text = edited(program, client, call.clone()).await?;
+            }
+            if text.is_none() {
+                output::note("p2pchat-udp: nothing was changed: the message waits as it was");
+                return Ok(());
+            }
+            Outbox { text: text.clone(), ..call }
+        }
     };
     let mut replies = client.call(Call::Outbox(call));
     while let Some(line) = replies.next().await {
@@ -59,6 +96,16 @@ pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// What the person makes of the message in an editor; `None`: nothing else than it was.
+async fn edited(program: &Program, client: &Client, call: Outbox) -> Result<Option<String>, End> {
+    let lines = client.call(Call::Outbox(call)).all().await?;
+    let Some(Line::History(message)) = lines.into_iter().next() else {
+        return Err(ErrorLine::new("internal", 1, "the owner did not say what the message is").into());
+    };
+    let text = editor::edit(&program.settings.dir, &message.text).await?;
+    Ok((text != message.text).then_some(text))
 }
 
 fn waiting(row: &OutboxLine) -> String {

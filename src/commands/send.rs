@@ -51,12 +51,7 @@ pub fn prepare(program: &Program, args: Args) -> Result<Letter, End> {
     if peer.iter().any(String::is_empty) {
         return Err(ErrorLine::new("bad-peer", 2, format!("bad peer: {:?}: a name or an id is needed", args.peer)).into());
     }
-    let text = match args.text.as_slice() {
-        [] => from_stdin(args.strict)?,
-        [only] if only == "-" => from_stdin(args.strict)?,
-        words => words.join(" "),
-    };
-    check_text(&text).map_err(|why| ErrorLine::new("bad-text", 2, format!("bad text: {why}")))?;
+    let text = text_of(&args.text, args.strict)?;
     let mut id = Vec::new();
     for _ in &peer {
         let mut random = [0; 10];
@@ -65,6 +60,17 @@ pub fn prepare(program: &Program, args: Args) -> Result<Letter, End> {
     }
     let call = Send { peer, text, kind: Kind::default(), id, wait: args.wait, timeout: program.timeout, expire: args.expire };
     Ok(Letter { call, since: Instant::now(), said: BTreeMap::new() })
+}
+
+/// The text that these words of a command line mean: themselves, or what comes from stdin. Errors (exit 2) where it is none.
+pub fn text_of(words: &[String], strict: bool) -> Result<String, End> {
+    let text = match words {
+        [] => from_stdin(strict)?,
+        [only] if only == "-" => from_stdin(strict)?,
+        words => words.join(" "),
+    };
+    check_text(&text).map_err(|why| ErrorLine::new("bad-text", 2, format!("bad text: {why}")))?;
+    Ok(text)
 }
 
 fn from_stdin(strict: bool) -> Result<String, End> {

@@ -154,6 +154,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::Myself => ("myself", 2),
         CommandError::BadText(_) => ("bad-text", 2),
         CommandError::TakenId => ("bad-request", 2),
+        CommandError::TooLate => ("too-late", 5),
         CommandError::NoSuchMessage => ("no-such-message", 2),
         CommandError::DiskFull => ("disk-full", 1),
         CommandError::Store => ("store", 1),
@@ -176,6 +177,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::Blocked => line.hint("`p2pchat-udp contact unblock PEER` takes the block back"),
         CommandError::NoContact => line.hint("add it with `p2pchat-udp contact add LINK`; who is written to is a contact too"),
         CommandError::NoRequest => line.hint("`p2pchat-udp requests` lists who asks to write"),
+        CommandError::TooLate => line.hint("withdraw it with `p2pchat-udp outbox cancel ID`, as far as it has not arrived, and write another"),
         CommandError::OutboxFull => line.hint("`p2pchat-udp outbox` lists what waits, `outbox cancel ID` withdraws"),
         _ => line,
     }

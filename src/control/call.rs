@@ -237,6 +237,12 @@ pub struct Outbox {
     /// Withdraw this message: a full id, or a unique beginning or ending of at least 4 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,
+    /// The message that waits, written as for `cancel`: its `history` line; with `text` that one takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<String>,
+    /// Of `edit`: the other text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Try now: this peer, or `""` for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,

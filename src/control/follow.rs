@@ -239,7 +239,7 @@ fn who_delivers<N>(owner: &Owner<N>) -> String {
 }
 
 /// A fresh message id, for callers that made none.
-fn new_id() -> Result<MessageId, Stop> {
+pub(super) fn new_id() -> Result<MessageId, Stop> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|e| ErrorLine::new("internal", 1, format!("no randomness from the system: {e}")))?;
     Ok(MessageId::new(now().0, &random))

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use super::{
     answer::{Answer, Labels, Stop, ask, error_line, plain, reason_word, resolve, state_word, unexpected, why_waiting},
     call::{History, MarkRead, Outbox},
+    follow::new_id,
     proto::{ErrorLine, HistoryLine, Line, MessageLine, OutboxLine, Span, StatusLine, Time},
     server::{Node, Out, Owner, now},
 };
@@ -99,18 +100,37 @@ fn parse_since(text: &str, now: Unix) -> Result<Unix, ErrorLine> {
 
 /// `outbox`.
 pub(super) async fn outbox<N: Node>(owner: &Owner<N>, call: Outbox, out: &Out) -> Answer {
-    match call {
-        Outbox { cancel: Some(_), retry: Some(_) } => {
-            Err(ErrorLine::new("bad-request", 2, "outbox: cancel or retry, not both").into())
-        }
-        Outbox { cancel: Some(id), .. } => cancel(owner, &id, out).await,
-        Outbox { retry: Some(peer), .. } if peer.is_empty() => plain(owner, Command::Retry(None)).await,
-        Outbox { retry: Some(peer), .. } => {
+    let Outbox { cancel, edit, text, retry } = call;
+    match (cancel, edit, retry) {
+        (None, None, None) if text.is_none() => list_outbox(owner, out).await,
+        (Some(id), None, None) if text.is_none() => cancel_one(owner, &id, out).await,
+        (None, Some(id), None) => edit_one(owner, &id, text, out).await,
+        (None, None, Some(peer)) if text.is_none() && peer.is_empty() => plain(owner, Command::Retry(None)).await,
+        (None, None, Some(peer)) if text.is_none() => {
             let peer = resolve(owner, peer, None, out).await?;
             plain(owner, Command::Retry(Some(peer))).await
         }
-        Outbox { cancel: None, retry: None } => list_outbox(owner, out).await,
+        _ => Err(ErrorLine::new("bad-request", 2, "outbox: cancel, edit or retry, and text with edit only").into()),
     }
+}
+
+/// Shows what waits, or puts another text in its place.
+async fn edit_one<N: Node>(owner: &Owner<N>, id: &str, text: Option<String>, out: &Out) -> Answer {
+    let message = find_message(owner, id)?;
+    let labels = Labels::read(owner).await?;
+    let Some(text) = text else {
+        let row = owner.node.reader().outbox_by_id(message)?.filter(|row| row.void.is_none());
+        let row = row.and_then(|row| owner.node.reader().own_by_id(row.id).transpose()).transpose()?;
+        let row = row.ok_or_else(|| error_line(&CommandError::NoSuchMessage))?;
+        let name = labels.of(&row.peer);
+        return Ok(out.say(Line::History(HistoryLine::new(row, name))).await?);
+    };
+    let id = match ask(owner, Command::Rewrite { message, id: new_id()?, text }).await? {
+        Reply::Queued(id) => id,
+        reply => return Err(unexpected(&reply)),
+    };
+    let Some(row) = owner.node.reader().own_by_id(id)? else { return Ok(()) };
+    Ok(out.say(Line::Status(StatusLine { id, to: row.peer, state: row.state, at: Time(now()), reason: None })).await?)
 }
 
 async fn list_outbox<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
@@ -144,7 +164,7 @@ async fn list_outbox<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
     }
 }
 
-async fn cancel<N: Node>(owner: &Owner<N>, text: &str, out: &Out) -> Answer {
+async fn cancel_one<N: Node>(owner: &Owner<N>, text: &str, out: &Out) -> Answer {
     let id = find_message(owner, text)?;
     let ended = match ask(owner, Command::Cancel(id)).await? {
         Reply::Cancelled(ended) => ended,

@@ -88,7 +88,7 @@ impl<C> Batches<C> {
     /// True where the outbox of this conversation is on disk as it is: nothing of it is on its way.
     pub(crate) fn is_outbox_idle(&self, conversation: ConversationId) -> bool {
         let touches = |op: &Op| match op {
-            Op::Queue(row, _) | Op::Outbox(row) => row.conversation == conversation,
+            Op::Queue(row, _) | Op::Outbox(row) | Op::Replace { row, .. } => row.conversation == conversation,
             Op::Settle { conversation: one, .. } | Op::Unqueue(one, _) => *one == conversation,
             _ => false,
         };
@@ -102,7 +102,7 @@ impl<C> Batches<C> {
 
     pub(crate) fn push(&mut self, op: Op) {
         self.bytes += match &op {
-            Op::Queue(_, row) | Op::Receive(row) | Op::Hold(row) => row.text.len(),
+            Op::Queue(_, row) | Op::Replace { history: row, .. } | Op::Receive(row) | Op::Hold(row) => row.text.len(),
             _ => 0,
         };
         self.ops.push(op);

@@ -57,6 +57,16 @@ pub enum Command {
     Watch(Option<PeerId>),
     /// Withdraw a message. Reply [`Reply::Cancelled`]; how it ends is told by status events.
     Cancel(MessageId),
+    /// Another text in the place of a message that has never left. Reply [`Reply::Queued`] once it is on disk; the old one
+    /// ends as cancelled.
+    Rewrite {
+        /// The message that waits.
+        message: MessageId,
+        /// The new one's id, made by whoever asks.
+        id: MessageId,
+        /// As of `Send`.
+        text: String,
+    },
     /// Try now: this peer, or everybody with waiting messages.
     Retry(Option<PeerId>),
     /// Call me this from now on (already a valid name).
@@ -243,6 +253,9 @@ pub enum CommandError {
     /// No message of ours in the outbox has this id (exit 2).
     #[error("no such message in the outbox")]
     NoSuchMessage,
+    /// It may have been sent already (exit 5).
+    #[error("too late: it may have been sent already")]
+    TooLate,
     /// The disk is full: the message was not accepted (exit 1).
     #[error("the disk is full, nothing was queued")]
     DiskFull,

@@ -1,6 +1,8 @@
 //! One conversation, both directions, as this run knows it: which places are offered, which are
 //! receipted, which are on disk. Pure bookkeeping: what is said to whom lives in `delivery`.
 
+mod yours;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -10,7 +12,7 @@ use super::command::CommandId;
 use crate::{
     clock::Instant,
     id::{ConversationId, Incarnation, MessageId, PeerId, Seq},
-    store::row::{ConversationRow, INCARNATIONS_MAX, MineRow, VoidReason, YoursRow},
+    store::row::{ConversationRow, MineRow, VoidReason},
     wire::message::{self, BusyReason},
 };
 
@@ -77,6 +79,12 @@ pub(crate) struct Conversation {
     /// Our offers by seq, all committed; the lowest is the lowest unreceipted one that was loaded.
     pub(crate) offers: BTreeMap<Seq, Offer>,
     offered_bytes: usize,
+    /// Places below may leave: the disk says that they may have been seen.
+    pub(crate) sending_below: Seq,
+    /// Below this they will, with a batch that is on its way.
+    pub(crate) leaving_below: Seq,
+    /// Places that get another text: neither leaves before it is on disk.
+    pub(crate) rewriting: BTreeSet<Seq>,
     /// Seqs below this are in `offers` or settled; from here on the store is asked.
     pub(crate) loaded_to: Seq,
     /// There may be rows at or above `loaded_to` in the store.
@@ -121,14 +129,18 @@ pub(crate) struct Conversation {
 impl Conversation {
     pub(crate) fn new(me: &PeerId, peer: PeerId, incarnation: Incarnation) -> Self {
         let id = ConversationId::direct(me, &peer);
-        let mine = MineRow { incarnation, next: Seq(1), previous: None };
+        let mine = MineRow { incarnation, next: Seq(1), previous: None, sent_below: Some(Seq(1)) };
         Self::load(ConversationRow { id, peer, mine, yours: Vec::new(), unread: 0 }, Seq(1), false)
     }
 
     /// From the store: `lowest` is the lowest seq in the outbox, where there is one.
-    pub(crate) fn load(row: ConversationRow, lowest: Seq, more: bool) -> Self {
+    pub(crate) fn load(mut row: ConversationRow, lowest: Seq, more: bool) -> Self {
+        let sending_below = *row.mine.sent_below.get_or_insert(row.mine.next);
         Self {
             row,
+            sending_below,
+            leaving_below: sending_below,
+            rewriting: BTreeSet::new(),
             offers: BTreeMap::new(),
             offered_bytes: 0,
             loaded_to: lowest,
@@ -176,7 +188,7 @@ impl Conversation {
 
     /// True for an offer that the session does not have.
     pub(crate) fn is_ready(&self, seq: Seq) -> bool {
-        self.ready.contains(&seq)
+        self.ready.contains(&seq) && !self.rewriting.contains(&seq)
     }
 
     /// True while something of ours waits for a receipt, as far as memory knows.
@@ -250,10 +262,26 @@ impl Conversation {
     /// later place may have been taken in this one by then.
     pub(crate) fn next_ready(&self) -> Option<Seq> {
         let there = || self.there.iter().filter(|(first, last)| first <= last);
+        let is_decided = |seq: &&Seq| !self.rewriting.contains(seq);
         if there().all(|&(first, last)| self.offers.range(first..=last).next().is_none()) {
-            return self.ready.first().copied();
+            return self.ready.iter().find(is_decided).copied();
         }
-        there().find_map(|&(first, last)| self.ready.range(first..=last).next().copied())
+        there().find_map(|&(first, last)| self.ready.range(first..=last).find(is_decided).copied())
+    }
+
+    /// True for a place that nobody can have seen.
+    pub(crate) fn is_unseen(&self, seq: Seq) -> bool {
+        self.row.mine.sent_below.is_some_and(|below| seq >= below)
+    }
+
+    /// Another message is on disk in this place.
+    pub(crate) fn on_rewritten(&mut self, seq: Seq, id: MessageId, created: crate::clock::Unix, text: (u64, String)) {
+        self.rewriting.remove(&seq);
+        let Some(offer) = self.offers.get_mut(&seq) else { return };
+        let len = text.1.len();
+        self.offered_bytes = self.offered_bytes.saturating_sub(offer.len) + len;
+        *offer =
+            Offer { id, void: None, len, text: Some(text), stage: Stage::Ready, created, told_sent: false, wait: Duration::ZERO };
     }
 
     /// The session has it.
@@ -392,7 +420,10 @@ impl Conversation {
     /// Everything about our direction starts anew: what is in the outbox comes back under new seqs.
     pub(crate) fn restart_mine(&mut self, now: Instant, incarnation: Incarnation, next: Seq) {
         let end = Seq(self.row.mine.next.0.saturating_sub(1));
-        self.row.mine = MineRow { incarnation, next, previous: Some((self.row.mine.incarnation, end)) };
+        let previous = Some((self.row.mine.incarnation, end));
+        self.row.mine = MineRow { incarnation, next, previous, sent_below: Some(next) };
+        (self.sending_below, self.leaving_below) = (next, next);
+        self.rewriting.clear();
         self.offers.clear();
         self.offered_bytes = 0;
         self.ready.clear();
@@ -430,65 +461,5 @@ impl Conversation {
     pub(crate) fn wants_renewal(&self, now: Instant) -> bool {
         let is_over = |at: Option<Instant>| at.is_none_or(|at| at <= now);
         self.renewal == Renewal::Wanted && is_over(self.look_again) && is_over(self.renewal_pause)
-    }
-
-    // --- the receiving direction
-
-    /// When it is time to tell how much is missing.
-    pub(crate) fn missing_deadline(&self) -> Option<Instant> {
-        (self.missing > 0).then(|| self.missing_told + MISSING_PAUSE)
-    }
-
-    /// How many messages are missing, where it is time to tell.
-    pub(crate) fn take_missing(&mut self, now: Instant) -> Option<u64> {
-        self.missing_deadline().filter(|at| *at <= now)?;
-        self.missing_told = now;
-        Some(std::mem::take(&mut self.missing))
-    }
-
-    /// True where one more repeated place may be looked up in this second.
-    pub(crate) fn may_repeat(&mut self, now: Instant) -> bool {
-        if now.since(self.repeats.0) >= Duration::from_secs(1) {
-            self.repeats = (now, 0);
-        }
-        self.repeats.1 = self.repeats.1.saturating_add(1);
-        self.repeats.1 <= REPEATS_PER_SECOND_MAX
-    }
-
-    /// The life that seqs of the peer belong to; made where it is new, everything below `base` given up.
-    pub(crate) fn yours_mut(&mut self, incarnation: Incarnation, base: Seq) -> &mut YoursRow {
-        let found = self.row.yours.iter().position(|yours| yours.incarnation == incarnation);
-        let index = found.unwrap_or_else(|| {
-            if self.row.yours.len() >= INCARNATIONS_MAX {
-                self.row.yours.remove(0);
-            }
-            self.row.yours.push(YoursRow { incarnation, high_water: Seq(base.0.saturating_sub(1)), held: Vec::new() });
-            self.row.yours.len() - 1
-        });
-        &mut self.row.yours[index]
-    }
-
-    pub(crate) fn yours(&self, incarnation: Incarnation) -> Option<&YoursRow> {
-        self.row.yours.iter().find(|yours| yours.incarnation == incarnation)
-    }
-
-    /// The last place of each of the peer's lives that is unfinished here; of `previous` no sooner than it says.
-    pub(crate) fn ends(&self, previous: Option<(Incarnation, Seq)>) -> Vec<(Incarnation, Seq)> {
-        let end = |yours: &YoursRow| {
-            let held = yours.held.last().map(|held| held.1);
-            let said = previous.filter(|previous| previous.0 == yours.incarnation).map(|previous| previous.1);
-            Some((yours.incarnation, held.max(said)?))
-        };
-        self.row.yours.iter().filter_map(end).collect()
-    }
-
-    /// Our books about the peer's direction, for the peer: its current life where it is known.
-    pub(crate) fn yours_for_peer(&self) -> Option<message::Yours> {
-        let yours = match self.theirs {
-            Some(incarnation) => self.yours(incarnation),
-            None => self.row.yours.last(),
-        }?;
-        let held = yours.held.iter().copied().take(crate::wire::SEQ_RANGES_MAX).collect();
-        Some(message::Yours { incarnation: yours.incarnation, high_water: yours.high_water, held })
     }
 }

@@ -4,6 +4,7 @@
 
 mod claim;
 mod receive;
+mod rewrite;
 
 use std::time::Duration;
 
@@ -66,9 +67,13 @@ impl Node {
         let created = self.steady(now);
         let is_new_contact = self.befriend(now, id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        let leaves = peer.admission().is_some_and(|admission| admission >= Admission::FULL);
         let conversation = peer.conversation.get_or_insert_with(|| Conversation::new(&me, id, incarnation));
         let seq = conversation.row.mine.next;
         conversation.row.mine.next = seq.next();
+        if leaves {
+            conversation.row.mine.sent_below = Some(seq.next());
+        }
         let expires = expire.map(|expire| Unix(created.0.saturating_add(u64::try_from(expire.as_millis()).unwrap_or(u64::MAX))));
         let row =
             OutboxRow { conversation: conversation.row.id, peer: id, seq, id: message, kind, text, created, expires, void: None };
@@ -95,7 +100,7 @@ impl Node {
         }
         self.batches.push(Op::Queue(row.clone(), history));
         let batch = self.batches.growing();
-        self.batches.gate(Claim::Queued(batch, Box::new(row)));
+        self.batches.gate(Claim::Queued { batch, row: Box::new(row), leaves });
         self.asked.insert(message, Asked { place: (batch, seq), commands: vec![command] });
         self.outbox_len += 1;
         self.touch(id);
@@ -127,7 +132,7 @@ impl Node {
 
     /// A message is on disk: its askers hear so, and it may leave. Not so where it was taken out of its
     /// batch again because there was no room.
-    pub(super) fn on_queued(&mut self, batch: BatchId, row: OutboxRow) {
+    pub(super) fn on_queued(&mut self, batch: BatchId, row: OutboxRow, leaves: bool) {
         if self.asked.get(&row.id).is_none_or(|asked| asked.place != (batch, row.seq)) {
             return;
         }
@@ -140,6 +145,9 @@ impl Node {
         let reason = self.waiting_reason(&row.peer);
         let Some(conversation) = self.peers.get_mut(&row.peer).and_then(|peer| peer.conversation.as_mut()) else { return };
         conversation.insert(row.seq, row.id, None, row.created, (row.kind, row.text));
+        if leaves {
+            conversation.sending_below = conversation.sending_below.max(row.seq.next());
+        }
         let at = self.now.unix;
         self.tell(Event::Status { id: row.id, to: row.peer, state: State::Queued, reason, at });
         self.touch(row.peer);
@@ -166,6 +174,11 @@ impl Node {
             if session.queue_room() == 0 {
                 return;
             }
+            if seq >= conversation.sending_below && !self.may_leave(id, seq) {
+                return;
+            }
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            let (Some(conversation), Link::Up(session)) = (&mut peer.conversation, &mut peer.link) else { return };
             let Some(item) = offered_item(conversation, &self.reader, seq, now.instant, wall) else { return };
             let number = session.send_message(item.encode());
             conversation.on_handed(seq, number);
@@ -269,6 +282,12 @@ impl Node {
                 None,
             );
         }
+    }
+
+    /// This person has read what the peer wrote, up to this message.
+    pub(crate) fn mark_read(&mut self, command: CommandId, peer: PeerId, message: MessageId) {
+        self.batches.push(Op::MarkRead(peer, message));
+        self.batches.gate(Claim::Reply(command, Reply::Done));
     }
 
     // --- withdrawing

@@ -262,13 +262,11 @@ impl Node {
             Command::Peers { settle } => self.list_peers(now, id, settle),
             Command::Watch(peer) => self.watch(now, id, peer),
             Command::Cancel(message) => self.cancel(id, message),
+            Command::Rewrite { message, id: new, text } => self.rewrite(now, id, (message, new), text),
             Command::Retry(peer) => self.retry(id, peer),
             Command::SetName(name) => self.set_name(now, id, name),
             Command::SetAway(away) => self.set_away(now, id, away),
-            Command::MarkRead(peer, message) => {
-                self.batches.push(Op::MarkRead(peer, message));
-                self.batches.gate(Claim::Reply(id, Reply::Done));
-            }
+            Command::MarkRead(peer, message) => self.mark_read(id, peer, message),
             Command::Shown(peers) => {
                 self.on_shown(&peers);
                 self.reply(id, Reply::Done);

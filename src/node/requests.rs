@@ -253,9 +253,11 @@ impl Node {
                 }
                 return;
             };
-            if !conversation.is_ready(seq) {
+            if !conversation.is_ready(seq) || !self.may_leave(id, seq) {
                 return;
             }
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            let (Some(conversation), Link::Up(session)) = (&mut peer.conversation, &mut peer.link) else { return };
             match super::delivery::offered_item(conversation, &self.reader, seq, now.instant, wall) {
                 Some(Item::Content(content)) => {
                     let request = message::Request::new(content.id, content.kind, &content.text);

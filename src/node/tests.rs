@@ -24,6 +24,7 @@ mod mapped;
 mod order;
 mod reading;
 mod requests;
+mod rewriting;
 mod withdrawing;
 
 const DELAY: Duration = Duration::from_micros(300);

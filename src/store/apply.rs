@@ -95,6 +95,7 @@ impl<'t> Writing<'t> {
             Op::Conversation(row) => self.put_conversation(row),
             Op::Queue(row, history) => self.queue(row, history),
             Op::Outbox(row) => self.put_outbox(row),
+            Op::Replace { old, row, history } => self.replace(old, row, history),
             Op::Settle { conversation, seq, state, reason } => self.settle(*conversation, *seq, *state, reason),
             Op::Unqueue(conversation, seq) => self.unqueue(*conversation, *seq),
             Op::State(id, state) => self.set_state(id, *state),

@@ -64,6 +64,13 @@ impl Writing<'_> {
         Ok(())
     }
 
+    pub(super) fn replace(&mut self, old: &MessageId, row: &OutboxRow, history: &HistoryRow) -> Result<(), StorageError> {
+        if self.ids.get((row.id.as_bytes(), OWN))?.is_none() {
+            self.set_state(old, State::Cancelled)?;
+        }
+        self.queue(row, history)
+    }
+
     pub(super) fn put_outbox(&mut self, row: &OutboxRow) -> Result<(), StorageError> {
         let number = self.number(row.conversation, &row.peer)?;
         let known = self.ids.get((row.id.as_bytes(), OWN))?.map(|known| known.value());

@@ -108,6 +108,9 @@ pub struct MineRow {
     pub next: Seq,
     /// The life before, and its last seq.
     pub previous: Option<(Incarnation, Seq)>,
+    /// Messages below may have left; none from here on has. `None`: written by a version that did not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_below: Option<Seq>,
 }
 
 /// One life of the receiving direction.
@@ -240,6 +243,16 @@ pub enum Op {
     Queue(OutboxRow, HistoryRow),
     /// Replaces an outbox row (a hole, or another seq after a new incarnation).
     Outbox(OutboxRow),
+    /// Another message of ours in the place of one that waits, whose history row ends as `Cancelled`. Nothing where a message
+    /// with the new id was ever queued.
+    Replace {
+        /// The message that waits there.
+        old: MessageId,
+        /// The new one, at the same place.
+        row: OutboxRow,
+        /// Its line of the history.
+        history: HistoryRow,
+    },
     /// Removes the outbox row at this place, and where there was one, sets the state of its history
     /// row as `State` does.
     Settle {

@@ -144,7 +144,7 @@ fn what_is_replaced_is_replaced() {
     let row = ConversationRow {
         id: conversation(1),
         peer: peer(1),
-        mine: MineRow { incarnation: Incarnation(3), next: Seq(4), previous: Some((Incarnation(2), Seq(9))) },
+        mine: MineRow { incarnation: Incarnation(3), next: Seq(4), previous: Some((Incarnation(2), Seq(9))), sent_below: None },
         yours: vec![YoursRow { incarnation: Incarnation(1), high_water: Seq(2), held: vec![(Seq(4), Seq(6))] }],
         unread: 10,
     };

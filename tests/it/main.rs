@@ -6,6 +6,7 @@ mod chat;
 mod cluster;
 mod contacts;
 mod corpus;
+mod editing;
 mod log;
 mod manual;
 mod output;

@@ -37,7 +37,7 @@ const OF_COMMANDS: [(&str, &[&str]); 5] = [
 
 /// Actions of the contract by command, as far as they are built.
 const ACTIONS: [(&str, &[&str]); 4] = [
-    ("outbox", &["list", "cancel", "retry"]),
+    ("outbox", &["list", "cancel", "edit", "retry"]),
     ("contact", &["list", "add", "rename", "verify", "block", "unblock", "remove"]),
     ("requests", &["accept", "refuse"]),
     ("seed", &["status", "list", "lookup", "register", "unregister"]),

@@ -108,7 +108,7 @@ fn any_op(cast: &Cast, rng: &mut ChaCha20Rng) -> Op {
         _ => Op::Conversation(ConversationRow {
             id: mine.conversation,
             peer: mine.peer,
-            mine: MineRow { incarnation: mine.incarnation, next: mine.seq, previous: None },
+            mine: MineRow { incarnation: mine.incarnation, next: mine.seq, previous: None, sent_below: None },
             yours: Vec::new(),
             unread: 0,
         }),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Now,
-    id::{BatchId, BootId, ConversationId, Incarnation, PeerId, Seq, SessionIndex},
+    id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
     node::{
         Node,
         batch::Health,
@@ -24,8 +24,12 @@ use crate::{
 /// What waits for a commit.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// A message of ours is on disk: its askers hear so, and it may leave.
-    Queued(BatchId, Box<OutboxRow>),
+    /// A message of ours is on disk: its askers hear so, and it may leave; at once where the disk says that too (`leaves`).
+    Queued { batch: BatchId, row: Box<OutboxRow>, leaves: bool },
+    /// Another text stands in the place of a message that waited.
+    Rewritten { batch: BatchId, old: MessageId, row: Box<OutboxRow> },
+    /// The disk says that what waits below may have been seen.
+    MayLeave { peer: PeerId, below: Seq },
     /// An answer.
     Reply(CommandId, Reply),
     /// A received message is on disk: shown, unless it was known before.
@@ -87,7 +91,9 @@ impl Node {
 
     pub(super) fn on_claim(&mut self, now: Now, claim: Claim, committed: Option<&Committed>, receipts: &mut Receipts) {
         match claim {
-            Claim::Queued(batch, row) => self.on_queued(batch, *row),
+            Claim::Queued { batch, row, leaves } => self.on_queued(batch, *row, leaves),
+            Claim::Rewritten { batch, old, row } => self.on_rewritten(batch, old, *row),
+            Claim::MayLeave { peer, below } => self.on_may_leave(peer, below),
             Claim::Reply(command, reply) => self.reply(command, reply),
             Claim::Shown(row) => self.show(*row, committed),
             Claim::Released(conversation, incarnation, seq) => {
@@ -182,10 +188,17 @@ impl Node {
     /// No room on the disk: what was asked for and is not on disk is refused, and says so; what came from
     /// peers waits for room.
     fn refuse_unwritten(&mut self, error: CommandError) {
-        let withdrawn = self.batches.withdraw(|op| matches!(op, Op::Queue(..)));
+        let withdrawn = self.batches.withdraw(|op| matches!(op, Op::Queue(..) | Op::Replace { .. }));
         let mut lowest: BTreeMap<PeerId, Seq> = BTreeMap::new();
         for op in withdrawn {
-            let Op::Queue(row, _) = op else { continue };
+            let row = match op {
+                Op::Queue(row, _) => row,
+                Op::Replace { row, .. } => {
+                    self.not_rewritten(&row, &error);
+                    continue;
+                }
+                _ => continue,
+            };
             let seq = lowest.entry(row.peer).or_insert(row.seq);
             *seq = (*seq).min(row.seq);
             self.outbox_len = self.outbox_len.saturating_sub(1);

@@ -42,6 +42,10 @@ impl Model {
             Op::Outbox(row) => {
                 self.outbox.insert((row.conversation, row.seq), (row.clone(), self.own.get(&row.id).copied()));
             }
+            Op::Replace { old, row, history } if !self.own.contains_key(&row.id) => {
+                self.apply(&Op::State(*old, State::Cancelled));
+                self.apply(&Op::Queue(row.clone(), history.clone()));
+            }
             Op::Settle { conversation, seq, state, reason } => {
                 if let Some((_, Some(line))) = self.outbox.remove(&(*conversation, *seq)) {
                     self.mark(line, *state, reason);
@@ -78,7 +82,7 @@ impl Model {
                     *read = (*read).max(line + 1);
                 }
             }
-            Op::Queue(..) | Op::Boot(_) | Op::Name(_) | Op::Contact(_) | Op::Conversation(_) => {}
+            Op::Queue(..) | Op::Replace { .. } | Op::Boot(_) | Op::Name(_) | Op::Contact(_) | Op::Conversation(_) => {}
         }
     }
 
@@ -122,7 +126,7 @@ impl Model {
 
 /// Peers 1 and 2, each with message ids of its own.
 fn any_op() -> impl Strategy<Value = Op> {
-    (0..12u8, 1..3u8, 1..6u64, 0..8u64, 1..3u64, 0..6usize).prop_map(|(what, with, seq, n, incarnation, state)| {
+    (0..13u8, 1..3u8, 1..6u64, 0..8u64, 1..3u64, 0..6usize).prop_map(|(what, with, seq, n, incarnation, state)| {
         let n = n * 2 + u64::from(with);
         let incarnation = Incarnation(incarnation);
         let theirs = HistoryRow { incarnation, ..line_in(with, seq, n) };
@@ -137,6 +141,10 @@ fn any_op() -> impl Strategy<Value = Op> {
             8 => Op::Receive(theirs),
             9 if state == State::Sent => Op::Hold(HistoryRow { kind: HELD_VOID, text: String::new(), ..theirs }),
             9 => Op::Hold(theirs),
+            12 => match queue(with, seq, n) {
+                Op::Queue(row, history) => Op::Replace { old: id(n ^ 2), row, history },
+                other => other,
+            },
             10 => Op::Release(conversation(with), incarnation, Seq(seq)),
             _ => Op::MarkRead(peer(with), id(n)),
         }
