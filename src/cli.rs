@@ -49,7 +49,8 @@ Examples:
 const EXAMPLES_HISTORY: &str = "\
 Examples:
   p2pchat-udp history bob --limit 20
-  p2pchat-udp history --since 2h --json";
+  p2pchat-udp history --since 2h --json
+  p2pchat-udp history bob --search 'lunch \"see you\" tom*'    all of it, in any order";
 const EXAMPLES_OUTBOX: &str = "\
 Examples:
   p2pchat-udp outbox

@@ -24,12 +24,15 @@ pub struct Args {
     /// Only from this time on: 2026-01-31, 2026-01-31T08:00:00Z, or an age like 2h or 3d
     #[arg(long, value_name = "T")]
     since: Option<String>,
+    /// Only with all of these words: `hel*` for a beginning, "…" for a phrase; case and accents make no difference
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
 }
 
 /// Runs it with an owner.
 pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), End> {
     let output = Output { json: program.json };
-    let call = History { peer: args.peer.clone(), limit: args.limit, since: args.since.clone() };
+    let call = History { peer: args.peer.clone(), limit: args.limit, since: args.since.clone(), search: args.search.clone() };
     let mut replies = client.call(Call::History(call));
     while let Some(line) = replies.next().await {
         let line = line?;

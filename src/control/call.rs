@@ -228,6 +228,9 @@ pub struct History {
     /// Not older than this: RFC 3339, a date, or an age like `2h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// Only with all of these words, without regard to case and accents: `*` behind the beginning of one, `"…"` around a phrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
 }
 
 /// `outbox`: without a key the list.

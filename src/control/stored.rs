@@ -35,9 +35,10 @@ pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out)
         Some(peer) => Some(resolve(owner, peer, None, out).await?),
         None => None,
     };
+    let words = call.search.as_deref().map(search_words).transpose()?.unwrap_or_default();
     let labels = Labels::read(owner).await?;
     let reader = owner.node.reader();
-    let mut query = HistoryQuery { peer, since, ..HistoryQuery::default() };
+    let mut query = HistoryQuery { peer, since, words, ..HistoryQuery::default() };
     query.after = history_start(reader, &query, call.limit)?;
     let mut shown = BTreeSet::new();
     let mut left = call.limit.unwrap_or(usize::MAX);
@@ -79,6 +80,21 @@ fn history_start(reader: &Reader, query: &HistoryQuery, limit: Option<usize>) ->
     }
     // Numbers of lines begin with 1, so `before - 1` is a place in front of it.
     Ok(Some(query.before.map_or(0, |first| first.saturating_sub(1))))
+}
+
+/// What is searched for: words, and phrases in double quotes; the last one may end with the text.
+fn search_words(text: &str) -> Result<Vec<String>, ErrorLine> {
+    let parts = text.split('"').enumerate().flat_map(|(number, part)| match number % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    // Signs alone are no words, and none is looked for.
+    let words: Vec<String> = parts.filter(|word| word.contains(char::is_alphanumeric)).collect();
+    if words.is_empty() {
+        let error = ErrorLine::new("bad-request", 2, format!("nothing to search for: {text}"));
+        return Err(error.hint("write words, the beginning of one and *, or a phrase in double quotes"));
+    }
+    Ok(words)
 }
 
 /// A time as `--since` takes it: RFC 3339, a date (its midnight here), or an age.

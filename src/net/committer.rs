@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::mpsc as std_mpsc,
+    sync::mpsc::{self as std_mpsc, TryRecvError},
     thread::{self, JoinHandle},
 };
 
@@ -34,9 +34,24 @@ impl Committer {
         let (batches, todo) = std_mpsc::channel::<WriteBatch>();
         let (done, outcomes) = mpsc::unbounded_channel();
         let commits = move || {
-            while let Ok(batch) = todo.recv() {
+            let mut may_index = true;
+            loop {
+                let batch = match todo.try_recv() {
+                    Ok(batch) => batch,
+                    // Nobody waits for the disk.
+                    Err(TryRecvError::Empty) if may_index => {
+                        may_index = store.index();
+                        continue;
+                    }
+                    Err(TryRecvError::Empty) => match todo.recv() {
+                        Ok(batch) => batch,
+                        Err(_) => return,
+                    },
+                    Err(TryRecvError::Disconnected) => return,
+                };
                 let id = batch.id;
                 let outcome = store.commit(batch);
+                may_index = true;
                 if done.send((id, outcome)).is_err() {
                     return;
                 }

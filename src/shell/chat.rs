@@ -114,6 +114,7 @@ enum Asked {
     Allow(Allow),
     Status,
     History(Vec<HistoryLine>),
+    Search(Vec<HistoryLine>),
     Outbox(Vec<OutboxLine>),
     Cancel,
     Nick(Name),
@@ -270,6 +271,7 @@ impl Chat {
             Input::Refuse(peer) => self.answer_request(RequestsAction::Refuse, peer),
             Input::Allow(to) => self.allow(to),
             Input::History(rows) => self.ask_history(rows),
+            Input::Search(words) => self.search(words),
             Input::Outbox => self.call(Call::Outbox(Outbox::default()), Asked::Outbox(Vec::new())),
             Input::Cancel(id) => {
                 self.call(Call::Outbox(Outbox { cancel: Some(id), ..Outbox::default() }), Asked::Cancel);
@@ -407,7 +409,15 @@ impl Chat {
     fn ask_history(&mut self, rows: Option<u32>) {
         let peer = self.target.as_ref().map(|target| target.id.to_string());
         let limit = rows.map_or(HISTORY_ROWS, |rows| rows.min(HISTORY_ROWS_MAX) as usize);
-        self.call(Call::History(History { peer, limit: Some(limit), since: None }), Asked::History(Vec::new()));
+        let call = History { peer, limit: Some(limit), ..History::default() };
+        self.call(Call::History(call), Asked::History(Vec::new()));
+    }
+
+    fn search(&mut self, words: String) {
+        let peer = self.target.as_ref().map(|target| target.id.to_string());
+        // One more than is shown, to know whether there is more.
+        let call = History { peer, limit: Some(HISTORY_ROWS + 1), search: Some(words), ..History::default() };
+        self.call(Call::History(call), Asked::Search(Vec::new()));
     }
 
     fn end(&mut self, code: u8) {

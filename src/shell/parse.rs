@@ -29,6 +29,8 @@ pub enum Input {
     Peers,
     /// `/history [N]`, of the target, or of everybody.
     History(Option<u32>),
+    /// `/search WORDS`: in what the target and I said, or in all.
+    Search(String),
     /// `/outbox`
     Outbox,
     /// `/cancel ID`
@@ -238,6 +240,14 @@ pub const TOPICS: &[Topic] = &[
         about: "what was said, and what still waits",
         commands: &[
             entry!("history", [], "[N]", Other, "the last N messages (20), with your target or with all", ""),
+            entry!(
+                "search",
+                [],
+                "WORDS",
+                Other,
+                "messages with all of WORDS, with your target or with all",
+                "hel* finds what begins so, \"see you\" a phrase. Case and accents make no difference."
+            ),
             entry!("outbox", [], "", Other, "your messages that wait, and why", ""),
             Entry {
                 name: "cancel",
@@ -352,6 +362,7 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
             _ => usage(),
         },
         "reply" => text(Input::Reply),
+        "search" => text(Input::Search),
         "me" => text(Input::Me),
         "nick" => text(|name| Input::Nick(whole_peer(&name).unwrap_or(name))),
         "cancel" => text(Input::Cancel),

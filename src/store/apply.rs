@@ -18,6 +18,8 @@ pub(super) struct Directory {
     pub(super) numbers: BTreeMap<ConversationId, u32>,
     /// Line of the next message.
     pub(super) next_line: u64,
+    /// Segments of the history whose index is known to be there.
+    pub(super) indexed: u64,
     /// How many transactions were committed in this file's life.
     pub(super) commits: u64,
 }
@@ -27,7 +29,7 @@ impl Directory {
     pub(super) fn load(transaction: &redb::ReadTransaction) -> Result<Self, redb::Error> {
         let commits = transaction.open_table(tables::META)?.get("commits")?.and_then(|value| value.value().try_into().ok());
         let commits = commits.map_or(0, u64::from_le_bytes);
-        let mut directory = Self { numbers: BTreeMap::new(), next_line: 1, commits };
+        let mut directory = Self { numbers: BTreeMap::new(), next_line: 1, indexed: 0, commits };
         let history = transaction.open_table(tables::HISTORY)?;
         for entry in transaction.open_table(tables::CONVERSATIONS)?.iter()? {
             let (id, number) = entry?;

@@ -1,12 +1,11 @@
-//! What was said, in order of commit: how lines come, what becomes of them, and which one a search
-//! means. How pages of them are read lives in `reader`.
+//! What was said, in order of commit: how lines come, and what becomes of them. How pages of them are read lives in `reader`,
+//! how one is found by its words in `search`.
 
 use std::borrow::Cow;
 
 use redb::{ReadableTable, StorageError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
-use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use super::{
     apply::Writing,
@@ -233,49 +232,4 @@ impl Writing<'_> {
         let entry = self.numbers.get(number)?;
         Ok(entry.and_then(|entry| PeerId::from_bytes(*entry.value().1).ok()))
     }
-}
-
-/// What a search looks for.
-#[derive(Debug)]
-pub(super) struct Search(Vec<Pattern>);
-
-#[derive(Debug)]
-struct Pattern {
-    words: Vec<String>,
-    /// The last word may go on.
-    open: bool,
-}
-
-impl Search {
-    /// Each of `words` must be there: a word, the beginning of one and `*`, or a phrase.
-    pub(super) fn new(words: &[String]) -> Self {
-        let patterns = words.iter().map(|word| Pattern { words: split(word), open: word.ends_with('*') });
-        Self(patterns.filter(|pattern| !pattern.words.is_empty()).collect())
-    }
-
-    /// True where `text` has all of it.
-    pub(super) fn matches(&self, text: &str) -> bool {
-        if self.0.is_empty() {
-            return true;
-        }
-        let there = split(text);
-        self.0.iter().all(|pattern| pattern.is_in(&there))
-    }
-}
-
-impl Pattern {
-    fn is_in(&self, there: &[String]) -> bool {
-        let Some((last, before)) = self.words.split_last() else { return true };
-        there.windows(self.words.len()).any(|window| {
-            window.split_last().is_some_and(|(end, start)| {
-                start == before && if self.open { end.starts_with(last.as_str()) } else { end == last }
-            })
-        })
-    }
-}
-
-/// The words of a text, without case and accents.
-fn split(text: &str) -> Vec<String> {
-    let folded: String = text.nfkd().filter(|char| !is_combining_mark(*char)).flat_map(char::to_lowercase).collect();
-    folded.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

@@ -7,9 +7,11 @@ mod contacts;
 mod disk;
 mod guard;
 mod history;
+mod index;
 mod outbox;
 mod reader;
 pub mod row;
+mod search;
 mod snapshot;
 mod tables;
 
@@ -252,6 +254,51 @@ impl Store {
             unsure.take().map(|unsure| unsure.committed).ok_or(Failed::Within)
         });
         tried.unwrap_or(Err(Failed::Within))
+    }
+
+    /// Makes the index of some more of the history, where there is some without; true where there may be more. To be called
+    /// while nothing is to be committed: it takes some hundredths of a second. An error leaves everything as it was, and the
+    /// index for another time.
+    pub fn index(&mut self) -> bool {
+        if self.unsure.is_some() || !self.slot.is_open() {
+            return false;
+        }
+        let reader = self.reader();
+        let lines = self.directory.next_line;
+        while (self.directory.indexed + 1) * index::SEGMENT_LINES <= lines {
+            let segment = match reader.missing_segment(self.directory.indexed) {
+                Ok(None) => {
+                    self.directory.indexed += 1;
+                    continue;
+                }
+                Ok(Some(segment)) => segment,
+                Err(error) => {
+                    tracing::warn!(%error, "the history is not indexed further");
+                    return false;
+                }
+            };
+            let written = guarded(|| self.write_segment(&segment));
+            if !matches!(written, Ok(Ok(()))) {
+                tracing::warn!("the index of the history could not be written");
+                return false;
+            }
+            self.directory.indexed += 1;
+            return true;
+        }
+        false
+    }
+
+    fn write_segment(&self, segment: &index::Segment) -> Result<(), redb::Error> {
+        let Some(mut transaction) = self.slot.begin_write() else { return Err(redb::Error::DatabaseClosed) };
+        transaction.set_quick_repair(true);
+        {
+            let mut words = transaction.open_table(tables::WORDS)?;
+            for (block, value) in &segment.rows {
+                words.insert((segment.number, *block), value.as_slice())?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
     }
 
     /// What is seen of a failed commit may be seen in the system's memory only. It counts once another

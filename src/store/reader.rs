@@ -13,6 +13,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTran
 use super::{
     guard::guarded,
     history::Line,
+    index::{self, Segment},
     row::{Contact, ConversationRow, HistoryRow, OutboxRow},
     snapshot::Snapshot,
     tables::{self, OWN, decode},
@@ -313,6 +314,14 @@ impl Reader {
     /// Lines of the history with their numbers, which grow in order of commit.
     pub fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
         self.look(|snapshot| snapshot.history(query))
+    }
+
+    /// This segment of the index, where it is not there.
+    pub(super) fn missing_segment(&self, segment: u64) -> Result<Option<Segment>, ReadError> {
+        self.look(|snapshot| {
+            let is_there = index::is_there(&snapshot.transaction, segment)?;
+            if is_there { Ok(None) } else { index::make(&snapshot.transaction, segment).map(Some) }
+        })
     }
 
     /// How many messages of each peer are unread; peers without any are left out.

@@ -7,13 +7,18 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::{
     contacts::Counters,
-    history::{Line, Mark, Search},
+    history::{Line, Mark},
+    index::{self, SEGMENT_LINES},
     outbox::Waiting,
     reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Rows},
     row::{Contact, ConversationRow, Direction, HistoryRow, OutboxRow, State},
+    search::Search,
     tables::{self, decode},
 };
-use crate::id::{BootId, ConversationId, MessageId, PeerId, Seq};
+use crate::{
+    clock::Unix,
+    id::{BootId, ConversationId, MessageId, PeerId, Seq},
+};
 
 /// One state of the store.
 pub(super) struct Snapshot {
@@ -160,40 +165,28 @@ impl Snapshot {
     }
 
     pub(super) fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
-        let mut rows = Rows::default();
-        let limit = query.limit.min(ROWS_MAX);
-        let search = Search::new(&query.words);
         let (low, high) = (query.after.map_or(0, |after| after.saturating_add(1)), query.before.unwrap_or(u64::MAX));
-        if low >= high {
-            return Ok(rows);
-        }
         let numbers = match query.peer {
             Some(peer) => self.number_with(peer)?.into_iter().collect(),
             None => self.all_numbers()?,
         };
         let forward = query.after.is_some();
-        let history = self.transaction.open_table(tables::HISTORY)?;
-        let mut merge = Merge { forward, heads: BTreeMap::new() };
-        for number in numbers {
-            merge.advance(number, history.range((number, low)..(number, high))?)?;
+        let mut looking = Looking {
+            snapshot: self,
+            history: self.transaction.open_table(tables::HISTORY)?,
+            search: Search::new(&query.words),
+            since: query.since,
+            limit: query.limit.min(ROWS_MAX),
+            forward,
+            conversations: BTreeMap::new(),
+            rows: Rows::default(),
+        };
+        if looking.search.is_empty() {
+            looking.read_through(&numbers, low, high)?;
+        } else {
+            looking.look_up(&numbers, low, high)?;
         }
-        let mut conversations = BTreeMap::new();
-        while rows.rows.len() < limit
-            && let Some((line, number, value)) = merge.next()?
-        {
-            let of = match conversations.entry(number) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(self.open_line(number)?),
-            };
-            match of.row(line, value.value()) {
-                Ok(row) if query.since.is_none_or(|since| row.received_at >= since) && search.matches(&row.text) => {
-                    rows.rows.push((line, row));
-                }
-                Ok(_) => {}
-                Err(ReadError::Row(damaged)) => rows.take(Err(damaged)),
-                Err(error) => return Err(error),
-            }
-        }
+        let mut rows = looking.rows;
         if !forward {
             rows.rows.reverse();
         }
@@ -203,6 +196,96 @@ impl Snapshot {
     fn all_numbers(&self) -> Result<Vec<u32>, ReadError> {
         let numbers = self.transaction.open_table(tables::NUMBERS)?;
         numbers.iter()?.map(|entry| Ok(entry?.0.value())).collect()
+    }
+}
+
+/// A walk through the history, from one end, until enough was found.
+struct Looking<'s> {
+    snapshot: &'s Snapshot,
+    history: redb::ReadOnlyTable<(u32, u64), &'static [u8]>,
+    search: Search,
+    since: Option<Unix>,
+    limit: usize,
+    forward: bool,
+    conversations: BTreeMap<u32, Lines>,
+    rows: Rows<(u64, HistoryRow)>,
+}
+
+impl Looking<'_> {
+    fn has_enough(&self) -> bool {
+        self.rows.rows.len() >= self.limit
+    }
+
+    /// Reads each line of these conversations from `low` to below `high`.
+    fn read_through(&mut self, numbers: &[u32], low: u64, high: u64) -> Result<(), ReadError> {
+        if low >= high {
+            return Ok(());
+        }
+        let mut merge = Merge { forward: self.forward, heads: BTreeMap::new() };
+        for number in numbers {
+            merge.advance(*number, self.history.range((*number, low)..(*number, high))?)?;
+        }
+        while !self.has_enough()
+            && let Some((line, number, value)) = merge.next()?
+        {
+            self.take(number, line, value.value())?;
+        }
+        Ok(())
+    }
+
+    /// The same by the index, as far as there is one.
+    fn look_up(&mut self, numbers: &[u32], low: u64, high: u64) -> Result<(), ReadError> {
+        let last = |number: &u32| {
+            let last = self.history.range((*number, 0)..=(*number, u64::MAX))?.next_back();
+            last.map_or(Ok(0), |entry| entry.map(|(key, _)| key.value().1))
+        };
+        let last = numbers.iter().map(last).collect::<Result<Vec<_>, redb::StorageError>>()?.into_iter().max().unwrap_or(0);
+        let high = high.min(last.saturating_add(1));
+        if low >= high {
+            return Ok(());
+        }
+        let segments = low / SEGMENT_LINES..=(high - 1) / SEGMENT_LINES;
+        let mut next: Box<dyn Iterator<Item = u64>> = if self.forward { Box::new(segments) } else { Box::new(segments.rev()) };
+        while !self.has_enough()
+            && let Some(segment) = next.next()
+        {
+            let begin = segment * SEGMENT_LINES;
+            let (from, to) = (low.max(begin), high.min(begin + SEGMENT_LINES));
+            let Some(mut found) = index::look_up(&self.snapshot.transaction, segment, &self.search)? else {
+                self.read_through(numbers, from, to)?;
+                continue;
+            };
+            found.lines.retain(|(line, number)| (from..to).contains(line) && numbers.binary_search(number).is_ok());
+            if !self.forward {
+                found.lines.reverse();
+            }
+            for (line, number) in found.lines {
+                if self.has_enough() {
+                    break;
+                }
+                if let Some(value) = self.history.get((number, line))? {
+                    self.take(number, line, value.value())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a line where it is one that is looked for.
+    fn take(&mut self, number: u32, line: u64, value: &[u8]) -> Result<(), ReadError> {
+        let of = match self.conversations.entry(number) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.snapshot.open_line(number)?),
+        };
+        match of.row(line, value) {
+            Ok(row) if self.since.is_none_or(|since| row.received_at >= since) && self.search.matches(&row.text) => {
+                self.rows.rows.push((line, row));
+            }
+            Ok(_) => {}
+            Err(ReadError::Row(damaged)) => self.rows.take(Err(damaged)),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 

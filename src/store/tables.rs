@@ -5,7 +5,7 @@
 //! not know. Keys are small: a conversation has a local number, given at its first row.
 
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::{StoreError, reader::Damaged};
 
@@ -40,6 +40,10 @@ pub(super) const HELD: TableDefinition<'_, (u32, u64, u64, &[u8; 16]), &[u8]> = 
 /// Number to how many lines of the peer are unread, and the line up to which all are read.
 pub(super) const UNREAD: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("unread");
 
+/// Segment and block to words of the history and where they stand; see `index`. Made from the rest, and made anew where it is
+/// missing: also in profiles of older versions.
+pub(super) const WORDS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("words");
+
 /// In place of a number in [`IDS`]: the message is ours.
 pub(super) const OWN: u32 = u32::MAX;
 
@@ -58,7 +62,11 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Decodes a value; the error names the row.
-pub(super) fn decode<T: DeserializeOwned>(table: &'static str, key: impl FnOnce() -> String, value: &[u8]) -> Result<T, Damaged> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(
+    table: &'static str,
+    key: impl FnOnce() -> String,
+    value: &'a [u8],
+) -> Result<T, Damaged> {
     rmp_serde::from_slice(value).map_err(|error| Damaged { table, key: key(), why: error.to_string() })
 }
 

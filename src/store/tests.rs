@@ -2,6 +2,7 @@
 
 mod file;
 mod oracle;
+mod searching;
 
 use std::{collections::BTreeMap, sync::Arc};
 

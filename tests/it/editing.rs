@@ -19,7 +19,8 @@ fn waiting(net: &Net) -> (Person, Person, String) {
 fn a_message_that_waits_gets_another_text_from_the_line_a_pipe_and_an_editor() {
     let net = Net::new();
     let (alice, bob, two) = waiting(&net);
-    let changed = alice.run(["outbox", "edit", &two[two.len() - 6..], "lunch", "at", "one?", "--json"]).expect(0).events("status");
+    let changed =
+        alice.run(["outbox", "edit", &two[two.len() - 6..], "lunch", "at", "one?", "--json"]).expect(0).events("status");
     assert_eq!(changed[0]["state"], "queued");
     let new = changed[0]["id"].as_str().unwrap().to_owned();
     assert_ne!(new, two);
@@ -40,7 +41,9 @@ fn a_message_that_waits_gets_another_text_from_the_line_a_pipe_and_an_editor() {
     assert_eq!(edit("EDITOR", &format!("sh {} --wait", editor.display())), 0);
     let rows = alice.run(["outbox", "--json"]).expect(0).events("outbox");
     assert_eq!(rows.iter().map(|row| row["len"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 14]);
-    assert!(std::fs::read_dir(alice.profile()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().starts_with("draft")));
+    assert!(
+        std::fs::read_dir(alice.profile()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().starts_with("draft"))
+    );
     let (_alice, _bob) = (alice.daemon(), bob.daemon());
     bob.listen().until(|line| line["text"] == "from an editor");
     assert_eq!(bob.history(), ["in one delivered", "in from an editor delivered"]);

@@ -17,6 +17,7 @@ mod phonebook;
 mod profile;
 mod readme;
 mod requests;
+mod searching;
 mod seed;
 mod seeds;
 mod served;

@@ -31,7 +31,7 @@ const OF_COMMANDS: [(&str, &[&str]); 5] = [
     ("send", &["--wait", "--expire", "--strict"]),
     ("listen", &["--from", "--count", "--events", "--raw"]),
     ("peers", &["--wait"]),
-    ("history", &["--limit", "--since"]),
+    ("history", &["--limit", "--since", "--search"]),
     ("whoami", &["--link", "--qr"]),
 ];
 

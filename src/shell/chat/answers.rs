@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Asked, Chat, Company, NOBODY, Tag};
+use super::{Asked, Chat, Company, HISTORY_ROWS, NOBODY, Tag};
 use crate::{
     clock::Now,
     control::{
@@ -39,7 +39,7 @@ impl Chat {
                 let action = *action;
                 self.on_contact(action, &contact);
             }
-            (Asked::History(rows), Line::History(row)) => rows.push(row),
+            (Asked::History(rows) | Asked::Search(rows), Line::History(row)) => rows.push(row),
             (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
             (Asked::Cancel, Line::Status(status)) => {
                 let text = match status.state {
@@ -93,7 +93,9 @@ impl Chat {
             }
             Asked::Find(rows) => self.print_found(&rows, now),
             Asked::Seeds(rows) => self.print(self.look.seeds(&rows)),
+            Asked::History(rows) if rows.is_empty() => self.print(self.look.note("no messages yet")),
             Asked::History(rows) => self.print_history(&rows, now),
+            Asked::Search(rows) => self.print_found_lines(&rows, now),
             Asked::Outbox(rows) => {
                 let labels: Vec<(Shown, &OutboxLine)> =
                     rows.iter().map(|row| (self.people.meet(row.to, &row.name), row)).collect();
@@ -186,9 +188,6 @@ impl Chat {
     }
 
     fn print_history(&mut self, rows: &[HistoryLine], now: Now) {
-        if rows.is_empty() {
-            return self.print(self.look.note("no messages yet"));
-        }
         let me = Shown::line(&self.name);
         let lines: Vec<String> = rows
             .iter()
@@ -198,6 +197,20 @@ impl Chat {
             })
             .collect();
         self.print(lines.join("\n"));
+    }
+
+    /// What a search has found: the newest, and whether there is more.
+    fn print_found_lines(&mut self, rows: &[HistoryLine], now: Now) {
+        let newest = rows.get(rows.len().saturating_sub(HISTORY_ROWS)..).unwrap_or_default();
+        if newest.is_empty() {
+            let with = self.target.as_ref().map(|target| format!(" with {}", self.people.label(&target.id)));
+            return self.print(self.look.note(&format!("nothing found{}", with.unwrap_or_default())));
+        }
+        self.print_history(newest, now);
+        if newest.len() < rows.len() {
+            let text = format!("the newest {HISTORY_ROWS}, there is more: add a word, or p2pchat-udp history --search");
+            self.print(self.look.note(&text));
+        }
     }
 
     /// `3 messages wait (bob 2, dave 1)`
