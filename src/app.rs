@@ -145,6 +145,12 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         Some(Action::History(args)) => {
             program.with_owner(async |client| commands::history::run(program, &args, client).await).await
         }
+        Some(Action::Unread(args)) => {
+            program.with_owner(async |client| commands::unread::run(program, &args, client).await).await
+        }
+        Some(Action::MarkRead(args)) => {
+            program.with_owner(async |client| commands::unread::mark(program, &args, client).await).await
+        }
         Some(Action::Outbox(args)) => {
             let mut text = commands::outbox::prepare(&args)?;
             program.with_owner(async |client| commands::outbox::run(program, &args, &mut text, client).await).await

@@ -51,6 +51,13 @@ Examples:
   p2pchat-udp history bob --limit 20
   p2pchat-udp history --since 2h --json
   p2pchat-udp history bob --search 'lunch \"see you\" tom*'    all of it, in any order";
+const EXAMPLES_UNREAD: &str = "\
+Examples:
+  p2pchat-udp unread                of whom, and how many
+  p2pchat-udp unread --total        one number, as for tmux: set -g status-right '#(p2pchat-udp unread --total)'";
+const EXAMPLES_MARK_READ: &str = "\
+Examples:
+  p2pchat-udp mark-read bob";
 const EXAMPLES_OUTBOX: &str = "\
 Examples:
   p2pchat-udp outbox
@@ -218,6 +225,12 @@ pub enum Action {
     /// Stored messages, oldest first
     #[command(after_help = EXAMPLES_HISTORY)]
     History(commands::history::Args),
+    /// How many messages I have not read
+    #[command(after_help = EXAMPLES_UNREAD)]
+    Unread(commands::unread::Args),
+    /// I have read what somebody wrote
+    #[command(after_help = EXAMPLES_MARK_READ)]
+    MarkRead(commands::unread::MarkArgs),
     /// What is not yet delivered
     #[command(after_help = EXAMPLES_OUTBOX)]
     Outbox(commands::outbox::Args),
@@ -367,7 +380,7 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let of_all = "demo,daemon,send,listen,peers,whois,find,history,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
+        let of_all = "demo,daemon,send,listen,peers,whois,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
                       seed lookup,seed register,seed unregister,config,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,

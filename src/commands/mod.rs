@@ -18,6 +18,7 @@ pub mod send;
 pub mod shell;
 pub mod status;
 pub mod stop;
+pub mod unread;
 pub mod whoami;
 pub mod whois;
 

@@ -14,7 +14,7 @@ use super::{
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
     requests,
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
-    stored,
+    stored, unread,
 };
 use crate::{
     contact_link::{ContactLink, SCHEME},
@@ -82,7 +82,8 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Nick(Nick { name }) => nick(owner, &name).await,
         Call::Away(Away { text }) => plain(owner, Command::SetAway(Some(text))).await,
         Call::Back(_) => plain(owner, Command::SetAway(None)).await,
-        Call::MarkRead(read) => stored::mark_read(owner, read, out).await,
+        Call::Unread(call) => unread::unread(owner, call, out).await,
+        Call::MarkRead(read) => unread::mark_read(owner, read, out).await,
         Call::Find(find) => phonebook::find(owner, find, out).await,
         Call::Contact(contact) => contacts::contact(owner, contact, out).await,
         Call::Requests(call) => requests::requests(owner, call, out).await,

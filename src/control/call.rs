@@ -1,11 +1,12 @@
 //! What may be asked on the control socket: the name of a command and its long options as keys.
 
-use std::{fmt, ops::Not, str::FromStr, time::Duration};
+use std::{fmt, ops::Not};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::proto::{ErrorLine, Kind};
+pub use super::span::{SPAN_MAX, Span, SpanError};
 use crate::{
     id::{MessageId, PeerId},
     node::command,
@@ -81,6 +82,8 @@ pub enum Call {
     Away(Away),
     /// I am back.
     Back(Empty),
+    /// How many messages I have not read: `unread` lines, by peer.
+    Unread(Unread),
     /// I have read this peer's messages, up to this one or all.
     MarkRead(MarkRead),
     /// Whom these words fit, here and at the seeds: `peer` lines, those known here first.
@@ -97,7 +100,7 @@ pub enum Call {
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 20] = [
         "send",
         "peers",
         "whois",
@@ -111,6 +114,7 @@ impl Call {
         "nick",
         "away",
         "back",
+        "unread",
         "mark-read",
         "find",
         "contact",
@@ -292,6 +296,15 @@ pub struct Away {
     pub text: String,
 }
 
+/// `unread`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unread {
+    /// Only how many in all: one line.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub total: bool,
+}
+
 /// `mark-read`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -419,71 +432,6 @@ pub enum SeedAction {
     Register,
     /// Takes it away, until the next start.
     Unregister,
-}
-
-/// The longest [`Span`], a hundred years: added to a moment of any clock it is still a moment.
-pub const SPAN_MAX: Duration = Duration::from_secs(36_525 * 86_400);
-
-/// A length of time as people write it: `500ms`, `30s`, `5m`, `2h`, `3d`; a bare number is seconds.
-/// At most [`SPAN_MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-/// Why a text is no [`Span`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SpanError {
-    /// It is something else.
-    #[error("a length of time is needed, like 500ms, 30s, 5m, 2h or 3d")]
-    NotASpan,
-    /// It is longer than [`SPAN_MAX`].
-    #[error("a length of time is at most 100 years (36525d)")]
-    TooLong,
-}
-
-impl FromStr for Span {
-    type Err = SpanError;
-
-    fn from_str(text: &str) -> Result<Self, SpanError> {
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let seconds_each = match unit {
-            "ms" => 0.001,
-            "" | "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            _ => return Err(SpanError::NotASpan),
-        };
-        let number: f64 = number.parse().map_err(|_| SpanError::NotASpan)?;
-        let seconds = number * seconds_each;
-        if seconds > SPAN_MAX.as_secs_f64() {
-            return Err(SpanError::TooLong);
-        }
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| SpanError::NotASpan)
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.as_millis();
-        if ms.is_multiple_of(1_000) { write!(f, "{}s", ms / 1_000) } else { write!(f, "{ms}ms") }
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => text.parse().map_err(serde::de::Error::custom),
-            Value::Number(seconds) => seconds.to_string().parse().map_err(serde::de::Error::custom),
-            _ => Err(serde::de::Error::custom(SpanError::NotASpan)),
-        }
-    }
 }
 
 /// One value or an array of them.

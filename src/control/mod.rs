@@ -11,7 +11,9 @@ mod phonebook;
 pub mod proto;
 mod requests;
 pub mod server;
+mod span;
 mod stored;
+mod unread;
 
 pub use self::stored::newest_received;
 

@@ -41,6 +41,8 @@ pub enum Line {
     History(HistoryLine),
     /// A message that is not yet delivered.
     Outbox(OutboxLine),
+    /// How many messages of a peer, or in all, are unread.
+    Unread(UnreadLine),
     /// A contact.
     Contact(ContactLine),
     /// A stranger asks to write.
@@ -285,6 +287,23 @@ pub struct OutboxLine {
     pub expires_at: Option<Time>,
     /// Bytes of the text.
     pub len: usize,
+}
+
+/// `unread`: of a peer, or in all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadLine {
+    /// Whose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerId>,
+    /// What I call it, or it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// How many in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
 }
 
 /// `whoami`.

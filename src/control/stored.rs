@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     answer::{Answer, Labels, Stop, ask, error_line, plain, reason_word, resolve, state_word, unexpected, why_waiting},
-    call::{History, MarkRead, Outbox},
+    call::{History, Outbox},
     follow::new_id,
     proto::{ErrorLine, HistoryLine, Line, MessageLine, OutboxLine, Span, StatusLine, Time},
     server::{Node, Out, Owner, now},
@@ -232,24 +232,6 @@ fn find_message<N: Node>(owner: &Owner<N>, text: &str) -> Result<MessageId, Stop
         (Some(_), n) => {
             Err(ErrorLine::new("ambiguous-id", 2, format!("ambiguous message id: {text}: {n} messages have it")).into())
         }
-    }
-}
-
-/// `mark-read`.
-pub(super) async fn mark_read<N: Node>(owner: &Owner<N>, call: MarkRead, out: &Out) -> Answer {
-    let peer = resolve(owner, call.peer, None, out).await?;
-    let newest = || -> Result<Option<MessageId>, Stop> {
-        let query = HistoryQuery { peer: Some(peer), ..HistoryQuery::default() };
-        let page = owner.node.reader().history(&query)?;
-        Ok(page.rows.iter().rev().find(|(_, row)| row.direction == Direction::In).map(|(_, row)| row.id))
-    };
-    let id = match call.id {
-        Some(id) => Some(id),
-        None => newest()?,
-    };
-    match id {
-        Some(id) => plain(owner, Command::MarkRead(peer, id)).await,
-        None => Ok(()),
     }
 }
 

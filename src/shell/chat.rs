@@ -8,6 +8,7 @@ mod first;
 mod own;
 mod people;
 mod requests;
+mod unread;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,7 +28,7 @@ use crate::{
     control::{
         call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Requests, RequestsAction, Seed, Watch, Whois},
         client::CallError,
-        proto::{Allow, ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, RequestLine, SeedLine},
+        proto::{Allow, ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, RequestLine, SeedLine, UnreadLine},
     },
     id::{MessageId, PeerId},
     text::{Name, check_text},
@@ -115,10 +116,29 @@ enum Asked {
     Status,
     History(Vec<HistoryLine>),
     Search(Vec<HistoryLine>),
+    FirstUnread(Vec<UnreadLine>),
+    Unread(Vec<UnreadLine>),
+    Next(Vec<UnreadLine>),
+    UnreadOf(PeerId, Vec<HistoryLine>),
     Outbox(Vec<OutboxLine>),
     Cancel,
     Nick(Name),
     Quit(Vec<OutboxLine>),
+}
+
+impl Asked {
+    /// Nobody has typed it.
+    const fn is_background(&self) -> bool {
+        matches!(
+            self,
+            Self::Nothing
+                | Self::FirstPeers
+                | Self::FirstOutbox(_)
+                | Self::FirstRequests(_)
+                | Self::FirstUnread(_)
+                | Self::UnreadOf(..)
+        )
+    }
 }
 
 /// Who bare text goes to.
@@ -140,6 +160,7 @@ pub struct Chat {
     target: Option<Target>,
     last_from: Option<PeerId>,
     owns: Owns,
+    printed: unread::Printed,
     asked: BTreeMap<Tag, Asked>,
     next_tag: u64,
     rng: ChaCha20Rng,
@@ -168,6 +189,7 @@ impl Chat {
             target: None,
             last_from: None,
             owns: Owns::default(),
+            printed: unread::Printed::default(),
             asked: BTreeMap::new(),
             next_tag: 1,
             rng: ChaCha20Rng::from_seed(rng_seed),
@@ -184,6 +206,9 @@ impl Chat {
         }
         chat.call(Call::Peers(Peers::default()), Asked::FirstPeers);
         chat.call(Call::Outbox(Outbox::default()), Asked::FirstOutbox(Vec::new()));
+        if mode != Mode::Script {
+            chat.ask_unread(Asked::FirstUnread(Vec::new()));
+        }
         chat.call(Call::Requests(Requests::default()), Asked::FirstRequests(Vec::new()));
         chat.actions.push_back(Action::Prompt(prompt(None)));
         chat
@@ -201,14 +226,12 @@ impl Chat {
 
     /// Nothing that was asked for is under way: what the last line wanted is done, or failed.
     pub fn is_settled(&self) -> bool {
-        let background =
-            |asked: &Asked| matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_) | Asked::FirstRequests(_));
-        self.owns.is_settled() && self.asked.values().all(background)
+        self.owns.is_settled() && self.asked.values().all(Asked::is_background)
     }
 
     /// The target is as it will be, and nobody is about to leave.
     pub fn is_prompt_settled(&self) -> bool {
-        !self.asked.values().any(|asked| matches!(asked, Asked::To(_) | Asked::Quit(_)))
+        !self.asked.values().any(|asked| matches!(asked, Asked::To(_) | Asked::Next(_) | Asked::Quit(_)))
     }
 
     /// The end is among the actions, or was.
@@ -271,6 +294,8 @@ impl Chat {
             Input::Refuse(peer) => self.answer_request(RequestsAction::Refuse, peer),
             Input::Allow(to) => self.allow(to),
             Input::History(rows) => self.ask_history(rows),
+            Input::Unread => self.ask_unread(Asked::Unread(Vec::new())),
+            Input::Next => self.ask_unread(Asked::Next(Vec::new())),
             Input::Search(words) => self.search(words),
             Input::Outbox => self.call(Call::Outbox(Outbox::default()), Asked::Outbox(Vec::new())),
             Input::Cancel(id) => {

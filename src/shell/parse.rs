@@ -29,6 +29,10 @@ pub enum Input {
     Peers,
     /// `/history [N]`, of the target, or of everybody.
     History(Option<u32>),
+    /// `/unread`
+    Unread,
+    /// `/next`: to the next one whose messages are unread.
+    Next,
     /// `/search WORDS`: in what the target and I said, or in all.
     Search(String),
     /// `/outbox`
@@ -175,7 +179,7 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "people",
-        about: "who there is, and what you say of them",
+        about: "who there is, and what you call them",
         commands: &[
             entry!("peers", ["names"], "", Other, "everybody known, and who is here", ""),
             entry!("whois", [], "PEER", Peer, "one peer in full", ""),
@@ -196,6 +200,20 @@ pub const TOPICS: &[Topic] = &[
                 "LINK is what `p2pchat-udp whoami --link` prints for them; a full id will do."
             ),
             entry!("rename", [], "PEER [NAME]", Peer, "you call PEER so from now on", "Without NAME: as PEER calls itself."),
+            entry!(
+                "seeds",
+                [],
+                "",
+                Other,
+                "how your seeds are",
+                "Seeds are set with --via HOST:PORT, or `p2pchat-udp config via`."
+            ),
+        ],
+    },
+    Topic {
+        name: "trust",
+        about: "whose key it is, and who may write to you",
+        commands: &[
             entry!(
                 "verify",
                 [],
@@ -225,14 +243,6 @@ pub const TOPICS: &[Topic] = &[
                 "who may write to you, beside contacts",
                 "lan: who is on your LAN, others can ask; requests: everybody can ask; contacts: nobody can."
             ),
-            entry!(
-                "seeds",
-                [],
-                "",
-                Other,
-                "how your seeds are",
-                "Seeds are set with --via HOST:PORT, or `p2pchat-udp config via`."
-            ),
         ],
     },
     Topic {
@@ -240,6 +250,8 @@ pub const TOPICS: &[Topic] = &[
         about: "what was said, and what still waits",
         commands: &[
             entry!("history", [], "[N]", Other, "the last N messages (20), with your target or with all", ""),
+            entry!("unread", [], "", Other, "whose messages you have not read, and how many", ""),
+            entry!("next", [], "", Other, "shows the next one's, who is your target then", ""),
             entry!(
                 "search",
                 [],
@@ -363,6 +375,8 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         },
         "reply" => text(Input::Reply),
         "search" => text(Input::Search),
+        "unread" => nothing(Input::Unread),
+        "next" => nothing(Input::Next),
         "me" => text(Input::Me),
         "nick" => text(|name| Input::Nick(whole_peer(&name).unwrap_or(name))),
         "cancel" => text(Input::Cancel),
@@ -570,6 +584,7 @@ mod tests {
                     .replace("[PETNAME]", "bob")
                     .replace("[NAME]", "rob")
                     .replace("[yes]", "yes")
+                    .replace("[lan|requests|contacts]", "lan")
             );
             assert!(!matches!(parse_line(&line), Input::Wrong(_)), "{line}");
         }

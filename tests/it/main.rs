@@ -22,5 +22,6 @@ mod seed;
 mod seeds;
 mod served;
 mod shell;
+mod unread;
 mod usage;
 mod vectors;

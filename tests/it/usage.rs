@@ -5,9 +5,25 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-const COMMANDS: [&str; 16] = [
-    "demo", "daemon", "status", "stop", "send", "listen", "peers", "whois", "find", "history", "outbox", "whoami", "contact",
-    "requests", "seed", "config",
+const COMMANDS: [&str; 18] = [
+    "demo",
+    "daemon",
+    "status",
+    "stop",
+    "send",
+    "listen",
+    "peers",
+    "whois",
+    "find",
+    "history",
+    "unread",
+    "mark-read",
+    "outbox",
+    "whoami",
+    "contact",
+    "requests",
+    "seed",
+    "config",
 ];
 /// Every option of the contract that every command takes and that is built.
 const OPTIONS: [&str; 14] = [
@@ -27,11 +43,12 @@ const OPTIONS: [&str; 14] = [
     "--verbose",
 ];
 /// Options of the contract by command.
-const OF_COMMANDS: [(&str, &[&str]); 5] = [
+const OF_COMMANDS: [(&str, &[&str]); 6] = [
     ("send", &["--wait", "--expire", "--strict"]),
     ("listen", &["--from", "--count", "--events", "--raw"]),
     ("peers", &["--wait"]),
     ("history", &["--limit", "--since", "--search"]),
+    ("unread", &["--total"]),
     ("whoami", &["--link", "--qr"]),
 ];
 
@@ -83,7 +100,7 @@ fn what_is_not_built_is_not_offered() {
     let all = help(&[]);
     assert_eq!(all.contains("--directory"), cfg!(feature = "redis"), "only where it can work");
     assert!(!all.contains("--password-cmd"));
-    for absent in ["unread", "mark-read", "export", "import", "backup", "restore", "passwd", "doctor"] {
+    for absent in ["export", "import", "backup", "restore", "passwd", "doctor"] {
         let mut command = program();
         command.arg(absent);
         let ended = run(command).expect(2);

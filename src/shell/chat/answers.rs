@@ -34,12 +34,13 @@ impl Chat {
                 let action = *action;
                 self.on_request_answered(action, &contact);
             }
+            (Asked::FirstUnread(rows) | Asked::Unread(rows) | Asked::Next(rows), Line::Unread(row)) => rows.push(row),
             (Asked::Status, Line::Owner(owner)) => self.say_allow(owner.allow),
             (Asked::Contact(action), Line::Contact(contact)) => {
                 let action = *action;
                 self.on_contact(action, &contact);
             }
-            (Asked::History(rows) | Asked::Search(rows), Line::History(row)) => rows.push(row),
+            (Asked::History(rows) | Asked::Search(rows) | Asked::UnreadOf(_, rows), Line::History(row)) => rows.push(row),
             (Asked::Outbox(rows) | Asked::Quit(rows) | Asked::FirstOutbox(rows), Line::Outbox(row)) => rows.push(row),
             (Asked::Cancel, Line::Status(status)) => {
                 let text = match status.state {
@@ -95,6 +96,10 @@ impl Chat {
             Asked::Seeds(rows) => self.print(self.look.seeds(&rows)),
             Asked::History(rows) if rows.is_empty() => self.print(self.look.note("no messages yet")),
             Asked::History(rows) => self.print_history(&rows, now),
+            Asked::FirstUnread(rows) => self.print_unread(&rows, true),
+            Asked::Unread(rows) => self.print_unread(&rows, false),
+            Asked::Next(rows) => self.next_unread(&rows),
+            Asked::UnreadOf(peer, rows) => self.on_unread_of(peer, rows, now),
             Asked::Search(rows) => self.print_found_lines(&rows, now),
             Asked::Outbox(rows) => {
                 let labels: Vec<(Shown, &OutboxLine)> =
@@ -127,7 +132,7 @@ impl Chat {
         {
             self.print(self.look.seeds(rows));
         }
-        let background = matches!(asked, Asked::Nothing | Asked::FirstPeers | Asked::FirstOutbox(_) | Asked::FirstRequests(_));
+        let background = asked.is_background();
         match asked {
             Asked::Send(id) => {
                 self.owns.refused(&id);
@@ -173,6 +178,7 @@ impl Chat {
             }
         };
         self.print(self.look.note(&text));
+        self.ask_unread_of(id);
     }
 
     /// What a seed says of somebody is no reason to call anybody here otherwise.
@@ -187,7 +193,7 @@ impl Chat {
         self.print(text);
     }
 
-    fn print_history(&mut self, rows: &[HistoryLine], now: Now) {
+    pub(super) fn print_history(&mut self, rows: &[HistoryLine], now: Now) {
         let me = Shown::line(&self.name);
         let lines: Vec<String> = rows
             .iter()

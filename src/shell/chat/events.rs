@@ -23,6 +23,7 @@ impl Chat {
         }
         self.print(self.look.message(message, &label, now.unix));
         self.last_from = Some(message.from);
+        self.on_printed(message);
         let is_target = self.target.as_ref().is_some_and(|target| target.id == message.from);
         let looks_away = now.instant.since(self.typed_at) >= IDLE;
         let rested = self.bell_at.is_none_or(|at| now.instant.since(at) >= BELL_PAUSE);

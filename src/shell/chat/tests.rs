@@ -47,6 +47,13 @@ fn peer(n: u8, name: &str, presence: Presence) -> PeerLine {
     }
 }
 
+/// What the shell asks and says beside what was typed: nobody asks to write, and nothing is unread.
+fn is_aside(call: &Call) -> bool {
+    let is_unread = |history: &History| history.peer.is_some() && history.limit == Some(100);
+    matches!(call, Call::Requests(_) | Call::Unread(_) | Call::MarkRead(_))
+        || matches!(call, Call::History(history) if is_unread(history))
+}
+
 /// A shell, its clock, and an owner that does what each test says.
 struct Desk {
     chat: Chat,
@@ -100,6 +107,7 @@ impl Desk {
             match action {
                 Action::Print(text) => self.printed.push(text),
                 Action::Failed(error) => self.failed.push(error),
+                Action::Call(tag, call) if is_aside(&call) => self.chat.handle_answer(self.now(), tag, None),
                 Action::Call(tag, call) => self.calls.push_back((tag, call)),
                 Action::Prompt(prompt) => self.prompt = prompt,
                 Action::Bell => self.bells += 1,
