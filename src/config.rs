@@ -58,7 +58,7 @@ enum Shape {
 }
 
 /// Every key that a file may hold.
-const KEYS: [(&str, Shape); 13] = [
+const KEYS: [(&str, Shape); 14] = [
     ("name", Shape::Text),
     ("listen", Shape::Text),
     ("via", Shape::List),
@@ -69,6 +69,7 @@ const KEYS: [(&str, Shape); 13] = [
     ("interface", Shape::List),
     ("group", Shape::List),
     ("plain", Shape::Switch),
+    ("read_receipts", Shape::Switch),
     ("joins", Shape::Switch),
     ("bell", Shape::Switch),
     ("log", Shape::Text),
@@ -110,6 +111,8 @@ pub struct Settings {
     pub groups: Groups,
     /// Nothing is ever rewritten on the screen.
     pub plain: bool,
+    /// Contacts are told what I have read.
+    pub read_receipts: bool,
     /// The shell says who comes and goes.
     pub joins: bool,
     /// The shell rings the bell.
@@ -147,6 +150,7 @@ impl Settings {
             interfaces: Vec::new(),
             groups: Groups::default(),
             plain: false,
+            read_receipts: false,
             joins: true,
             bell: true,
             log: None,
@@ -201,6 +205,7 @@ impl Settings {
                 }
             }
             "plain" => self.plain = switch(text)?,
+            "read_receipts" => self.read_receipts = switch(text)?,
             "joins" => self.joins = switch(text)?,
             "bell" => self.bell = switch(text)?,
             "log" => {

@@ -81,6 +81,7 @@ fn contact() -> Contact {
         addresses: vec!["192.0.2.7:17118".parse().unwrap(), "[2001:db8::7]:17119".parse().unwrap()],
         seeds: Vec::new(),
         request: None,
+        receipts: None,
         refused: false,
     }
 }
@@ -92,6 +93,7 @@ fn counters() -> ConversationRow {
         mine: MineRow { incarnation: Incarnation(2), next: Seq(5), previous: Some((Incarnation(1), Seq(9))), sent_below: None },
         yours: vec![YoursRow { incarnation: Incarnation(1), high_water: Seq(2), held: vec![(Seq(4), Seq(5))] }],
         unread: 0,
+        read: Vec::new(),
     }
 }
 

@@ -133,7 +133,7 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
             peer,
             mine: MineRow { incarnation: Incarnation(4), next: Seq(2), previous: None, sent_below: None },
             yours: vec![YoursRow { incarnation: Incarnation(5), high_water: Seq(1), held: vec![(Seq(3), Seq(3))] }],
-            unread: 7,
+            unread: 7, read: Vec::new(),
         }),
         Op::Queue(outbox, row(1, Direction::Out)),
         Op::Receive(row(2, Direction::In)),

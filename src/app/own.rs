@@ -35,7 +35,7 @@ use crate::{
     },
     node::{
         NodeConfig,
-        command::{Allow, Command, Reply},
+        command::{Command, Reply},
         event::Event,
     },
     store::{
@@ -110,9 +110,9 @@ impl Node for Running {
         }
     }
 
-    fn allowed(&self, allow: Allow) {
-        if let Err(error) = self.settings.store("allow", allow.word()) {
-            tracing::warn!(%error, "who may write was not written to config.toml");
+    fn keep(&self, key: &str, value: &str) {
+        if let Err(error) = self.settings.store(key, value) {
+            tracing::warn!(%error, key, "not written to config.toml");
         }
     }
 }
@@ -151,6 +151,7 @@ impl Own {
                 visibility: settings.visibility.filter(|_| mode != Mode::Command),
                 hidden: settings.visibility.is_none(),
                 allow: settings.allow,
+                read_receipts: settings.read_receipts,
             },
         };
         let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {
@@ -200,7 +201,8 @@ impl Own {
                     self.owner.set_name(name.as_str());
                 }
                 self.owner.node.handle.call(Command::SetAllow(settings.allow)).await;
-                tracing::info!("settings read again; all but name and allow count from the next start");
+                self.owner.node.handle.call(Command::SetReadReceipts(settings.read_receipts)).await;
+                tracing::info!("settings read again; all but name, allow and read_receipts count from the next start");
             }
             Err(error) => tracing::warn!(%error, "settings not read again"),
         }

@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     app::Program,
-    config::{Settings, keys},
+    config::{Given, Settings, keys},
     control::{
         call,
-        proto::{Allow, Call, ConfigLine, ErrorLine, Line},
+        proto::{Call, ConfigLine, ErrorLine, Line},
     },
     text::Shown,
 };
@@ -30,12 +30,7 @@ pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
     if let (Some(key), Some(value)) = (&args.key, &args.value) {
         program.make_dir()?;
         program.settings.store(key, value)?;
-        if key == "allow"
-            && let Ok(owner) = program.owner().await
-        {
-            let to = Allow::parse(value).unwrap_or_default();
-            owner.call(Call::Allow(call::Allow { to })).all().await?;
-        }
+        tell_owner(program, key).await?;
         if Settings::counts_at_start(key) && program.owner().await.is_ok() {
             note(&format!("p2pchat-udp: {key} counts from the owner's next start; `p2pchat-udp stop` ends this one"));
         }
@@ -52,6 +47,21 @@ pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
         let text = human(&line);
         output.say(&Line::Config(line), || text)?;
     }
+    Ok(())
+}
+
+/// What an owner that runs follows at once.
+async fn tell_owner(program: &Program, key: &str) -> Result<(), End> {
+    if !["allow", "read_receipts"].contains(&key) {
+        return Ok(());
+    }
+    let Ok(owner) = program.owner().await else { return Ok(()) };
+    let settings = Settings::load(program.settings.dir.clone(), &Given::new())?;
+    let call = match key {
+        "allow" => Call::Allow(call::Allow { to: settings.allow }),
+        _ => Call::Receipts(call::Receipts { on: settings.read_receipts }),
+    };
+    owner.call(call).all().await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::{
     app::Program,
     contact_link::ContactLink,
     control::{
-        call::{Contact, ContactAction},
+        call::{Contact, ContactAction, Told},
         client::Client,
         proto::{Call, ContactLine, ErrorLine, Line},
     },
@@ -76,6 +76,13 @@ enum Action {
         #[arg(long)]
         yes: bool,
     },
+    /// Whether somebody is told what I have read: on, off, or default, as all are
+    Receipts {
+        /// Whom: petname, name, id or its beginning
+        peer: String,
+        /// on, off, or as `config read_receipts` says
+        told: Told,
+    },
     /// Have nothing more of somebody, who is not told
     #[command(after_help = EXAMPLES_BLOCK)]
     Block {
@@ -108,6 +115,7 @@ pub fn prepare(args: Args) -> Result<Contact, End> {
             Contact { petname: petname.map(checked_name).transpose()?, ..with(ContactAction::Rename, peer) }
         }
         Action::Verify { peer, yes } => Contact { yes, ..with(ContactAction::Verify, peer) },
+        Action::Receipts { peer, told } => Contact { told: Some(told), ..with(ContactAction::Receipts, peer) },
         Action::Block { peer } => with(ContactAction::Block, peer),
         Action::Unblock { peer } => with(ContactAction::Unblock, peer),
         Action::Remove { peer } => with(ContactAction::Remove, peer),
@@ -158,6 +166,7 @@ fn said(call: &Contact, line: &ContactLine) -> String {
                 output::words(words)
             )
         }
+        ContactAction::Receipts => format!("{who} {}", output::receipts(line.receipts)),
         ContactAction::Block => format!("{who} is blocked: nothing of it comes here, and it is not told"),
         ContactAction::Unblock => format!("{who} is not blocked"),
         ContactAction::Remove => format!("{who} is no contact any more; what you wrote each other stays"),

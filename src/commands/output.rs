@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::End;
 use crate::{
     clock::Unix,
+    control::call::Told,
     control::proto::{
         ContactLine, ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, RequestLine, SeedLine, SeedState, Time,
     },
@@ -134,6 +135,15 @@ pub fn contact(line: &ContactLine, now: Unix) -> String {
         None => Shown::line(&line.name).to_string(),
     };
     format!("{name:<20} {:<8} {}, since {}", line.id.short(), trust(line.trust), local_time(line.since, now))
+}
+
+/// Whether a contact is told what I have read, in words.
+pub const fn receipts(told: Told) -> &'static str {
+    match told {
+        Told::On => "is told what you have read",
+        Told::Off => "is not told what you have read",
+        Told::Default => "is told what you have read where all contacts are (config read_receipts)",
+    }
 }
 
 /// Who asks to write, and with what.

@@ -131,5 +131,6 @@ const fn wanted(wait: WaitFor) -> State {
         WaitFor::Queued => State::Queued,
         WaitFor::Sent => State::Sent,
         WaitFor::Delivered => State::Delivered,
+        WaitFor::Read => State::Read,
     }
 }

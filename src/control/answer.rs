@@ -88,6 +88,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Contact(contact) => contacts::contact(owner, contact, out).await,
         Call::Requests(call) => requests::requests(owner, call, out).await,
         Call::Allow(call) => requests::allow(owner, call).await,
+        Call::Receipts(call) => requests::receipts(owner, call).await,
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };
     end(answer, out).await;
@@ -298,7 +299,7 @@ async fn until_peer_event(events: &mut impl Events, deadline: tokio::time::Insta
 /// Why messages to this peer wait, and until when.
 pub(super) async fn why_waiting<N: Node>(owner: &Owner<N>, peer: PeerId) -> Result<(Option<Reason>, Option<Duration>), Stop> {
     match ask(owner, Command::Waiting(peer)).await? {
-        Reply::Waiting { reason, next_try } => Ok((reason, next_try)),
+        Reply::Waiting { reason, next_try, .. } => Ok((reason, next_try)),
         reply => Err(unexpected(&reply)),
     }
 }
@@ -359,6 +360,7 @@ async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         outbox: status.outbox,
         allow: status.allow,
         requests: status.requests,
+        read_receipts: status.read_receipts,
         store_bytes: std::fs::metadata(&owner.store_file).map_or(0, |file| file.len()),
         commit_error: status.commit_error.map(|error| error.to_string()),
         dropped: status.dropped,

@@ -94,13 +94,15 @@ pub enum Call {
     Requests(Requests),
     /// Others may write to me so from now on.
     Allow(Allow),
+    /// Contacts are told what I have read from now on, or are not, but for those of whom it is said otherwise.
+    Receipts(Receipts),
     /// The seeds: `seed` lines; or what they have: `peer` lines.
     Seed(Seed),
 }
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 21] = [
         "send",
         "peers",
         "whois",
@@ -120,6 +122,7 @@ impl Call {
         "contact",
         "requests",
         "allow",
+        "receipts",
         "seed",
     ];
 
@@ -191,6 +194,8 @@ pub enum WaitFor {
     /// On the receiver's disk.
     #[default]
     Delivered,
+    /// Read there, where its receiver says so.
+    Read,
 }
 
 /// `peers`.
@@ -340,6 +345,9 @@ pub struct Contact {
     /// Of `add` and `rename`: what I call it; absent with `rename`: what it calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub petname: Option<String>,
+    /// Of `receipts`: whether it is told what I have read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
     /// Of `verify`: its owner and I have the same words.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub yes: bool,
@@ -358,6 +366,8 @@ pub enum ContactAction {
     Rename,
     /// Shows the words by which its owner and I compare our keys, or notes that they are the same.
     Verify,
+    /// Tells it what I have read, or does not.
+    Receipts,
     /// Has nothing more of it.
     Block,
     /// Has it again.
@@ -397,6 +407,42 @@ pub enum RequestsAction {
 pub struct Allow {
     /// Whom.
     pub to: command::Allow,
+}
+
+/// `receipts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipts {
+    /// They are.
+    pub on: bool,
+}
+
+/// Whether one contact is told what I have read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+    /// As all are.
+    Default,
+}
+
+impl Told {
+    /// As the contact's row says it.
+    pub fn of(receipts: Option<bool>) -> Self {
+        receipts.map_or(Self::Default, |on| if on { Self::On } else { Self::Off })
+    }
+
+    /// The same the other way round.
+    pub fn receipts(self) -> Option<bool> {
+        match self {
+            Self::On => Some(true),
+            Self::Off => Some(false),
+            Self::Default => None,
+        }
+    }
 }
 
 /// `seed`.

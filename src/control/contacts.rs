@@ -2,7 +2,7 @@
 
 use super::{
     answer::{Answer, Stop, link, peers, plain, resolve},
-    call::{Contact, ContactAction},
+    call::{Contact, ContactAction, Told},
     phonebook::name,
     proto::{ContactLine, ErrorLine, Line, Time},
     server::{Node, Out, Owner, now},
@@ -18,10 +18,12 @@ use crate::{
 
 /// `contact`.
 pub(super) async fn contact<N: Node>(owner: &Owner<N>, call: Contact, out: &Out) -> Answer {
-    let Contact { action, peer, petname, yes } = call;
+    let Contact { action, peer, petname, yes, told } = call;
     let takes_petname = matches!(action, ContactAction::Add | ContactAction::Rename);
-    if petname.is_some() && !takes_petname || yes && action != ContactAction::Verify {
-        return Err(ErrorLine::new("bad-request", 2, "contact: a petname is for add and rename, yes for verify").into());
+    let is_told = told.is_some() == (action == ContactAction::Receipts);
+    if petname.is_some() && !takes_petname || yes && action != ContactAction::Verify || !is_told {
+        let text = "contact: a petname is for add and rename, yes for verify, and told belongs to receipts";
+        return Err(ErrorLine::new("bad-request", 2, text).into());
     }
     let petname = petname.map(|petname| name(&petname)).transpose()?.map(|name| name.as_str().to_owned());
     let edit = match action {
@@ -30,6 +32,7 @@ pub(super) async fn contact<N: Node>(owner: &Owner<N>, call: Contact, out: &Out)
         ContactAction::Add => None,
         ContactAction::Rename => Some(Edit::Petname(petname.clone())),
         ContactAction::Verify => yes.then_some(Edit::Verify),
+        ContactAction::Receipts => Some(Edit::Receipts(told.and_then(Told::receipts))),
         ContactAction::Block => Some(Edit::Block),
         ContactAction::Unblock => Some(Edit::Unblock),
         ContactAction::Remove => Some(Edit::Remove),
@@ -72,7 +75,7 @@ pub(super) async fn one<N: Node>(owner: &Owner<N>, id: PeerId) -> Result<Contact
     }
     let heard = peers(owner, false).await?.into_iter().find(|peer| peer.id == id);
     let (name, trust) = heard.map_or_else(|| (id.short(), Trust::Unknown), |peer| (peer.name, peer.trust));
-    Ok(ContactLine { id, petname: None, name, trust, since: Time(now()), words: None })
+    Ok(ContactLine { id, petname: None, name, trust, since: Time(now()), receipts: Told::Default, words: None })
 }
 
 fn rows<N: Node>(owner: &Owner<N>) -> Result<Vec<Row>, Stop> {

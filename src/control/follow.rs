@@ -36,6 +36,8 @@ struct Followed {
     to: PeerId,
     state: State,
     reason: Option<String>,
+    /// It is delivered, and nobody will say when it is read.
+    is_unsaid: bool,
 }
 
 impl Followed {
@@ -45,6 +47,8 @@ impl Followed {
             WaitFor::Queued => State::Queued,
             WaitFor::Sent => State::Sent,
             WaitFor::Delivered => State::Delivered,
+            WaitFor::Read if self.is_unsaid => State::Delivered,
+            WaitFor::Read => State::Read,
         };
         // `Cancelled` and `Failed` stand above every state on the way.
         self.state >= wanted
@@ -91,7 +95,7 @@ pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> An
             Reply::Queued(id) => id,
             reply => return Err(unexpected(&reply)),
         };
-        let entry = Followed { to: peer, state: State::Queued, reason: None };
+        let entry = Followed { to: peer, state: State::Queued, reason: None, is_unsaid: false };
         out.say(Line::Status(status(id, &entry))).await?;
         followed.insert(id, entry);
     }
@@ -99,7 +103,13 @@ pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> An
     if !call.id.is_empty() {
         catch_up(owner, &mut followed, out).await?;
     }
-    while followed.values().any(|message| !message.is_over(call.wait)) {
+    loop {
+        if call.wait == WaitFor::Read {
+            note_unsaid(owner, &mut followed, out).await?;
+        }
+        if followed.values().all(|message| message.is_over(call.wait)) {
+            break;
+        }
         match next_status(&mut events, &followed, deadline).await {
             Next::Status(id, state, reason) => advance(&mut followed, id, state, reason, out).await?,
             Next::Missed => {
@@ -110,6 +120,18 @@ pub(super) async fn send<N: Node>(owner: &Owner<N>, call: Send, out: &Out) -> An
         }
     }
     verdict(owner, &followed, call.wait).await
+}
+
+/// Nobody waits for what will not be said.
+async fn note_unsaid<N: Node>(owner: &Owner<N>, followed: &mut BTreeMap<MessageId, Followed>, out: &Out) -> Answer {
+    for (id, message) in followed.iter_mut().filter(|(_, message)| message.state == State::Delivered && !message.is_unsaid) {
+        if let Reply::Waiting { reads: Some(false), .. } = ask(owner, Command::Waiting(message.to)).await? {
+            message.is_unsaid = true;
+            message.reason = Some(reason_word(Reason::ReadReceiptsOff));
+            out.say(Line::Status(status(*id, message))).await?;
+        }
+    }
+    Ok(())
 }
 
 enum Next {
@@ -178,7 +200,7 @@ async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Follo
     let mut worst: Option<(u8, &str)> = None;
     let mut texts = Vec::new();
     let mut hint = None;
-    if followed.values().any(|message| !message.is_over(wait) || message.state >= State::Cancelled) {
+    if followed.values().any(|message| !message.is_over(wait) || message.is_unsaid || message.state >= State::Cancelled) {
         let labels = Labels::read(owner).await?;
         for message in followed.values() {
             let name = labels.of(&message.to);
@@ -191,6 +213,9 @@ async fn verdict<N: Node>(owner: &Owner<N>, followed: &BTreeMap<MessageId, Follo
                     (exit, "failed", format!("not delivered to {name}: {why}"))
                 }
                 State::Cancelled => (5, "cancelled", format!("not delivered to {name}: withdrawn")),
+                State::Delivered if message.is_unsaid => {
+                    (5, "read-receipts-off", format!("delivered to {name}, who does not say what is read: read-receipts-off"))
+                }
                 _ if message.is_over(wait) => continue,
                 state => {
                     let why = match why_waiting(owner, message.to).await {

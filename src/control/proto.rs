@@ -357,6 +357,9 @@ pub struct OwnerLine {
     /// Strangers who ask to.
     #[serde(default)]
     pub requests: usize,
+    /// Contacts are told what we have read.
+    #[serde(default)]
+    pub read_receipts: bool,
     /// Size of the profile's data.
     pub store_bytes: u64,
     /// The last commit's error, where it failed.

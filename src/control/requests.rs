@@ -1,8 +1,8 @@
-//! Answers about who may write to me, and about strangers who ask to.
+//! Answers about who may write to me, strangers who ask to, and who is told what I have read.
 
 use super::{
     answer::{Answer, Stop, ask, plain, resolve, unexpected},
-    call::{Allow, Requests, RequestsAction},
+    call::{Allow, Receipts, Requests, RequestsAction},
     contacts,
     proto::{ErrorLine, Line, RequestLine},
     server::{Node, Out, Owner},
@@ -63,6 +63,13 @@ fn among(views: &[RequestView], peer: &str) -> Result<Option<PeerId>, Stop> {
 /// `allow`.
 pub(super) async fn allow<N: Node>(owner: &Owner<N>, call: Allow) -> Answer {
     plain(owner, Command::SetAllow(call.to)).await?;
-    owner.node.allowed(call.to);
+    owner.node.keep("allow", call.to.word());
+    Ok(())
+}
+
+/// `receipts`.
+pub(super) async fn receipts<N: Node>(owner: &Owner<N>, call: Receipts) -> Answer {
+    plain(owner, Command::SetReadReceipts(call.on)).await?;
+    owner.node.keep("read_receipts", if call.on { "true" } else { "false" });
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::{
     clock::Unix,
     id::{MessageId, PeerId},
     node::{
-        command::{Allow, Command, Reply},
+        command::{Command, Reply},
         event::Event,
     },
     store::Reader,
@@ -53,8 +53,8 @@ pub trait Node: Send + Sync + 'static {
     fn addrs(&self) -> Vec<SocketAddr>;
     /// We have another name from now on.
     fn renamed(&self, name: &str);
-    /// Others may write to us so from now on.
-    fn allowed(&self, allow: Allow);
+    /// A setting has this value from now on, also at the next start.
+    fn keep(&self, key: &str, value: &str);
 }
 
 /// The events of a node, in order.

@@ -99,6 +99,8 @@ pub enum Command {
     Requests,
     /// Others may write to me so from now on.
     SetAllow(Allow),
+    /// Contacts are told what I have read from now on, or are not, but for those of whom it is said otherwise.
+    SetReadReceipts(bool),
     /// How the seeds are, asked now. Reply [`Reply::Seeds`] once each has answered, or after `timeout`.
     Seeds {
         /// This one, `HOST:PORT`, whether or not it is in use; `None`: all in use.
@@ -140,6 +142,8 @@ pub enum Edit {
     Petname(Option<String>),
     /// Its owner and I have compared our words: the key is its own. It is a contact then.
     Verify,
+    /// It is told what I have read, or is not; `None`: as all are.
+    Receipts(Option<bool>),
     /// It may write, as it has asked: it is a contact then.
     Accept,
     /// It may not write, now or later.
@@ -180,6 +184,8 @@ pub enum Reply {
         reason: Option<Reason>,
         /// Time until the next dial.
         next_try: Option<Duration>,
+        /// Whether the peer says what it has read; `None`: not heard yet.
+        reads: Option<bool>,
     },
     /// How the node is.
     Status(NodeStatus),
@@ -317,6 +323,8 @@ pub enum Reason {
     AwaitingAcceptance,
     /// It has enough of a stranger for now.
     BusyThere,
+    /// It is delivered, and its receiver does not say what it has read.
+    ReadReceiptsOff,
     /// I block it.
     Blocked,
     /// Its time was up before it was delivered.
@@ -466,6 +474,8 @@ pub struct NodeStatus {
     pub allow: Allow,
     /// Strangers who ask to.
     pub requests: usize,
+    /// Contacts are told what we have read.
+    pub read_receipts: bool,
     /// The last commit's error, where it failed.
     pub commit_error: Option<crate::store::row::CommitError>,
     /// Datagrams dropped because they made no sense to us.

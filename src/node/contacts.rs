@@ -54,7 +54,7 @@ impl Node {
 
     fn edit_contact(&mut self, now: Now, id: PeerId, edit: Edit) -> Result<(), CommandError> {
         let known = self.peers.get(&id).map(|peer| &peer.contact);
-        if matches!(edit, Edit::Petname(_) | Edit::Remove) && !known.is_some_and(|contact| contact.added) {
+        if matches!(edit, Edit::Petname(_) | Edit::Receipts(_) | Edit::Remove) && !known.is_some_and(|contact| contact.added) {
             return Err(CommandError::NoContact);
         }
         if matches!(edit, Edit::Accept | Edit::Refuse) && !known.is_some_and(|contact| contact.request.is_some()) {
@@ -73,6 +73,7 @@ impl Node {
         match edit {
             Edit::Petname(petname) => contact.petname = petname,
             Edit::Verify => contact.trust = Trust::Verified,
+            Edit::Receipts(on) => contact.receipts = on,
             Edit::Accept => {}
             Edit::Refuse => (contact.request, contact.refused) = (None, true),
             Edit::Block => (contact.request, contact.trust) = (None, Trust::Blocked),

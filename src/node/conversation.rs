@@ -11,7 +11,7 @@ use std::{
 use super::command::CommandId;
 use crate::{
     clock::Instant,
-    id::{ConversationId, Incarnation, MessageId, PeerId, Seq},
+    id::{ConversationId, Incarnation, MessageId, PeerId, Seq, SessionIndex},
     store::row::{ConversationRow, MineRow, VoidReason},
     wire::message::{self, BusyReason},
 };
@@ -98,6 +98,8 @@ pub(crate) struct Conversation {
     /// The incarnation of ours that the peer has books of, or has them before it in this session. Places
     /// of another one would only be refused there, and offered again seconds later.
     pub(crate) introduced: Option<Incarnation>,
+    /// How far I have read, as the peer was told, and in which session.
+    pub(crate) told_read: Option<(SessionIndex, (Incarnation, Seq))>,
     /// Places of ours that the peer says it has.
     there: Vec<(Seq, Seq)>,
     /// The peer asks to wait: no offer before then.
@@ -130,7 +132,7 @@ impl Conversation {
     pub(crate) fn new(me: &PeerId, peer: PeerId, incarnation: Incarnation) -> Self {
         let id = ConversationId::direct(me, &peer);
         let mine = MineRow { incarnation, next: Seq(1), previous: None, sent_below: Some(Seq(1)) };
-        Self::load(ConversationRow { id, peer, mine, yours: Vec::new(), unread: 0 }, Seq(1), false)
+        Self::load(ConversationRow { id, peer, mine, yours: Vec::new(), unread: 0, read: Vec::new() }, Seq(1), false)
     }
 
     /// From the store: `lowest` is the lowest seq in the outbox, where there is one.
@@ -150,6 +152,7 @@ impl Conversation {
             by_number: BTreeMap::new(),
             is_open: false,
             introduced: None,
+            told_read: None,
             there: Vec::new(),
             busy: None,
             under_way_max: WINDOW_MESSAGES_MAX,

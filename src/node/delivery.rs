@@ -3,6 +3,7 @@
 //! what carries the bytes in `session`.
 
 mod claim;
+mod read;
 mod receive;
 mod rewrite;
 
@@ -269,6 +270,7 @@ impl Node {
         ends.extend(delivered.into_iter().map(|seq| (seq, (State::Delivered, None))));
         ends.extend(refused.into_iter().map(|seq| (seq, (State::Failed, Some(Reason::Refused)))));
         ends.into_iter().for_each(|(seq, end)| self.settle(now, id, seq, end));
+        self.on_read(id, receipt.incarnation, &receipt.read);
         // The places are taken by what a copy of this profile sent, or its former self: everything that
         // waits goes on under seqs of its own. The receiver knows by their ids what it has already.
         if is_taken && let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) {
@@ -288,6 +290,7 @@ impl Node {
     pub(crate) fn mark_read(&mut self, command: CommandId, peer: PeerId, message: MessageId) {
         self.batches.push(Op::MarkRead(peer, message));
         self.batches.gate(Claim::Reply(command, Reply::Done));
+        self.batches.gate(Claim::MarkedRead(peer));
     }
 
     // --- withdrawing

@@ -128,6 +128,7 @@ impl Node {
             outbox: self.outbox_len,
             allow: self.config.allow,
             requests: self.request_views().len(),
+            read_receipts: self.config.read_receipts,
             commit_error,
             dropped: self.dropped,
         }

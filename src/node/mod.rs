@@ -273,12 +273,13 @@ impl Node {
             }
             Command::Requests => self.reply(id, Reply::Requests(self.request_views())),
             Command::SetAllow(allow) => self.set_allow(id, allow),
+            Command::SetReadReceipts(on) => self.set_read_receipts(id, on),
             Command::AddContact { .. } | Command::EditContact { .. } => self.on_contact_command(now, id, command),
             Command::Seeds { .. } | Command::Ask { .. } | Command::Register { .. } => self.on_seed_command(now, id, command),
             Command::Waiting(peer) => {
                 let reason = self.waiting_reason(&peer);
-                let next_try = self.next_try(&peer);
-                self.reply(id, Reply::Waiting { reason, next_try });
+                let (next_try, reads) = (self.next_try(&peer), self.peer_tells_read(&peer));
+                self.reply(id, Reply::Waiting { reason, next_try, reads });
             }
             Command::Status => {
                 let status = self.status();

@@ -214,6 +214,7 @@ impl Peer {
                 addresses: Vec::new(),
                 seeds: Vec::new(),
                 request: None,
+                receipts: None,
                 refused: false,
             },
             None,

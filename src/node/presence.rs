@@ -230,7 +230,7 @@ impl Node {
     fn tell_all(&mut self, item: &Item) {
         let bytes = item.encode();
         // Who may only ask to write hears nothing of us.
-        let is_told = |peer: &Peer| peer.admitted.is_some_and(|(_, admission)| admission == Admission::FULL);
+        let is_told = |peer: &Peer| peer.admitted.is_some_and(|(_, admission)| admission >= Admission::FULL);
         for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| is_told(peer)) {
             if let Some(session) = peer.session_mut() {
                 session.send_control(bytes.clone());

@@ -96,7 +96,7 @@ impl Node {
     fn admission_of(&self, id: &PeerId, path: PathAddr) -> Admission {
         let contact = self.peers.get(id).map(|peer| &peer.contact);
         if contact.is_some_and(|contact| contact.added) {
-            return Admission::FULL;
+            return Admission { reads: self.tells_read(id), ..Admission::FULL };
         }
         match self.config.allow {
             _ if contact.is_some_and(|contact| contact.refused) => Admission::REFUSED,
@@ -122,17 +122,20 @@ impl Node {
             self.notice(NoticeCode::TooManyStrangers, text, None);
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.admitted.replace((index, admission)) == Some((index, admission)) {
+        let before = peer.admitted.replace((index, admission));
+        if before == Some((index, admission)) {
             return;
         }
         let Some(session) = peer.session_mut() else { return };
         session.send_control(Item::Admission(admission).encode());
-        if admission == Admission::FULL {
+        let is_let_in = before.is_none_or(|(session, before)| session != index || before < Admission::FULL);
+        if admission >= Admission::FULL && is_let_in {
             session.send_control(Item::Name(message::Name { name: self.config.name.clone() }).encode());
             if let Some(text) = self.away.clone() {
                 session.send_control(Item::Presence(message::Presence { away: true, text }).encode());
             }
         }
+        self.send_read(id);
         self.touch(id);
     }
 

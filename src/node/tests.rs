@@ -23,6 +23,7 @@ mod limits;
 mod mapped;
 mod order;
 mod reading;
+mod receipts;
 mod requests;
 mod rewriting;
 mod withdrawing;

@@ -26,6 +26,8 @@ pub struct NodeConfig {
     pub seeds: Vec<String>,
     /// Who may find our record at the seeds; `None`: there is none, unless something needs one.
     pub visibility: Option<Visibility>,
+    /// Contacts are told what we have read, but for those of whom it is said otherwise.
+    pub read_receipts: bool,
     /// Whom we let write to us.
     pub allow: Allow,
     /// Seeds never hear of us, whatever would need it, but for a command that says so.

@@ -113,7 +113,8 @@ enum Asked {
     Requests(Vec<RequestLine>),
     Answer(RequestsAction),
     Allow(Allow),
-    Status,
+    Receipts(bool),
+    Status(About),
     History(Vec<HistoryLine>),
     Search(Vec<HistoryLine>),
     FirstUnread(Vec<UnreadLine>),
@@ -124,6 +125,13 @@ enum Asked {
     Cancel,
     Nick(Name),
     Quit(Vec<OutboxLine>),
+}
+
+/// What of an owner's state was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Allow,
+    Receipts,
 }
 
 impl Asked {
@@ -293,6 +301,7 @@ impl Chat {
             Input::Accept(peer) => self.answer_request(RequestsAction::Accept, peer),
             Input::Refuse(peer) => self.answer_request(RequestsAction::Refuse, peer),
             Input::Allow(to) => self.allow(to),
+            Input::Receipts { peer, told } => self.receipts(peer, told),
             Input::History(rows) => self.ask_history(rows),
             Input::Unread => self.ask_unread(Asked::Unread(Vec::new())),
             Input::Next => self.ask_unread(Asked::Next(Vec::new())),

@@ -16,7 +16,10 @@ use rustyline::{
     validate::Validator,
 };
 
-use super::parse::{self, First, find, quote};
+use super::{
+    parse::{self, find, quote},
+    topics::{self, First},
+};
 use crate::{id::PeerId, text::name_key};
 
 /// Candidates shown at most.
@@ -84,7 +87,7 @@ pub fn complete(line: &str, lists: &Lists) -> (usize, Vec<(String, String)>) {
 
 fn commands(partial: &str, slash: &str) -> Vec<(String, String)> {
     let partial = partial.to_lowercase();
-    let begins = parse::commands().filter(|entry| entry.name.starts_with(&partial));
+    let begins = topics::commands().filter(|entry| entry.name.starts_with(&partial));
     let space = |takes: &str| if takes.is_empty() || slash.is_empty() { "" } else { " " };
     begins.map(|entry| (format!("{slash}{}", entry.name), format!("{slash}{}{}", entry.name, space(entry.takes)))).collect()
 }

@@ -7,6 +7,7 @@ pub mod complete;
 pub mod parse;
 pub mod render;
 mod term;
+pub mod topics;
 
 use std::{
     future::{Future, poll_fn},

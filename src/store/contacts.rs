@@ -9,7 +9,7 @@ use super::{
     row::{Contact, ConversationRow, MineRow, YoursRow},
     tables::encode,
 };
-use crate::id::BootId;
+use crate::id::{BootId, Incarnation, Seq};
 
 /// The value of `tables::COUNTERS`; id and peer stand in `tables::NUMBERS`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub(super) struct Counters {
     pub(super) yours: Vec<YoursRow>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) unread: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) read: Vec<(Incarnation, Seq)>,
 }
 
 impl Writing<'_> {
@@ -43,7 +45,7 @@ impl Writing<'_> {
 
     pub(super) fn put_conversation(&mut self, row: &ConversationRow) -> Result<(), StorageError> {
         let number = self.number(row.id, &row.peer)?;
-        let counters = Counters { mine: row.mine.clone(), yours: row.yours.clone(), unread: row.unread };
+        let counters = Counters { mine: row.mine.clone(), yours: row.yours.clone(), unread: row.unread, read: row.read.clone() };
         self.counters.insert(number, encode(&counters).as_slice())?;
         Ok(())
     }

@@ -316,6 +316,12 @@ impl Reader {
         self.look(|snapshot| snapshot.history(query))
     }
 
+    /// The place of the newest message of this peer that I have read; `None` where there is none, or too much of ours
+    /// was written since.
+    pub fn read_to(&self, peer: PeerId) -> Result<Option<(Incarnation, Seq)>, ReadError> {
+        self.look(|snapshot| snapshot.read_to(peer))
+    }
+
     /// This segment of the index, where it is not there.
     pub(super) fn missing_segment(&self, segment: u64) -> Result<Option<Segment>, ReadError> {
         self.look(|snapshot| {

@@ -64,6 +64,9 @@ pub struct Contact {
     /// It asks to write to me, and I have not answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// Whether it is told what I have read; `None`: as all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<bool>,
     /// I have refused to have anything of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
@@ -97,6 +100,25 @@ pub struct ConversationRow {
     /// Bytes received here that nobody was shown; counted for a stranger only.
     #[serde(default)]
     pub unread: u64,
+    /// Up to where the peer has read what we sent, of each of our lives, newest last, at most [`INCARNATIONS_MAX`].
+    #[serde(default)]
+    pub read: Vec<(Incarnation, Seq)>,
+}
+
+impl ConversationRow {
+    /// Up to where the peer has read what we sent in this life; 0: nothing.
+    pub fn read_to(&self, incarnation: Incarnation) -> Seq {
+        self.read.iter().find(|(life, _)| *life == incarnation).map_or(Seq(0), |(_, seq)| *seq)
+    }
+
+    /// It has read up to here.
+    pub fn set_read_to(&mut self, incarnation: Incarnation, seq: Seq) {
+        self.read.retain(|(life, _)| *life != incarnation);
+        if self.read.len() >= INCARNATIONS_MAX {
+            self.read.remove(0);
+        }
+        self.read.push((incarnation, seq));
+    }
 }
 
 /// Our sending direction.

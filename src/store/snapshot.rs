@@ -17,8 +17,11 @@ use super::{
 };
 use crate::{
     clock::Unix,
-    id::{BootId, ConversationId, MessageId, PeerId, Seq},
+    id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
 };
+
+/// Lines of ours behind the last one of a peer that are looked through for it at most.
+const OWN_LINES_MAX: usize = 4_096;
 
 /// One state of the store.
 pub(super) struct Snapshot {
@@ -85,8 +88,8 @@ impl Snapshot {
 
     fn counters_of(&self, id: ConversationId, number: u32, value: &[u8]) -> Result<ConversationRow, ReadError> {
         let (_, peer) = self.names(number)?;
-        let Counters { mine, yours, unread } = decode("counters", || number.to_string(), value)?;
-        Ok(ConversationRow { id, peer, mine, yours, unread })
+        let Counters { mine, yours, unread, read } = decode("counters", || number.to_string(), value)?;
+        Ok(ConversationRow { id, peer, mine, yours, unread, read })
     }
 
     pub(super) fn number(&self, conversation: ConversationId) -> Result<Option<u32>, ReadError> {
@@ -161,7 +164,27 @@ impl Snapshot {
     fn open_line(&self, number: u32) -> Result<Lines, ReadError> {
         let (conversation, peer) = self.names(number)?;
         let read_up_to = self.transaction.open_table(tables::UNREAD)?.get(number)?.map_or(0, |counts| counts.value().1);
-        Ok(Lines { number, conversation, peer, read_up_to, marks: self.transaction.open_table(tables::MARKS)? })
+        let counters = self.transaction.open_table(tables::COUNTERS)?.get(number)?;
+        // Damaged ones are told where they are needed.
+        let read_there = counters.and_then(|value| decode::<Counters>("counters", String::new, value.value()).ok());
+        let read_there = read_there.map(|counters| counters.read).unwrap_or_default();
+        let marks = self.transaction.open_table(tables::MARKS)?;
+        Ok(Lines { number, conversation, peer, read_up_to, read_there, marks })
+    }
+
+    /// The place of the newest message of this peer that I have read.
+    pub(super) fn read_to(&self, peer: PeerId) -> Result<Option<(Incarnation, Seq)>, ReadError> {
+        let Some(number) = self.number_with(peer)? else { return Ok(None) };
+        let of = self.open_line(number)?;
+        let history = self.transaction.open_table(tables::HISTORY)?;
+        for entry in history.range((number, 0)..=(number, of.read_up_to))?.rev().take(OWN_LINES_MAX) {
+            let (key, value) = entry?;
+            let Ok(row) = of.row(key.value().1, value.value()) else { continue };
+            if row.direction == Direction::In {
+                return Ok(Some((row.incarnation, row.seq)));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
@@ -295,6 +318,8 @@ struct Lines {
     conversation: ConversationId,
     peer: PeerId,
     read_up_to: u64,
+    /// Up to where the peer has read ours, by life.
+    read_there: Vec<(Incarnation, Seq)>,
     marks: redb::ReadOnlyTable<(u32, u64), &'static [u8]>,
 }
 
@@ -308,7 +333,8 @@ impl Lines {
             Direction::Out => {
                 if let Some(mark) = self.marks.get((self.number, line))? {
                     let mark: Mark<'static> = decode("marks", || line.to_string(), mark.value())?;
-                    row.state = mark.state;
+                    let is_read = self.read_there.iter().any(|(life, seq)| *life == row.incarnation && row.seq <= *seq);
+                    row.state = if is_read && mark.state == State::Delivered { State::Read } else { mark.state };
                     row.reason = mark.reason.into_owned();
                 }
             }

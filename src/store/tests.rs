@@ -140,6 +140,7 @@ fn what_is_replaced_is_replaced() {
         addresses: vec!["192.0.2.7:17118".parse().unwrap(), "[2001:db8::1]:17118".parse().unwrap()],
         seeds: vec!["seed.example:17118".to_owned()],
         request: None,
+        receipts: None,
         refused: false,
     };
     let row = ConversationRow {
@@ -148,6 +149,7 @@ fn what_is_replaced_is_replaced() {
         mine: MineRow { incarnation: Incarnation(3), next: Seq(4), previous: Some((Incarnation(2), Seq(9))), sent_below: None },
         yours: vec![YoursRow { incarnation: Incarnation(1), high_water: Seq(2), held: vec![(Seq(4), Seq(6))] }],
         unread: 10,
+        read: Vec::new(),
     };
     let ops = [Op::Boot(BootId(9)), Op::Name("al".to_owned()), Op::Contact(contact.clone()), Op::Conversation(row.clone())];
     commit(&mut store, ops.to_vec());

@@ -57,15 +57,18 @@ pub struct Admission {
     /// 0 refused, 1 one request, 2 full.
     #[serde(rename = "a")]
     pub level: u8,
+    /// The sender of this item says what it has read.
+    #[serde(rename = "r", default, skip_serializing_if = "std::ops::Not::not")]
+    pub reads: bool,
 }
 
 impl Admission {
     /// Nothing is taken, now or later.
-    pub const REFUSED: Self = Self { level: 0 };
+    pub const REFUSED: Self = Self { level: 0, reads: false };
     /// One [`Request`], and nothing else before it is accepted.
-    pub const REQUEST: Self = Self { level: 1 };
+    pub const REQUEST: Self = Self { level: 1, reads: false };
     /// Everything may be sent.
-    pub const FULL: Self = Self { level: 2 };
+    pub const FULL: Self = Self { level: 2, reads: false };
 }
 
 /// A stranger's first text, or its beginning: what a person sees who decides whether to have the rest. It has no place in the

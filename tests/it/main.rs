@@ -16,6 +16,7 @@ mod person;
 mod phonebook;
 mod profile;
 mod readme;
+mod receipts;
 mod requests;
 mod searching;
 mod seed;

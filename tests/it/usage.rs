@@ -55,7 +55,7 @@ const OF_COMMANDS: [(&str, &[&str]); 6] = [
 /// Actions of the contract by command, as far as they are built.
 const ACTIONS: [(&str, &[&str]); 4] = [
     ("outbox", &["list", "cancel", "edit", "retry"]),
-    ("contact", &["list", "add", "rename", "verify", "block", "unblock", "remove"]),
+    ("contact", &["list", "add", "rename", "verify", "receipts", "block", "unblock", "remove"]),
     ("requests", &["accept", "refuse"]),
     ("seed", &["status", "list", "lookup", "register", "unregister"]),
 ];
@@ -106,14 +106,6 @@ fn what_is_not_built_is_not_offered() {
         let ended = run(command).expect(2);
         assert!(ended.err.contains(absent), "{}", ended.err);
     }
-    let mut command = program();
-    command.args(["contact", "receipts", "bob", "on"]);
-    run(command).expect(2);
-    // Nobody tells that he has read a message: who waits for it would wait in vain.
-    let mut command = program();
-    command.args(["send", "bob", "hi", "--wait", "read"]);
-    let ended = run(command).expect(2);
-    assert!(ended.err.contains("queued, sent, delivered"), "{}", ended.err);
 }
 
 #[test]
@@ -193,7 +185,7 @@ fn stdin_is_mended_with_a_notice_and_loses_one_newline() {
 }
 
 /// Key, value by file, environment and flag.
-const KEYS: [(&str, &str, &str, &str); 11] = [
+const KEYS: [(&str, &str, &str, &str); 12] = [
     ("name", "file", "environment", "flag"),
     ("listen", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
     ("via", "a.example:1", "b.example:2", "c.example:3"),
@@ -204,6 +196,7 @@ const KEYS: [(&str, &str, &str, &str); 11] = [
     ("interface", "eth8", "eth9", "eth7"),
     ("group", "224.0.0.1:1", "224.0.0.1:2", "224.0.0.1:3"),
     ("plain", "true", "false", "true"),
+    ("read_receipts", "true", "", ""),
     ("joins", "false", "", ""),
 ];
 
@@ -213,7 +206,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default_for_each_key() 
         let dir = tempfile::tempdir().unwrap();
         let shown = |with_file: bool, with_environment: bool, with_flag: bool| {
             let text = match key {
-                "no_lan" | "plain" | "joins" => format!("{key} = {file}\n"),
+                "no_lan" | "plain" | "read_receipts" | "joins" => format!("{key} = {file}\n"),
                 "via" | "interface" | "group" => format!("{key} = [\"{file}\"]\n"),
                 _ => format!("{key} = \"{file}\"\n"),
             };

@@ -1040,6 +1040,7 @@ fn contact(id: PeerId) -> Contact {
         addresses: Vec::new(),
         seeds: Vec::new(),
         request: None,
+        receipts: None,
         refused: false,
     }
 }

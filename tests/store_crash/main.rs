@@ -111,6 +111,7 @@ fn any_op(cast: &Cast, rng: &mut ChaCha20Rng) -> Op {
             mine: MineRow { incarnation: mine.incarnation, next: mine.seq, previous: None, sent_below: None },
             yours: Vec::new(),
             unread: 0,
+            read: Vec::new(),
         }),
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, PathKind, Presence, SeedState, Time, Trust};
 use crate::{
+    control::call::Told,
     id::PeerId,
     node::command::{Claim, PeerView, RequestView, SeedView},
     store::row::{Contact, Request},
@@ -147,9 +148,16 @@ pub struct ContactLine {
     pub trust: Trust,
     /// When it was met first.
     pub since: Time,
+    /// Whether it is told what I have read.
+    #[serde(default = "as_all")]
+    pub receipts: Told,
     /// Of `verify`: the words that both must see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,
+}
+
+const fn as_all() -> Told {
+    Told::Default
 }
 
 impl ContactLine {
@@ -162,7 +170,15 @@ impl ContactLine {
 impl From<Contact> for ContactLine {
     fn from(contact: Contact) -> Self {
         let name = if contact.name.is_empty() { contact.id.short() } else { contact.name };
-        Self { id: contact.id, petname: contact.petname, name, trust: contact.trust, since: Time(contact.since), words: None }
+        Self {
+            id: contact.id,
+            petname: contact.petname,
+            name,
+            trust: contact.trust,
+            since: Time(contact.since),
+            receipts: Told::of(contact.receipts),
+            words: None,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ const LINES: &[&str] = &[
     r#"{"event":"history","id":"UUID","peer":"ID","name":"bob","direction":"in","kind":"text","text":"hi","sent_at":"2026-01-02T03:04:05.006Z","received_at":"2026-01-02T03:04:05.006Z","state":"delivered","read":true}"#,
     r#"{"event":"outbox","id":"UUID","to":"ID","name":"bob","state":"queued","reason":"offline","age_ms":1200,"next_try_at":null,"expires_at":null,"len":2}"#,
     r#"{"event":"whoami","id":"ID","name":"alice","link":"p2pchat:x","addrs":[],"port":17118,"seeds":[],"encrypted":false,"version":"0.1.0","owner_pid":123}"#,
-    r#"{"event":"contact","id":"ID","petname":"my bob","name":"bob","trust":"verified","since":"2026-01-02T03:04:05.006Z"}"#,
+    r#"{"event":"contact","id":"ID","petname":"my bob","name":"bob","trust":"verified","since":"2026-01-02T03:04:05.006Z","receipts":"default"}"#,
     r#"{"event":"seed","addr":"seed.example:17118","state":"ok","version":"p2pchat-udp/0.1.0","uptime_s":1,"records":0,"load":0.1,"name":null,"fellows":["192.0.2.9:17118"],"relay":null,"registered":true,"reason":null}"#,
     r#"{"event":"seed","addr":"seed.example:17118","state":"ok","version":"p2pchat-udp/0.1.0","uptime_s":1,"records":0,"load":0.1,"name":null,"fellows":[],"relay":{"rate_max":1048576,"channels":1,"bytes":70000},"registered":true,"reason":null}"#,
     r#"{"event":"notice","code":"other-version","text":"…","peer":null}"#,

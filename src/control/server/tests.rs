@@ -19,7 +19,7 @@ use crate::{
         handle::{self, Front, Handle, Subscription},
     },
     node::{
-        command::{Allow, CommandError, PathKind, PeerView, Presence, Reason},
+        command::{CommandError, PathKind, PeerView, Presence, Reason},
         event::NoticeCode,
     },
     store::{
@@ -60,7 +60,7 @@ impl Node for Fake {
         assert_ne!(name, MISTAKE);
     }
 
-    fn allowed(&self, _: Allow) {}
+    fn keep(&self, _: &str, _: &str) {}
 }
 
 fn id(scalar: u8) -> PeerId {
@@ -191,7 +191,7 @@ async fn time_is_up_with_exit_5_and_the_name_of_who_goes_on() {
         Command::Resolve { .. } => vec![reply(Reply::Resolved(id(2)))],
         Command::Send { id, .. } => vec![reply(Reply::Queued(id))],
         Command::Peers { .. } => vec![reply(Reply::Peers(Vec::new()))],
-        Command::Waiting(_) => vec![reply(Reply::Waiting { reason: Some(Reason::Offline), next_try: None })],
+        Command::Waiting(_) => vec![reply(Reply::Waiting { reason: Some(Reason::Offline), next_try: None, reads: None })],
         _ => Vec::new(),
     });
     let client = Client::connect(connect(&owner)).await.unwrap();

@@ -46,6 +46,10 @@ pub(crate) enum Claim {
     Void { peer: PeerId, seq: Seq, reason: VoidReason },
     /// The whole direction has new seqs on disk.
     Renumbered(PeerId),
+    /// It is on disk how far I have read this peer's messages.
+    MarkedRead(PeerId),
+    /// It is on disk that the peer has read ours, behind one place up to another.
+    Read { peer: PeerId, incarnation: Incarnation, after: Seq, to: Seq },
     /// Something to tell.
     Event(Event),
 }
@@ -132,6 +136,8 @@ impl Node {
                 self.send_conversation(now, peer);
                 self.touch(peer);
             }
+            Claim::MarkedRead(peer) => self.send_read(peer),
+            Claim::Read { peer, incarnation, after, to } => self.tell_read(now, peer, incarnation, (after, to)),
             Claim::Event(event) => self.tell(event),
         }
     }

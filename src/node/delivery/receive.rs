@@ -319,6 +319,7 @@ impl Node {
         if previous.is_some() {
             self.notice(NoticeCode::NewIncarnation, "this peer went on from an older copy of its profile", Some(id));
         }
+        self.send_read(id);
         let Some(conversation) = self.peers.get_mut(&id).and_then(|peer| peer.conversation.as_mut()) else { return };
         if is_first && is_known && said != Some(theirs.mine.incarnation) {
             self.send_conversation(now, id);

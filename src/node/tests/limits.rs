@@ -132,7 +132,7 @@ fn the_sixty_fifth_stranger_can_only_ask_until_it_is_written_to() {
     let asked = pair.command(0, Command::Waiting(peer));
     pair.run_for(Duration::ZERO);
     let reason = Some(Reason::AwaitingAcceptance);
-    assert_eq!(pair.replies(0, asked), [Reply::Waiting { reason, next_try: None }]);
+    assert_eq!(pair.replies(0, asked), [Reply::Waiting { reason, next_try: None, reads: None }]);
     let is_notice = |event: &&Event| matches!(event, Event::Notice { code: NoticeCode::TooManyStrangers, .. });
     assert_eq!(pair.sides[1].events.iter().filter(is_notice).count(), 1);
     let loaded = pair.sides[1].store.reader().load().unwrap();

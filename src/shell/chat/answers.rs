@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Asked, Chat, Company, HISTORY_ROWS, NOBODY, Tag};
+use super::{About, Asked, Chat, Company, HISTORY_ROWS, NOBODY, Tag};
 use crate::{
     clock::Now,
     control::{
@@ -35,7 +35,8 @@ impl Chat {
                 self.on_request_answered(action, &contact);
             }
             (Asked::FirstUnread(rows) | Asked::Unread(rows) | Asked::Next(rows), Line::Unread(row)) => rows.push(row),
-            (Asked::Status, Line::Owner(owner)) => self.say_allow(owner.allow),
+            (Asked::Status(About::Allow), Line::Owner(owner)) => self.say_allow(owner.allow),
+            (Asked::Status(About::Receipts), Line::Owner(owner)) => self.say_receipts(owner.read_receipts),
             (Asked::Contact(action), Line::Contact(contact)) => {
                 let action = *action;
                 self.on_contact(action, &contact);
@@ -63,9 +64,10 @@ impl Chat {
 
     pub(super) fn on_done(&mut self, now: Now, asked: Asked) {
         match asked {
-            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Contact(_) | Asked::Answer(_) | Asked::Status => {}
+            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Contact(_) | Asked::Answer(_) | Asked::Status(_) => {}
             Asked::Requests(rows) => self.print_requests(&rows),
             Asked::FirstRequests(rows) => self.say_asking(&rows),
+            Asked::Receipts(on) => self.say_receipts(on),
             Asked::Allow(allow) => self.say_allow(allow),
             Asked::FirstPeers => {
                 if let Some(first) = self.first {

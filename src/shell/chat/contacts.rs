@@ -3,7 +3,7 @@
 use super::{Asked, Chat};
 use crate::{
     control::{
-        call::{Call, Contact, ContactAction},
+        call::{Call, Contact, ContactAction, Told},
         proto::{ContactLine, Trust},
     },
     shell::{parse::quote, render::trust},
@@ -12,12 +12,12 @@ use crate::{
 
 impl Chat {
     pub(super) fn contact(&mut self, action: ContactAction, peer: String, petname: Option<String>) {
-        let contact = Contact { action, peer: Some(peer), petname, yes: false };
+        let contact = Contact { action, peer: Some(peer), petname, ..Contact::default() };
         self.call(Call::Contact(contact), Asked::Contact(action));
     }
 
     pub(super) fn verify(&mut self, peer: String, yes: bool) {
-        let contact = Contact { action: ContactAction::Verify, peer: Some(peer), petname: None, yes };
+        let contact = Contact { action: ContactAction::Verify, peer: Some(peer), yes, ..Contact::default() };
         self.call(Call::Contact(contact), Asked::Contact(ContactAction::Verify));
     }
 
@@ -31,6 +31,11 @@ impl Chat {
             ContactAction::Rename => format!("{label} is what you call {} now", Shown::line(&contact.name)),
             ContactAction::Verify if contact.trust == Trust::Verified => format!("{label} is verified"),
             ContactAction::Verify => return self.print_words(contact),
+            ContactAction::Receipts => match contact.receipts {
+                Told::On => format!("{label} learns what you have read"),
+                Told::Off => format!("{label} does not learn what you have read"),
+                Told::Default => format!("{label} learns what you have read where all contacts do: /receipts"),
+            },
             ContactAction::Block => {
                 format!("{label} is blocked and not told so; /unblock {} takes it back", self.written(contact))
             }

@@ -1,10 +1,10 @@
 //! Strangers who ask to write: they are shown, and answered.
 
-use super::{Asked, Chat, Mode};
+use super::{About, Asked, Chat, Mode};
 use crate::{
     clock::Unix,
     control::{
-        call::{self, Call, Requests, RequestsAction},
+        call::{self, Call, Contact, ContactAction, Requests, RequestsAction, Told},
         proto::{Allow, ContactLine, RequestLine},
     },
     shell::parse::quote,
@@ -22,8 +22,27 @@ impl Chat {
     pub(super) fn allow(&mut self, to: Option<Allow>) {
         match to {
             Some(to) => self.call(Call::Allow(call::Allow { to }), Asked::Allow(to)),
-            None => self.call(Call::STATUS, Asked::Status),
+            None => self.call(Call::STATUS, Asked::Status(About::Allow)),
         }
+    }
+
+    pub(super) fn receipts(&mut self, peer: Option<String>, told: Option<Told>) {
+        match (peer, told) {
+            (Some(peer), told) => {
+                let contact = Contact { action: ContactAction::Receipts, peer: Some(peer), told, ..Contact::default() };
+                self.call(Call::Contact(contact), Asked::Contact(ContactAction::Receipts));
+            }
+            (None, Some(told)) => {
+                let on = told == Told::On;
+                self.call(Call::Receipts(call::Receipts { on }), Asked::Receipts(on));
+            }
+            (None, None) => self.call(Call::STATUS, Asked::Status(About::Receipts)),
+        }
+    }
+
+    pub(super) fn say_receipts(&mut self, on: bool) {
+        let text = if on { "contacts learn what you have read" } else { "nobody learns what you have read" };
+        self.print(self.look.note(&format!("{text}, but where /receipts PEER says otherwise")));
     }
 
     /// Somebody asks just now.

@@ -4,7 +4,7 @@ use super::{Glyphs, Look, NAME_COLUMNS_MAX, Paint, Pieces, reason};
 use crate::{
     clock::Unix,
     control::proto::{OutboxLine, PathKind, PeerLine, Presence, SeedLine, SeedState, State, Trust},
-    shell::parse::{Entry, TOPICS, Topic},
+    shell::topics::{Entry, TOPICS, Topic},
     text::Shown,
 };
 

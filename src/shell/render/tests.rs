@@ -151,7 +151,7 @@ fn tables_fit_80_columns() {
     assert_eq!(look(Glyphs::Unicode).peers(&[], NOW), "-- nobody known yet");
     assert!(look(Glyphs::Unicode).help().lines().all(|row| row.width() <= 80));
     assert!(look(Glyphs::Unicode).help().lines().count() <= 23, "on a screen of 24 rows");
-    for topic in crate::shell::parse::TOPICS {
+    for topic in crate::shell::topics::TOPICS {
         let text = look(Glyphs::Unicode).help_on(topic);
         assert!(text.lines().all(|row| row.width() <= 80) && text.lines().count() <= 23, "{text}");
     }

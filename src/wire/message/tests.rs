@@ -36,7 +36,7 @@ fn conversation_id() -> impl Strategy<Value = Option<ConversationId>> {
 fn item() -> impl Strategy<Value = Item> {
     let text = "[^\0]{0,80}";
     prop_oneof![
-        any::<u8>().prop_map(|level| Item::Admission(Admission { level })),
+        (any::<u8>(), any::<bool>()).prop_map(|(level, reads)| Item::Admission(Admission { level, reads })),
         (conversation_id(), any::<u64>(), seq(), any::<u64>(), any::<Option<(u64, u64)>>(), any::<Option<u64>>(), ranges())
             .prop_map(|(conversation, incarnation, base, more, previous, yours, held)| {
                 let mine = Mine {

@@ -291,6 +291,7 @@ async fn a_contact_is_added_by_its_link_and_listed_from_the_disk() {
         addresses: Vec::new(),
         seeds: Vec::new(),
         request: None,
+        receipts: None,
         refused: false,
     };
     let ops = vec![Op::Contact(contact(2, true)), Op::Contact(contact(3, true)), Op::Contact(contact(4, false))].into();
@@ -305,7 +306,8 @@ async fn a_contact_is_added_by_its_link_and_listed_from_the_disk() {
         other => panic!("{other:?}"),
     });
     let link = format!("p2pchat:{}?name=Ann%20Lee&via=seed.example%3A17118", id(2));
-    let add = Contact { action: ContactAction::Add, peer: Some(link), petname: Some(" my  bob".to_owned()), yes: false };
+    let add =
+        Contact { action: ContactAction::Add, peer: Some(link), petname: Some(" my  bob".to_owned()), told: None, yes: false };
     let (lines, error) = asked_of(&owner, Call::Contact(add.clone())).await;
     assert!(matches!(&lines[..], [Line::Contact(line)] if line.id == id(2) && line.name == "bob"), "{lines:?} {error:?}");
     let (lines, _) = asked_of(&owner, Call::Contact(Contact::default())).await;

@@ -71,6 +71,7 @@ fn who_is_added_is_called_by_his_petname() {
         name: "bob".into(),
         trust: Trust::Seen,
         since: Time(Unix(TEN)),
+        receipts: crate::control::call::Told::Default,
         words: None,
     };
     let Call::Contact(call) = desk.answer(vec![Line::Contact(line)]) else { panic!("another call") };
