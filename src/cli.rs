@@ -50,7 +50,7 @@ const EXAMPLES_HISTORY: &str = "\
 Examples:
   p2pchat-udp history bob --limit 20
   p2pchat-udp history --since 2h --json
-  p2pchat-udp history bob --search 'lunch \"see you\" tom*'    all of it, in any order";
+  p2pchat-udp history bob --search invoice";
 const EXAMPLES_UNREAD: &str = "\
 Examples:
   p2pchat-udp unread                of whom, and how many

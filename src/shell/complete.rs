@@ -17,7 +17,7 @@ use rustyline::{
 };
 
 use super::{
-    parse::{self, find, quote},
+    parse::{find, quote},
     topics::{self, First},
 };
 use crate::{id::PeerId, text::name_key};

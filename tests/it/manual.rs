@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use p2pchat_udp::{config, control::call::Call, node::event::NoticeCode, shell::parse};
+use p2pchat_udp::{config, control::call::Call, node::event::NoticeCode, shell::topics};
 
 use crate::person::{Net, program, run};
 
@@ -87,12 +87,12 @@ fn every_setting_variable_and_shell_command_is_in_the_manual() {
     for word in help.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|word| word.starts_with("P2PCHAT_")) {
         assert!(page.contains(word), "{word}");
     }
-    for entry in parse::commands() {
+    for entry in topics::commands() {
         assert!(page.contains(&format!("/{} ", entry.name)) || page.contains(&format!("/{}\n", entry.name)), "/{}", entry.name);
     }
     let named = page.lines().filter_map(|line| line.strip_prefix(".B /").or_else(|| line.strip_prefix(".BI \"/")));
     for name in named.filter_map(|line| line.split([' ', '"']).next()) {
-        assert!(parse::commands().any(|entry| entry.name == name), "/{name} is not built");
+        assert!(topics::commands().any(|entry| entry.name == name), "/{name} is not built");
     }
 }
 

@@ -185,7 +185,7 @@ fn a_message_of_a_later_version_is_read_and_written_again_whole() {
 #[test]
 fn an_unknown_kind_is_unknown_whatever_follows() {
     assert_eq!(Item::decode(&[200]), Ok(Item::Unknown(200)));
-    assert_eq!(Item::decode(&[8, 0xc1, 0xff]), Ok(Item::Unknown(8)));
+    assert_eq!(Item::decode(&[9, 0xc1, 0xff]), Ok(Item::Unknown(9)));
     assert_eq!(Item::decode(&[]), Err(WireError::Malformed));
 }
 
