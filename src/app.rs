@@ -145,6 +145,7 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         Some(Action::History(args)) => {
             program.with_owner(async |client| commands::history::run(program, &args, client).await).await
         }
+        Some(Action::Completions(args)) => commands::completions::run(&args, &mut cli::command()),
         Some(Action::Unread(args)) => {
             program.with_owner(async |client| commands::unread::run(program, &args, client).await).await
         }

@@ -54,7 +54,7 @@ Examples:
 const EXAMPLES_UNREAD: &str = "\
 Examples:
   p2pchat-udp unread                of whom, and how many
-  p2pchat-udp unread --total        one number, as for tmux: set -g status-right '#(p2pchat-udp unread --total)'";
+  p2pchat-udp unread --total        one number, for a status line";
 const EXAMPLES_MARK_READ: &str = "\
 Examples:
   p2pchat-udp mark-read bob";
@@ -86,6 +86,11 @@ Examples:
   p2pchat-udp seed status seed.example:17118         this one
   p2pchat-udp seed lookup bob
   p2pchat-udp --via seed.example:17118 seed list     who wants to be seen";
+const EXAMPLES_COMPLETIONS: &str = "\
+Examples:
+  p2pchat-udp completions bash > ~/.local/share/bash-completion/completions/p2pchat-udp
+  p2pchat-udp completions zsh > ~/.zfunc/_p2pchat-udp
+  p2pchat-udp completions fish > ~/.config/fish/completions/p2pchat-udp.fish";
 const EXAMPLES_CONFIG: &str = "\
 Examples:
   p2pchat-udp config                 every setting
@@ -246,6 +251,9 @@ pub enum Action {
     /// The phonebook across networks: how its seeds are, who is there, and my own entry
     #[command(after_help = EXAMPLES_SEED)]
     Seed(commands::seed::Args),
+    /// Completion of this command line by bash, zsh or fish
+    #[command(after_help = EXAMPLES_COMPLETIONS)]
+    Completions(commands::completions::Args),
     /// Every setting, its value and where it came from; or set one
     #[command(after_help = EXAMPLES_CONFIG)]
     Config(commands::config::Args),
@@ -276,6 +284,11 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parse
         return Err(Refused::Wrong(ErrorLine::new("usage", 2, text).hint("see p2pchat-udp-seed(8)")));
     }
     Ok(Parsed { cli, given: given(&matches) })
+}
+
+/// The whole command line, as completion scripts need it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Why a command line is not run.
@@ -381,7 +394,7 @@ mod tests {
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
         let of_all = "demo,daemon,send,listen,peers,whois,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
-                      seed lookup,seed register,seed unregister,config,";
+                      seed lookup,seed register,seed unregister,config,completions,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,
             other => panic!("{name}: {other:?}"),

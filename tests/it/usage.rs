@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "demo",
     "daemon",
     "status",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 18] = [
     "contact",
     "requests",
     "seed",
+    "completions",
     "config",
 ];
 /// Every option of the contract that every command takes and that is built.
@@ -269,4 +270,42 @@ fn the_name_is_kept_in_the_profile() {
     let mut command = program();
     command.arg("--data-dir").arg(alice.profile()).args(["whoami", "--json", "--no-lan"]);
     assert_eq!(run(command).expect(0).lines()[0]["name"], "alice");
+}
+
+/// What bash offers for the last of these words, by the script that the program prints.
+fn completed(words: &str) -> Vec<String> {
+    let mut command = program();
+    command.args(["completions", "bash"]);
+    let script = run(command).expect(0).out;
+    let asks = format!(
+        "{script}\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+         $(complete -p p2pchat-udp | sed 's|.*-F *\\([^ ]*\\).*|\\1|') p2pchat-udp \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    );
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["--norc", "-c", &asks]);
+    run(bash).expect(0).out.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_commands_actions_options_and_values() {
+    assert_eq!(completed("p2pchat-udp hist"), ["history"]);
+    assert_eq!(completed("p2pchat-udp contact ver"), ["verify"]);
+    assert_eq!(completed("p2pchat-udp send --wait r"), ["read"]);
+    assert_eq!(completed("p2pchat-udp unread --tot"), ["--total"]);
+    assert_eq!(completed("p2pchat-udp --allow c"), ["contacts"]);
+    for (shell, sign) in [("zsh", "#compdef p2pchat-udp"), ("fish", "complete -c p2pchat-udp")] {
+        let mut command = program();
+        command.args(["completions", shell]);
+        let script = run(command).expect(0).out;
+        assert!(script.contains(sign) && script.contains("mark-read"), "{shell}");
+        // Where that shell is on this machine, it must read it.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), script).unwrap();
+        if let Ok(status) = std::process::Command::new(shell).arg("-n").arg(file.path()).status() {
+            assert!(status.success(), "{shell}");
+        }
+    }
+    let mut command = program();
+    command.args(["completions", "tcsh"]);
+    assert!(run(command).expect(2).err.contains("bash, zsh, fish"));
 }
