@@ -125,6 +125,9 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         announce_seq: 1,
         addresses: vec!["192.0.2.1:17118".parse().expect("an address")],
         seeds: vec!["seed.example:17118".to_owned()],
+        request: None,
+        refused: false,
+        receipts: None,
     };
     let ops = vec![
         Op::Contact(contact),
@@ -133,7 +136,8 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
             peer,
             mine: MineRow { incarnation: Incarnation(4), next: Seq(2), previous: None, sent_below: None },
             yours: vec![YoursRow { incarnation: Incarnation(5), high_water: Seq(1), held: vec![(Seq(3), Seq(3))] }],
-            unread: 7, read: Vec::new(),
+            unread: 7,
+            read: Vec::new(),
         }),
         Op::Queue(outbox, row(1, Direction::Out)),
         Op::Receive(row(2, Direction::In)),

@@ -57,7 +57,7 @@ impl Node {
         if matches!(edit, Edit::Petname(_) | Edit::Receipts(_) | Edit::Remove) && !known.is_some_and(|contact| contact.added) {
             return Err(CommandError::NoContact);
         }
-        if matches!(edit, Edit::Accept | Edit::Refuse) && !known.is_some_and(|contact| contact.request.is_some()) {
+        if matches!(edit, Edit::Accept | Edit::Refuse) && known.is_none_or(|contact| contact.request.is_none()) {
             return Err(CommandError::NoRequest);
         }
         if matches!(edit, Edit::Verify | Edit::Accept) && !known.is_some_and(|contact| contact.trust == Trust::Blocked) {

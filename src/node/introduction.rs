@@ -385,8 +385,14 @@ impl Node {
         for (peer, told, others) in untold {
             self.on_unopened(now, peer, told, others);
         }
-        let ended = self.punches.by_attempt.extract_if(.., |_, punch| punch.until <= now.instant);
-        let ended: Vec<_> = ended.map(|(_, punch)| punch.peer).collect();
+        let mut ended = Vec::new();
+        self.punches.by_attempt.retain(|_, punch| {
+            let stays = punch.until > now.instant;
+            if !stays {
+                ended.push(punch.peer);
+            }
+            stays
+        });
         ended.into_iter().for_each(|id| self.forget_blank(id));
     }
 

@@ -1,6 +1,8 @@
 //! Worlds in which strangers from other networks write to somebody who has not added them: what reaches him, and what
 //! many of them may cost.
 
+use std::time::Duration;
+
 use p2pchat_udp::{
     id::PeerId,
     node::command::{Command, Edit, Reply},
@@ -31,7 +33,7 @@ fn called(rng_seed: u64, own: Option<Kind>, routers: &[Option<Kind>], relay: Opt
                 machine
             }
         };
-        world.start_at(SECOND * 0, machine);
+        world.start_at(Duration::ZERO, machine);
     }
     world.run_until(SECOND);
     (1..=routers.len()).for_each(|stranger| befriend(&mut world, stranger, 0));

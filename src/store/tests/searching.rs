@@ -12,7 +12,7 @@ const VOCABULARY: [&str; 16] =
 /// Text of a line, from its number.
 fn sample(n: u64) -> String {
     let word = |place: u64| VOCABULARY[(n.wrapping_mul(2_654_435_761).wrapping_add(place * 97) / 7 % 16) as usize];
-    (0..1 + n % 5).map(word).collect::<Vec<_>>().join(if n % 3 == 0 { ", " } else { " " })
+    (0..1 + n % 5).map(word).collect::<Vec<_>>().join(if n.is_multiple_of(3) { ", " } else { " " })
 }
 
 /// A store with so many lines of two peers, and in one of them a text that is too long for the index.
