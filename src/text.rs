@@ -1,7 +1,7 @@
 //! What people write: texts and names, and [`Shown`], the only type that a screen, a log line or an
 //! error may carry of what a peer wrote. Where it is printed, and in which colour, does not live here.
 
-use std::{fmt, iter};
+use std::{collections::BTreeSet, fmt, iter};
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -152,6 +152,22 @@ impl Name {
     pub fn key(&self) -> String {
         name_key(&self.0)
     }
+
+    /// What this name may be taken for by a person who reads it: two names that share one of these are told apart by ids.
+    /// Skeletons of UTS 39, without regard to case and accents, and with I, l and 1 as one; and the `key`. They are for
+    /// telling people apart on a screen, and say nothing about who is meant.
+    pub fn looks(&self) -> BTreeSet<String> {
+        let key = self.key();
+        // A letter and its capital may each look like another one: в is no b, and В is a B.
+        BTreeSet::from([look(&self.0), look(&key), key])
+    }
+}
+
+fn look(name: &str) -> String {
+    let skeleton = |name: &str| unicode_security::skeleton(name).collect::<String>();
+    let small = skeleton(&name_key(&skeleton(name)));
+    let bare = small.nfd().filter(|c| !is_mark(*c));
+    bare.map(|c| if matches!(c, 'i' | '1' | '|' | 'ı') { 'l' } else { c }).collect()
 }
 
 impl fmt::Display for Name {

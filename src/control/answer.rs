@@ -242,12 +242,12 @@ impl Labels {
         self.0.get(id).cloned().unwrap_or_else(|| id.short())
     }
 
-    /// The same, with the short id where another one is called so too.
+    /// The same, with the short id where another one is called so too, or looks so.
     fn told_apart(&self, id: &PeerId) -> String {
         let label = self.of(id);
-        let key = |id: &PeerId, label: &str| Name::or_short_id(label, id).key();
-        let own = key(id, &label);
-        let is_shared = self.0.iter().any(|(other, name)| other != id && key(other, name) == own);
+        let looks = |id: &PeerId, label: &str| Name::or_short_id(label, id).looks();
+        let own = looks(id, &label);
+        let is_shared = self.0.iter().any(|(other, name)| other != id && !looks(other, name).is_disjoint(&own));
         if is_shared { format!("{label}·{}", id.short()) } else { label }
     }
 }

@@ -198,3 +198,53 @@ proptest! {
         prop_assert!(shown.columns() <= columns, "{shown:?}");
     }
 }
+
+/// Names that somebody may call himself to be taken for somebody else, by what he wants to be taken for.
+const ALIKE: [(&str, &[&str]); 5] = [
+    (
+        "alice",
+        &[
+            "Alice",
+            "ALICE",
+            "аlice",
+            "alісе",
+            "ａｌｉｃｅ",
+            "aIice",
+            "a1ice",
+            "al1ce",
+            "αlice",
+            "alicе",
+            "аӏісе",
+            "𝒂𝒍𝒊𝒄𝒆",
+            "аliсe",
+            "al\u{131}ce",
+        ],
+    ),
+    ("bob", &["B0B", "b0b", "bоb", "Ьob", "𝐛𝐨𝐛", "ｂｏｂ", "BОB", "bοb"]),
+    ("admin", &["аdmin", "adrnin", "admіn", "admln", "ADMIN", "ａdmin", "𝚊𝚍𝚖𝚒𝚗"]),
+    ("paypal", &["pаypаl", "PaypaI", "раураl", "paypa1", "рaypal"]),
+    ("Jörg", &["jörg", "Jo\u{308}rg", "Jӧrg", "JÖRG"]),
+];
+
+#[test]
+fn every_name_of_the_corpus_looks_like_the_one_that_it_plays() {
+    let looks = |name: &str| Name::parse(name).unwrap_or_else(|why| panic!("{name}: {why}")).looks();
+    for (real, names) in ALIKE {
+        for name in names {
+            assert!(!looks(name).is_disjoint(&looks(real)), "{name} plays {real}");
+        }
+    }
+    for (one, other) in [("alice", "alina"), ("bob", "rob"), ("anna", "anne"), ("ola", "ole"), ("jörg", "jurg"), ("東京", "京東")]
+    {
+        assert!(looks(one).is_disjoint(&looks(other)), "{one} and {other}");
+    }
+}
+
+/// A capital letter may look like another one than the small one does.
+#[test]
+fn whoever_is_called_the_same_looks_the_same() {
+    for (one, other) in [("вов", "ВОВ"), ("ВОВ", "BOB"), ("ìda", "ÌDA"), ("straße", "STRASSE")] {
+        let [one, other] = [one, other].map(|name| Name::parse(name).unwrap().looks());
+        assert!(!one.is_disjoint(&other), "{one:?} {other:?}");
+    }
+}

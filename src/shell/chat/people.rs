@@ -38,7 +38,7 @@ struct Person {
 pub(super) struct People {
     me: PeerId,
     map: BTreeMap<PeerId, Person>,
-    /// How many bear a name, by its key: where it is more than one, ids are shown.
+    /// How many bear a name that can be taken for this: where it is more than one, ids are shown.
     names: BTreeMap<String, usize>,
     due: Option<Instant>,
     /// How often somebody came to be known, or was renamed.
@@ -50,11 +50,11 @@ impl People {
         Self { me, map: BTreeMap::new(), names: BTreeMap::new(), due: None, version: 0 }
     }
 
-    /// What a peer is called here: its petname, else its name, with the short id where two have it.
+    /// What a peer is called here: its petname, else its name, with the short id where two have it, or one that looks like it.
     pub(super) fn label(&self, id: &PeerId) -> Shown {
         let Some(person) = self.map.get(id) else { return Shown::line(&id.short()) };
         let name = person.called();
-        if self.names.get(&name.key()).is_some_and(|count| *count > 1) {
+        if self.is_shared(name) {
             return Shown::line(&format!("{name}·{}", id.short()));
         }
         Shown::line(name.as_str())
@@ -132,21 +132,27 @@ impl People {
         {
             self.remove(&gone);
         }
-        *self.names.entry(person.called().key()).or_default() += 1;
+        for look in person.called().looks() {
+            *self.names.entry(look).or_default() += 1;
+        }
         self.version += 1;
         self.map.insert(id, person);
     }
 
     fn remove(&mut self, id: &PeerId) -> Option<Person> {
         let person = self.map.remove(id)?;
-        let key = person.called().key();
-        if let Some(count) = self.names.get_mut(&key) {
-            *count -= 1;
+        for look in person.called().looks() {
+            let count = self.names.entry(look.clone()).or_default();
+            *count = count.saturating_sub(1);
             if *count == 0 {
-                self.names.remove(&key);
+                self.names.remove(&look);
             }
         }
         Some(person)
+    }
+
+    fn is_shared(&self, name: &Name) -> bool {
+        name.looks().iter().any(|look| self.names.get(look).is_some_and(|count| *count > 1))
     }
 
     /// A peer is, or is called, otherwise than before. `told`: comings and goings are said already. May
@@ -249,7 +255,7 @@ impl People {
     pub(super) fn written(&self, id: &PeerId) -> String {
         let Some(person) = self.map.get(id) else { return id.to_string() };
         let name = person.called();
-        if self.names.get(&name.key()).is_some_and(|count| *count > 1) { id.to_string() } else { name.as_str().to_owned() }
+        if self.is_shared(name) { id.to_string() } else { name.as_str().to_owned() }
     }
 
     /// Changes where `names` may have.

@@ -349,6 +349,20 @@ fn a_stranger_is_introduced_once_and_two_of_a_name_show_ids() {
 }
 
 #[test]
+fn a_name_that_looks_like_another_ones_shows_the_id() {
+    let stranger = PeerLine { contact: false, ..peer(3, "b\u{43e}b", Presence::Online) };
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    desk.event(desk.message(2, "bob", "hi", 0));
+    desk.event(Line::Peer(stranger));
+    desk.event(desk.message(3, "b\u{43e}b", "it is me", 0));
+    desk.event(desk.message(2, "bob", "who?", 0));
+    let [bob, other] = [(2, "bob"), (3, "b\u{43e}b")].map(|(n, name)| format!("{name}·{}", peer_id(n).short()));
+    assert_eq!(desk.printed[0], "10:00 <bob> hi");
+    assert!(desk.printed.contains(&format!("10:00 <{other}> it is me")), "{:?}", desk.printed);
+    assert_eq!(desk.printed.last(), Some(&format!("10:00 <{bob}> who?")));
+}
+
+#[test]
 fn a_reply_goes_to_whoever_wrote_last() {
     let mut desk = Desk::started(Mode::Edited, vec![]);
     desk.line("/reply hi");
