@@ -2,6 +2,7 @@
 //! how a command ends. The only place that starts threads for the front doors.
 
 mod own;
+mod password;
 mod profile;
 mod seed;
 mod signals;
@@ -130,6 +131,7 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         Some(Action::Demo(args)) => commands::demo::run(program, &args).await,
         Some(Action::Status(args)) => commands::status::run(program, args).await,
         Some(Action::Stop(args)) => commands::stop::run(program, args).await,
+        Some(Action::Passwd(_)) => program.signals.or(password::change(program)).await?,
         Some(Action::Config(args)) => commands::config::run(program, &args).await,
         Some(Action::Send(args)) => {
             let mut letter = commands::send::prepare(program, args)?;
@@ -287,18 +289,24 @@ impl Front {
     /// Becomes the owner of the profile, or a client of its owner, whichever is possible first.
     pub async fn open(program: &Program, mode: Mode) -> Result<Self, ErrorLine> {
         let socket = socket_path(&program.settings.dir)?;
-        let until = Instant::now() + OPEN_TIMEOUT;
+        let mut until = Instant::now() + OPEN_TIMEOUT;
         let mut pause = PAUSE_MIN;
+        let mut unlock = None;
         loop {
             if let Some(client) = connect(&socket).await? {
                 program.tell_owner(&client).await;
                 return Ok(Self { client, own: None });
             }
-            match profile::take(&program.settings)? {
+            match profile::take(&program.settings, unlock.as_ref())? {
                 Taken::Store(store) => {
                     let own = Own::start(program, mode, *store, socket).await?;
                     let client = Client::connect(own.connection()).await.map_err(|e| internal(&e))?;
                     return Ok(Self { client, own: Some(own) });
+                }
+                Taken::Sealed => {
+                    unlock = Some(password::present(program).await?);
+                    until = Instant::now() + OPEN_TIMEOUT;
+                    continue;
                 }
                 // Its owner starts or ends at this moment.
                 Taken::Locked if Instant::now() < until => {}

@@ -46,6 +46,12 @@ const EXAMPLES_WHOIS: &str = "\
 Examples:
   p2pchat-udp whois bob
   p2pchat-udp whois \"$LINK\" --json    exit 3: nobody here or at the seeds has that id";
+const EXAMPLES_PASSWD: &str = "\
+A forgotten password is final. Nobody may have the profile open meanwhile.
+
+Examples:
+  p2pchat-udp passwd                                              asks twice, without echo
+  p2pchat-udp --password-cmd ./ask-my-store history bob    a program that prints it";
 const EXAMPLES_HISTORY: &str = "\
 Examples:
   p2pchat-udp history bob --limit 20
@@ -191,6 +197,9 @@ pub struct Global {
     /// Nothing is rewritten on the screen, no colour, words instead of glyphs
     #[arg(long, global = true, env = "P2PCHAT_PLAIN", hide_env_values = true, value_parser = FalseyValueParser::new())]
     plain: bool,
+    /// A command that prints the profile's password
+    #[arg(long, global = true, value_name = "CMD", env = "P2PCHAT_PASSWORD_CMD", hide_env_values = true)]
+    password_cmd: Option<String>,
     /// Upper bound for whatever the command waits for, like 500ms, 30s or 5m
     #[arg(long, global = true, value_name = "D")]
     pub timeout: Option<Span>,
@@ -254,6 +263,9 @@ pub enum Action {
     /// Completion of this command line by bash, zsh or fish
     #[command(after_help = EXAMPLES_COMPLETIONS)]
     Completions(commands::completions::Args),
+    /// Set, change or (empty) remove the profile's password
+    #[command(after_help = EXAMPLES_PASSWD)]
+    Passwd(commands::passwd::Args),
     /// Every setting, its value and where it came from; or set one
     #[command(after_help = EXAMPLES_CONFIG)]
     Config(commands::config::Args),
@@ -394,7 +406,7 @@ mod tests {
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
         let of_all = "demo,daemon,send,listen,peers,whois,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
-                      seed lookup,seed register,seed unregister,config,completions,";
+                      seed lookup,seed register,seed unregister,passwd,config,completions,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,
             other => panic!("{name}: {other:?}"),

@@ -58,7 +58,7 @@ enum Shape {
 }
 
 /// Every key that a file may hold.
-const KEYS: [(&str, Shape); 14] = [
+const KEYS: [(&str, Shape); 15] = [
     ("name", Shape::Text),
     ("listen", Shape::Text),
     ("via", Shape::List),
@@ -72,6 +72,7 @@ const KEYS: [(&str, Shape); 14] = [
     ("read_receipts", Shape::Switch),
     ("joins", Shape::Switch),
     ("bell", Shape::Switch),
+    ("password_cmd", Shape::Text),
     ("log", Shape::Text),
 ];
 
@@ -117,6 +118,8 @@ pub struct Settings {
     pub joins: bool,
     /// The shell rings the bell.
     pub bell: bool,
+    /// A command that prints the profile's password.
+    pub password_cmd: Option<String>,
     /// Filter of the log, as `RUST_LOG` takes it.
     pub log: Option<String>,
     values: BTreeMap<&'static str, (Vec<String>, Origin)>,
@@ -153,6 +156,7 @@ impl Settings {
             read_receipts: false,
             joins: true,
             bell: true,
+            password_cmd: None,
             log: None,
             values: BTreeMap::new(),
         };
@@ -208,6 +212,7 @@ impl Settings {
             "read_receipts" => self.read_receipts = switch(text)?,
             "joins" => self.joins = switch(text)?,
             "bell" => self.bell = switch(text)?,
+            "password_cmd" => self.password_cmd = Some(text.to_owned()).filter(|text| !text.trim().is_empty()),
             "log" => {
                 text.parse::<tracing_subscriber::filter::EnvFilter>().map_err(|e| e.to_string())?;
                 self.log = Some(text.to_owned());

@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["id", "clock", "text"]),
     ("crypto", &["id", "clock", "text", "wire"]),
     ("session", &["id", "clock", "text", "wire", "crypto"]),
-    ("store", &["id", "clock", "text", "wire"]),
+    ("store", &["id", "clock", "text", "wire", "crypto::vault"]),
     ("node", &["id", "clock", "text", "contact_link", "wire", "crypto", "session", "store"]),
     ("seed", &["id", "clock", "text", "wire", "crypto"]),
     ("net", &["id", "clock", "text", "wire", "crypto", "store", "node", "seed"]),

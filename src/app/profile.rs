@@ -16,7 +16,7 @@ use rand_core::SeedableRng;
 use crate::{
     config::Settings,
     control::proto::ErrorLine,
-    crypto::identity::Identity,
+    crypto::{identity::Identity, vault::Unlock},
     id::BootId,
     store::{Fresh, Store, StoreError},
     text::Name,
@@ -51,6 +51,8 @@ pub(super) enum Taken {
     Store(Box<Store>),
     /// Another process.
     Locked,
+    /// Nobody: it has a password, and none was given.
+    Sealed,
 }
 
 /// The directory to use: as given, else the one of this name in the XDG data directory.
@@ -78,11 +80,16 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), ErrorLine> {
     Ok(())
 }
 
-/// Opens the profile, and makes it first where there is none. Errors (exit 8) have changed nothing.
-pub(super) fn take(settings: &Settings) -> Result<Taken, ErrorLine> {
+/// Opens the profile, with its password where it has one, and makes it first where there is none. Errors (exit 8, and 10
+/// for a wrong password) have changed nothing.
+pub(super) fn take(settings: &Settings, unlock: Option<&Unlock>) -> Result<Taken, ErrorLine> {
     let was_there = settings.dir.exists();
     make_dir(&settings.dir)?;
-    let opened = match Store::open(&settings.dir) {
+    let found = match unlock {
+        Some(unlock) => Store::unlock(&settings.dir, unlock),
+        None => Store::open(&settings.dir),
+    };
+    let opened = match found {
         Err(StoreError::Missing) => create(settings)?,
         opened => opened,
     };
@@ -94,6 +101,7 @@ pub(super) fn take(settings: &Settings) -> Result<Taken, ErrorLine> {
         Ok(store) => Ok(Taken::Store(Box::new(store))),
         // `Exists`: another process was quicker in making it.
         Err(StoreError::Locked | StoreError::Exists) => Ok(Taken::Locked),
+        Err(StoreError::Sealed) => Ok(Taken::Sealed),
         Err(error) => Err(refused(&settings.dir, &error)),
     }
 }
@@ -136,6 +144,11 @@ fn unusable(what: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> ErrorL
 
 /// Why a store cannot be opened, and what to do about it.
 pub(super) fn refused(dir: &Path, error: &StoreError) -> ErrorLine {
+    if matches!(error, StoreError::WrongPassword) {
+        let text = format!("wrong password for the profile {}", dir.display());
+        return ErrorLine::new("password", 10, text)
+            .hint("nothing was changed; a forgotten password is final: only a backup without one helps");
+    }
     let hint = match error {
         StoreError::NotOurs => "choose another profile with --data-dir",
         StoreError::Corrupt(_) => "nothing was changed; put a backup in its place, or begin a new profile with --data-dir",

@@ -12,6 +12,7 @@ pub mod history;
 pub mod listen;
 pub mod outbox;
 pub mod output;
+pub mod passwd;
 pub mod peers;
 pub mod requests;
 pub mod seed;

@@ -336,7 +336,7 @@ async fn whoami<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         addrs,
         port,
         seeds,
-        encrypted: false,
+        encrypted: owner.node.reader().is_sealed(),
         version,
         owner_pid: (owner.mode != MODE_COMMAND).then(std::process::id),
     };

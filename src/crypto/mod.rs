@@ -13,3 +13,4 @@ pub mod knock;
 pub mod record;
 pub mod replay;
 mod rotating;
+pub mod vault;

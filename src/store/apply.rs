@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadableTable, StorageError, Table, WriteTransaction};
+use redb::{StorageError, WriteTransaction};
 
 use super::{
+    cells::{Sealer, Table},
+    reader::ReadError,
     row::{HistoryRow, Op, Place},
+    snapshot::Snapshot,
     tables,
 };
 use crate::id::{ConversationId, PeerId};
@@ -26,17 +29,29 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Reads it anew.
-    pub(super) fn load(transaction: &redb::ReadTransaction) -> Result<Self, redb::Error> {
-        let commits = transaction.open_table(tables::META)?.get("commits")?.and_then(|value| value.value().try_into().ok());
-        let commits = commits.map_or(0, u64::from_le_bytes);
+    pub(super) fn load(snapshot: &Snapshot) -> Result<Self, ReadError> {
+        let commits = snapshot.meta_number("commits")?;
         let mut directory = Self { numbers: BTreeMap::new(), next_line: 1, indexed: 0, commits };
-        let history = transaction.open_table(tables::HISTORY)?;
-        for entry in transaction.open_table(tables::CONVERSATIONS)?.iter()? {
-            let (id, number) = entry?;
-            let number = number.value();
-            directory.numbers.insert(ConversationId::from_bytes(*id.value()), number);
+        let history = snapshot.open(tables::HISTORY)?;
+        for row in snapshot.open(tables::CONVERSATIONS)?.iter()? {
+            match row?.open() {
+                Ok((id, number)) => {
+                    directory.numbers.insert(ConversationId::from_bytes(*id.value()), number.value());
+                }
+                Err(damaged) => tracing::warn!(%damaged),
+            }
+        }
+        for row in snapshot.open(tables::NUMBERS)?.iter()? {
+            let row = row?;
+            let number = row.key();
             if let Some(last) = history.range((number, 0)..=(number, u64::MAX))?.next_back() {
-                directory.next_line = directory.next_line.max(last?.0.value().1.saturating_add(1));
+                directory.next_line = directory.next_line.max(last?.key().1.saturating_add(1));
+            }
+            // The same backwards: where one is damaged the other one tells, and no conversation begins anew.
+            if snapshot.is_sealed()
+                && let Ok(names) = row.value()
+            {
+                directory.numbers.entry(ConversationId::from_bytes(*names.value().0)).or_insert(number);
             }
         }
         Ok(directory)
@@ -66,21 +81,25 @@ pub(super) struct Writing<'t> {
 }
 
 impl<'t> Writing<'t> {
-    pub(super) fn new(transaction: &'t WriteTransaction, directory: &'t mut Directory) -> Result<Self, redb::Error> {
+    pub(super) fn new(
+        transaction: &'t WriteTransaction,
+        sealer: Option<Sealer<'t>>,
+        directory: &'t mut Directory,
+    ) -> Result<Self, redb::Error> {
         Ok(Self {
-            meta: transaction.open_table(tables::META)?,
-            contacts: transaction.open_table(tables::CONTACTS)?,
-            conversations: transaction.open_table(tables::CONVERSATIONS)?,
-            numbers: transaction.open_table(tables::NUMBERS)?,
-            peers: transaction.open_table(tables::PEERS)?,
-            counters: transaction.open_table(tables::COUNTERS)?,
-            outbox: transaction.open_table(tables::OUTBOX)?,
-            history: transaction.open_table(tables::HISTORY)?,
-            marks: transaction.open_table(tables::MARKS)?,
-            ids: transaction.open_table(tables::IDS)?,
-            received: transaction.open_table(tables::RECEIVED)?,
-            held: transaction.open_table(tables::HELD)?,
-            unread: transaction.open_table(tables::UNREAD)?,
+            meta: tables::META.open(transaction, sealer)?,
+            contacts: tables::CONTACTS.open(transaction, sealer)?,
+            conversations: tables::CONVERSATIONS.open(transaction, sealer)?,
+            numbers: tables::NUMBERS.open(transaction, sealer)?,
+            peers: tables::PEERS.open(transaction, sealer)?,
+            counters: tables::COUNTERS.open(transaction, sealer)?,
+            outbox: tables::OUTBOX.open(transaction, sealer)?,
+            history: tables::HISTORY.open(transaction, sealer)?,
+            marks: tables::MARKS.open(transaction, sealer)?,
+            ids: tables::IDS.open(transaction, sealer)?,
+            received: tables::RECEIVED.open(transaction, sealer)?,
+            held: tables::HELD.open(transaction, sealer)?,
+            unread: tables::UNREAD.open(transaction, sealer)?,
             directory,
             unread_now: BTreeMap::new(),
             duplicates: Vec::new(),
@@ -114,7 +133,7 @@ impl<'t> Writing<'t> {
         self.directory.commits += 1;
         self.meta.insert("commits", self.directory.commits.to_le_bytes().as_slice())?;
         for (number, counts) in &self.unread_now {
-            self.unread.insert(number, counts)?;
+            self.unread.insert(*number, *counts)?;
         }
         Ok(())
     }
@@ -124,12 +143,10 @@ impl<'t> Writing<'t> {
         if let Some(number) = self.directory.numbers.get(&conversation) {
             return Ok(*number);
         }
-        let number = self.numbers.last()?.map_or(1, |(last, _)| last.value().saturating_add(1));
+        let number = self.numbers.last()?.map_or(1, |last| last.key().saturating_add(1));
         self.conversations.insert(conversation.as_bytes(), number)?;
         self.numbers.insert(number, (conversation.as_bytes(), peer.as_bytes()))?;
-        if self.peers.get(peer.as_bytes())?.is_none() {
-            self.peers.insert(peer.as_bytes(), number)?;
-        }
+        self.peers.insert_new(peer.as_bytes(), number)?;
         self.directory.numbers.insert(conversation, number);
         Ok(number)
     }

@@ -1,6 +1,6 @@
 //! Who we are, whom we know, and the counters of conversations: the rows that are few and replaced.
 
-use redb::{ReadableTable, StorageError};
+use redb::StorageError;
 use serde::{Deserialize, Serialize};
 
 use super::{

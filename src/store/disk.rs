@@ -154,18 +154,49 @@ pub(super) fn create_file(dir: &Path, fill: impl FnOnce(File) -> Result<(), Stor
     if path.symlink_metadata().is_ok() {
         return Err(StoreError::Exists);
     }
+    let made = make_file(dir, fill, |temporary| publish(temporary, &path));
+    // Whoever was faster may also have taken our temporary for remains, at any step above.
+    if made.is_err() && path.symlink_metadata().is_ok() { Err(StoreError::Exists) } else { made }
+}
+
+/// The same in the place of the file that is there. To be called with the lock of that one held: a crash leaves it, or
+/// the new one.
+pub(super) fn replace_file(dir: &Path, fill: impl FnOnce(File) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let path = dir.join(FILE_NAME);
+    make_file(dir, fill, |temporary| fs::rename(temporary, &path).map_err(StoreError::from_io))
+}
+
+fn make_file(
+    dir: &Path,
+    fill: impl FnOnce(File) -> Result<(), StoreError>,
+    publish: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let number = CREATED.fetch_add(1, Ordering::Relaxed);
     let temporary = dir.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
     let _ = fs::remove_file(&temporary); // of an earlier process with this id
     let file = private().read(true).write(true).create_new(true).open(&temporary).map_err(StoreError::from_io)?;
     let made = fill(file).and_then(|()| {
         File::open(&temporary).and_then(|file| file.sync_all()).map_err(StoreError::from_io)?;
-        publish(&temporary, &path)?;
+        publish(&temporary)?;
         sync_directory(dir).map_err(StoreError::from_io)
     });
     let _ = fs::remove_file(&temporary);
-    // Whoever was faster may also have taken our temporary for remains, at any step above.
-    if made.is_err() && path.symlink_metadata().is_ok() { Err(StoreError::Exists) } else { made }
+    made
+}
+
+/// Tells later whether the profile's file in `dir` is still the one that was opened.
+#[cfg(unix)]
+pub(super) fn still(dir: &Path, file: &File) -> impl FnOnce() -> bool + use<> {
+    use std::os::unix::fs::MetadataExt;
+    let path = dir.join(FILE_NAME);
+    let identity = |about: io::Result<fs::Metadata>| about.ok().map(|about| (about.dev(), about.ino()));
+    let opened = identity(file.metadata());
+    move || opened.is_some() && identity(fs::metadata(path)) == opened
+}
+
+#[cfg(not(unix))]
+pub(super) fn still(_: &Path, _: &File) -> impl FnOnce() -> bool + use<> {
+    || true
 }
 
 /// Removes what processes left behind that died while they made a profile. To be called with the

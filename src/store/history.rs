@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use redb::{ReadableTable, StorageError};
+use redb::StorageError;
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
 
@@ -127,7 +127,7 @@ impl Writing<'_> {
     /// Notes what became of a message of ours.
     pub(super) fn mark(&mut self, number: u32, line: u64, state: State, reason: &str) -> Result<(), StorageError> {
         let mark = encode(&Mark { state, reason: Cow::Borrowed(reason) });
-        let old = self.marks.insert((number, line), mark.as_slice())?.map(|old| old.value().to_vec());
+        let old = self.marks.replace((number, line), mark.as_slice())?;
         let Some(old) = old else { return Ok(()) };
         if rmp_serde::from_slice::<Mark<'static>>(&old).is_ok_and(|old| rank(old.state) > rank(state)) {
             self.marks.insert((number, line), old.as_slice())?;
@@ -160,11 +160,13 @@ impl Writing<'_> {
         let range = (number, incarnation.0, seq.0, &[0; 16])..=(number, incarnation.0, seq.0, &[u8::MAX; 16]);
         let mut found = Vec::new();
         for entry in self.held.range(range)? {
-            let (key, value) = entry?;
-            found.push((*key.value().3, rmp_serde::from_slice::<Line<'static>>(value.value()).ok()));
+            let row = entry?;
+            let stored = row.stored();
+            let line = row.value().ok().and_then(|value| rmp_serde::from_slice::<Line<'static>>(value.value()).ok());
+            found.push((stored, line));
         }
-        for (id, line) in found {
-            self.held.remove((number, incarnation.0, seq.0, &id))?;
+        for (stored, line) in found {
+            self.held.remove_stored(&stored)?;
             // A damaged one is lost; what follows it must not wait for ever.
             let Some(line) = line.filter(|line| line.kind != HELD_VOID) else { continue };
             let Some(peer) = self.peer_of(number)? else { continue };
@@ -193,7 +195,7 @@ impl Writing<'_> {
         let mut left = 0;
         if unread > 0 {
             for entry in self.history.range((number, line.saturating_add(1))..=(number, u64::MAX))? {
-                let (_, value) = entry?;
+                let Ok(value) = entry?.value() else { continue };
                 let line = rmp_serde::from_slice::<Line<'static>>(value.value());
                 left += u64::from(line.is_ok_and(|line| line.direction == Direction::In));
             }
@@ -205,20 +207,14 @@ impl Writing<'_> {
     /// Remembers which message came first at this place.
     fn remember(&mut self, number: u32, row: &HistoryRow) -> Result<(), StorageError> {
         let place = (number, row.incarnation.0, row.seq.0);
-        let first = self.received.insert(place, row.id.as_bytes())?.map(|first| *first.value());
-        if let Some(first) = first.filter(|first| first != row.id.as_bytes()) {
-            self.received.insert(place, &first)?;
-        }
-        Ok(())
+        self.received.insert_new(place, row.id.as_bytes()).map(drop)
     }
 
     /// Appends a received message, or notes that it is a duplicate; true where it was appended.
     fn append(&mut self, number: u32, row: &HistoryRow) -> Result<bool, StorageError> {
         let line = self.directory.next_line;
         let key = (row.id.as_bytes(), number);
-        let known = self.ids.insert(key, (number, line, row.seq.0))?.map(|old| old.value());
-        if let Some(known) = known {
-            self.ids.insert(key, known)?;
+        if !self.ids.insert_new(key, (number, line, row.seq.0))? {
             self.duplicates.push(row.place());
             return Ok(false);
         }

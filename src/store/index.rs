@@ -9,14 +9,15 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
 use super::{
+    cells::Reading,
     history::Line,
     reader::{Damaged, ReadError},
     search::{Pattern, Search, split},
+    snapshot::Snapshot,
     tables::{self, WORDS, decode, encode},
 };
 
@@ -88,22 +89,26 @@ pub(super) struct Segment {
 }
 
 /// True where the segment is there; `false` also where its head cannot be read.
-pub(super) fn is_there(transaction: &ReadTransaction, segment: u64) -> Result<bool, ReadError> {
-    let Some(words) = open(transaction)? else { return Ok(false) };
-    Ok(words.get((segment, HEAD))?.is_some_and(|value| rmp_serde::from_slice::<Head<'_>>(value.value()).is_ok()))
+pub(super) fn is_there(snapshot: &Snapshot, segment: u64) -> Result<bool, ReadError> {
+    let Some(words) = open(snapshot)? else { return Ok(false) };
+    match words.get((segment, HEAD)) {
+        Ok(head) => Ok(head.is_some_and(|value| rmp_serde::from_slice::<Head<'_>>(value.value()).is_ok())),
+        Err(ReadError::Row(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a segment of the lines that are its.
-pub(super) fn make(transaction: &ReadTransaction, segment: u64) -> Result<Segment, ReadError> {
+pub(super) fn make(snapshot: &Snapshot, segment: u64) -> Result<Segment, ReadError> {
     let first = segment * SEGMENT_LINES;
-    let history = transaction.open_table(tables::HISTORY)?;
-    let mut lines: BTreeMap<u16, (u32, Vec<u8>)> = BTreeMap::new();
-    for entry in transaction.open_table(tables::NUMBERS)?.iter()? {
-        let number = entry?.0.value();
+    let history = snapshot.open(tables::HISTORY)?;
+    let mut lines: BTreeMap<u16, (u32, Option<Vec<u8>>)> = BTreeMap::new();
+    for entry in snapshot.open(tables::NUMBERS)?.iter()? {
+        let number = entry?.key();
         for entry in history.range((number, first)..(number, first + SEGMENT_LINES))? {
-            let (key, value) = entry?;
-            let offset = u16::try_from(key.value().1 - first).unwrap_or_default();
-            lines.insert(offset, (number, value.value().to_vec()));
+            let row = entry?;
+            let offset = u16::try_from(row.key().1 - first).unwrap_or_default();
+            lines.insert(offset, (number, row.value().ok().map(|value| value.value().to_vec())));
         }
     }
     let (mut numbers, mut unread, mut len) = (vec![0; SEGMENT_LINES as usize], Vec::new(), 0);
@@ -111,7 +116,7 @@ pub(super) fn make(transaction: &ReadTransaction, segment: u64) -> Result<Segmen
     for (offset, (number, value)) in lines {
         numbers[usize::from(offset)] = number;
         // A damaged line is told whenever it is read.
-        let Ok(line) = rmp_serde::from_slice::<Line<'_>>(&value) else {
+        let Some(line) = value.as_deref().and_then(|value| rmp_serde::from_slice::<Line<'_>>(value).ok()) else {
             unread.push(offset);
             continue;
         };
@@ -158,8 +163,8 @@ pub(super) struct Found {
 }
 
 /// Where the search may be found in a segment; `None`: nobody knows.
-pub(super) fn look_up(transaction: &ReadTransaction, segment: u64, search: &Search) -> Result<Option<Found>, ReadError> {
-    let Some(words) = open(transaction)? else { return Ok(None) };
+pub(super) fn look_up(snapshot: &Snapshot, segment: u64, search: &Search) -> Result<Option<Found>, ReadError> {
+    let Some(words) = open(snapshot)? else { return Ok(None) };
     match within(&words, segment, search) {
         Ok(found) => Ok(found),
         Err(ReadError::Row(damaged)) => {
@@ -170,10 +175,10 @@ pub(super) fn look_up(transaction: &ReadTransaction, segment: u64, search: &Sear
     }
 }
 
-type Words = redb::ReadOnlyTable<(u64, u32), &'static [u8]>;
+type Words = Reading<(u64, u32), &'static [u8]>;
 
-fn open(transaction: &ReadTransaction) -> Result<Option<Words>, ReadError> {
-    match transaction.open_table(WORDS) {
+fn open(snapshot: &Snapshot) -> Result<Option<Words>, ReadError> {
+    match snapshot.open(WORDS) {
         Ok(words) => Ok(Some(words)),
         // Nothing was ever indexed here.
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),

@@ -3,32 +3,43 @@
 //! starts no thread (`net::committer` does).
 
 mod apply;
+mod cells;
 mod contacts;
 mod disk;
 mod guard;
 mod history;
 mod index;
 mod outbox;
+mod password;
 mod reader;
 pub mod row;
 mod search;
 mod snapshot;
 mod tables;
 
-use std::{borrow::Borrow, io, path::Path, sync::Arc};
+use std::{borrow::Borrow, cell::RefCell, io, path::Path, sync::Arc};
 
 use apply::{Directory, Writing};
+use cells::Sealer;
 use disk::{Disk, Handle};
 use guard::guarded;
 pub use guard::hush_caught_panics;
+use password::{Seen, unlocked};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
 use reader::Slot;
 pub use reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Reader, Rows};
 pub use redb::StorageBackend;
 use redb::{Builder, Database, backends::FileBackend};
 use row::{CommitError, Committed, WriteBatch};
+use snapshot::Snapshot;
 use tables::Step;
+use zeroize::Zeroizing;
 
-use crate::id::{BatchId, BootId};
+use crate::{
+    crypto::vault::{Unlock, Vault},
+    id::{BatchId, BootId},
+};
 
 /// Name of the store's file in a profile.
 pub const FILE_NAME: &str = "profile.redb";
@@ -72,6 +83,12 @@ pub enum StoreError {
         /// The newest schema that this version knows.
         known: u32,
     },
+    /// It has a password, and none was given.
+    #[error("the profile has a password")]
+    Sealed,
+    /// It is not this password.
+    #[error("wrong password")]
+    WrongPassword,
     /// The system denies access.
     #[error("no permission to read and write the profile")]
     Permission,
@@ -106,6 +123,17 @@ impl StoreError {
     }
 }
 
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => Self::Io(io::Error::other(error.to_string())),
+            ReadError::Io(why) => Self::Io(io::Error::other(why)),
+            ReadError::Corrupt(why) => Self::Corrupt(why),
+            ReadError::Row(damaged) => Self::Corrupt(damaged.to_string()),
+        }
+    }
+}
+
 /// An open profile. One per process; the file is locked for as long as it lives.
 #[derive(Debug)]
 pub struct Store {
@@ -113,6 +141,8 @@ pub struct Store {
     slot: Arc<Slot>,
     directory: Directory,
     cache_len: usize,
+    /// Where nonces come from, with a password.
+    chance: Option<ChaCha20Rng>,
     /// A commit that ended in an error and may be on disk all the same.
     unsure: Option<Unsure>,
 }
@@ -138,19 +168,30 @@ impl Store {
     }
 
     /// Opens the profile in `dir`. A newer or foreign file stays as it is, byte for byte; an older one
-    /// is migrated after a copy of it was put beside it.
+    /// is migrated after a copy of it was put beside it. [`StoreError::Sealed`] where it has a password.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, tables::STEPS)
+        Self::open_with(dir, tables::STEPS, None)
     }
 
-    fn open_with(dir: &Path, steps: &[Step]) -> Result<Self, StoreError> {
+    /// The same with the password of one that has one, else it is not needed. Takes the time that trying a password
+    /// costs; after [`StoreError::WrongPassword`] nothing has changed.
+    pub fn unlock(dir: &Path, unlock: &Unlock) -> Result<Self, StoreError> {
+        Self::open_with(dir, tables::STEPS, Some(unlock))
+    }
+
+    fn open_with(dir: &Path, steps: &[Step], unlock: Option<&Unlock>) -> Result<Self, StoreError> {
         let file = disk::open_file(dir)?;
-        look_first(dir, steps)?;
+        let seen = look_first(dir, steps, unlock)?;
+        let still = disk::still(dir, &file);
         let disk = Disk::new(FileBackend::new(file).map_err(StoreError::from_redb)?);
         let copied = Arc::clone(&disk);
-        let store = Self::open_disk(disk, CACHE_LEN, steps, |found| {
+        let store = Self::open_disk(disk, CACHE_LEN, steps, (unlock, seen), |found| {
             copied.copy_to(&dir.join(format!("profile.schema-{found}.redb"))).map_err(StoreError::from_io)
         })?;
+        // Before we had the lock, another process may have put another file in its place.
+        if !still() {
+            return Err(StoreError::Locked);
+        }
         disk::remove_remains(dir);
         Ok(store)
     }
@@ -165,7 +206,7 @@ impl Store {
         let database = open_database(&disk, CACHE_LEN)?;
         look(|| fill(&database, fresh).map_err(StoreError::from_redb))?;
         drop(database);
-        Self::open_disk(disk, CACHE_LEN, tables::STEPS, |_| Ok(()))
+        Self::open_disk(disk, CACHE_LEN, tables::STEPS, (None, None), |_| Ok(()))
     }
 
     /// Opens the profile on a backend. An older one is migrated without a copy.
@@ -176,26 +217,39 @@ impl Store {
     /// The same with other memory for pages than [`CACHE_LEN`], in bytes: with none, every page is read from the
     /// backend each time, as in a profile that is much larger than the memory.
     pub fn open_backend_with(backend: impl StorageBackend, cache_len: usize) -> Result<Self, StoreError> {
+        Self::open_any(backend, cache_len, None)
+    }
+
+    /// [`Self::unlock`] on a backend.
+    pub fn unlock_backend(backend: impl StorageBackend, unlock: &Unlock) -> Result<Self, StoreError> {
+        Self::open_any(backend, CACHE_LEN, Some(unlock))
+    }
+
+    fn open_any(backend: impl StorageBackend, cache_len: usize, unlock: Option<&Unlock>) -> Result<Self, StoreError> {
         let disk = Disk::new(backend);
         if Handle(Arc::clone(&disk)).len().map_err(StoreError::from_io)? == 0 {
             return Err(StoreError::Missing);
         }
-        Self::open_disk(disk, cache_len, tables::STEPS, |_| Ok(()))
+        Self::open_disk(disk, cache_len, tables::STEPS, (unlock, None), |_| Ok(()))
     }
 
     fn open_disk(
         disk: Arc<Disk>,
         cache_len: usize,
         steps: &[Step],
+        (unlock, seen): (Option<&Unlock>, Option<Seen>),
         copy: impl FnOnce(u32) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let database = open_database(&disk, cache_len)?;
-        let directory = look(|| {
+        let (vault, directory) = look(|| {
             let found = tables::schema_of(&database)?;
+            let vault = unlocked(tables::wrapped_key(&database)?, unlock, seen)?.map(|seen| seen.vault);
             tables::migrate(&database, found, steps, || copy(found))?;
-            load_directory(&database)
+            let directory = load_directory(&database, vault.as_ref())?;
+            Ok((vault, directory))
         })?;
-        Ok(Self { disk, slot: Arc::new(Slot::new(database)), directory, cache_len, unsure: None })
+        let chance = unlock.filter(|_| vault.is_some()).map(Unlock::rng);
+        Ok(Self { disk, slot: Arc::new(Slot::new(database, vault)), directory, cache_len, chance, unsure: None })
     }
 
     /// Snapshots of what is committed; cheap to clone, for any thread. Closed with the store.
@@ -237,12 +291,14 @@ impl Store {
 
     /// One try.
     fn attempt(&mut self, batch: &WriteBatch) -> Result<Committed, Failed> {
-        let Self { slot, directory, unsure, .. } = self;
+        let Self { slot, directory, chance, unsure, .. } = self;
+        let chance = fork(chance);
+        let sealer = sealer(slot, chance.as_ref());
         let tried = guarded(|| {
             let mut transaction = slot.begin_write().ok_or(Failed::BeforeBegin)?;
             transaction.set_quick_repair(true);
             let told = {
-                let mut writing = Writing::new(&transaction, directory)?;
+                let mut writing = Writing::new(&transaction, sealer, directory)?;
                 for op in batch.ops.iter() {
                     writing.apply(op)?;
                 }
@@ -288,11 +344,13 @@ impl Store {
         false
     }
 
-    fn write_segment(&self, segment: &index::Segment) -> Result<(), redb::Error> {
+    fn write_segment(&mut self, segment: &index::Segment) -> Result<(), redb::Error> {
+        let chance = fork(&mut self.chance);
+        let sealer = sealer(&self.slot, chance.as_ref());
         let Some(mut transaction) = self.slot.begin_write() else { return Err(redb::Error::DatabaseClosed) };
         transaction.set_quick_repair(true);
         {
-            let mut words = transaction.open_table(tables::WORDS)?;
+            let mut words = tables::WORDS.open(&transaction, sealer)?;
             for (block, value) in &segment.rows {
                 words.insert((segment.number, *block), value.as_slice())?;
             }
@@ -323,7 +381,7 @@ impl Store {
     fn reopen(&mut self) -> bool {
         self.slot.close();
         let Ok(database) = open_database(&self.disk, self.cache_len) else { return false };
-        let Ok(directory) = look(|| load_directory(&database)) else { return false };
+        let Ok(directory) = look(|| load_directory(&database, self.slot.vault())) else { return false };
         self.unsure.take_if(|unsure| unsure.commits > directory.commits);
         self.directory = directory;
         self.slot.put(database);
@@ -363,19 +421,30 @@ fn open_database(disk: &Arc<Disk>, cache_len: usize) -> Result<Database, StoreEr
     Ok(database)
 }
 
-fn load_directory(database: &Database) -> Result<Directory, StoreError> {
+fn load_directory(database: &Database, vault: Option<&Arc<Vault>>) -> Result<Directory, StoreError> {
     use redb::ReadableDatabase;
     let transaction = database.begin_read().map_err(StoreError::from_redb)?;
-    Directory::load(&transaction).map_err(StoreError::from_redb)
+    Directory::load(&Snapshot::new(transaction, vault.cloned())).map_err(StoreError::from)
+}
+
+fn sealer<'t>(slot: &'t Slot, rng: Option<&'t RefCell<ChaCha20Rng>>) -> Option<Sealer<'t>> {
+    Some(Sealer { vault: slot.vault()?, rng: rng? })
+}
+
+/// A generator for one transaction: all of its tables share it.
+fn fork(chance: &mut Option<ChaCha20Rng>) -> Option<RefCell<ChaCha20Rng>> {
+    let mut seed = Zeroizing::new([0; 32]);
+    chance.as_mut()?.fill_bytes(&mut *seed);
+    Some(RefCell::new(ChaCha20Rng::from_seed(*seed)))
 }
 
 fn fill(database: &Database, fresh: &Fresh) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    tables::lay_out(&transaction, tables::SCHEMA)?;
+    tables::lay_out(&transaction, tables::SCHEMA, None)?;
     {
         let mut directory = Directory::default();
-        let mut writing = Writing::new(&transaction, &mut directory)?;
+        let mut writing = Writing::new(&transaction, None, &mut directory)?;
         writing.set_secret(&fresh.secret)?;
         writing.set_name(&fresh.name)?;
         writing.set_boot(fresh.boot)?;
@@ -384,19 +453,24 @@ fn fill(database: &Database, fresh: &Fresh) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Refuses a newer or foreign file before anything opens it for writing. What only a repair can make
-/// readable is left to that.
-fn look_first(dir: &Path, steps: &[Step]) -> Result<(), StoreError> {
+/// Refuses a newer or foreign file, and a wrong password, before anything opens it for writing. What only a repair can
+/// make readable is left to that.
+fn look_first(dir: &Path, steps: &[Step], unlock: Option<&Unlock>) -> Result<Option<Seen>, StoreError> {
     let path = dir.join(FILE_NAME);
     let database = guarded(|| Builder::new().set_cache_size(CACHE_LEN).open_read_only(path));
     let database = match database {
         Ok(Ok(database)) => database,
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => return Err(StoreError::Locked),
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     let found = look(|| tables::schema_of(&database))?;
     let known = tables::newest(steps);
-    if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    let wrapped = look(|| tables::wrapped_key(&database))?;
+    drop(database);
+    unlocked(wrapped, unlock, None)
 }
 
 #[cfg(test)]

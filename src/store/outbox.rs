@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use redb::{ReadableTable, StorageError};
+use redb::StorageError;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -53,9 +53,7 @@ impl Writing<'_> {
     pub(super) fn queue(&mut self, row: &OutboxRow, history: &HistoryRow) -> Result<(), StorageError> {
         let number = self.number(row.conversation, &row.peer)?;
         let line = self.directory.next_line;
-        let known = self.ids.insert((row.id.as_bytes(), OWN), (number, line, row.seq.0))?.map(|old| old.value());
-        if let Some(known) = known {
-            self.ids.insert((row.id.as_bytes(), OWN), known)?;
+        if !self.ids.insert_new((row.id.as_bytes(), OWN), (number, line, row.seq.0))? {
             return Ok(());
         }
         self.directory.next_line += 1;
@@ -65,7 +63,7 @@ impl Writing<'_> {
     }
 
     pub(super) fn replace(&mut self, old: &MessageId, row: &OutboxRow, history: &HistoryRow) -> Result<(), StorageError> {
-        if self.ids.get((row.id.as_bytes(), OWN))?.is_none() {
+        if !self.ids.contains((row.id.as_bytes(), OWN))? {
             self.set_state(old, State::Cancelled)?;
         }
         self.queue(row, history)
@@ -100,7 +98,7 @@ impl Writing<'_> {
         let Some(&number) = self.directory.numbers.get(&conversation) else { return Ok(()) };
         let line = match self.outbox.remove((number, seq.0))? {
             // A damaged row goes too: whom it belonged to is not known any more.
-            Some(value) => rmp_serde::from_slice::<Waiting<'static>>(value.value()).map_or(0, |row| row.line),
+            Some(value) => rmp_serde::from_slice::<Waiting<'static>>(&value).map_or(0, |row| row.line),
             None => 0,
         };
         if line == 0 { Ok(()) } else { self.mark(number, line, state, reason) }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::{
     guard::guarded,
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     clock::Unix,
+    crypto::vault::Vault,
     id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
 };
 
@@ -117,11 +118,17 @@ pub(super) struct Slot {
     database: RwLock<Option<Database>>,
     /// The disk failed a reader: redb gives nothing more until the database is opened anew.
     failed: AtomicBool,
+    /// What opens its values, where they are sealed.
+    vault: Option<Arc<Vault>>,
 }
 
 impl Slot {
-    pub(super) const fn new(database: Database) -> Self {
-        Self { database: RwLock::new(Some(database)), failed: AtomicBool::new(false) }
+    pub(super) const fn new(database: Database, vault: Option<Arc<Vault>>) -> Self {
+        Self { database: RwLock::new(Some(database)), failed: AtomicBool::new(false), vault }
+    }
+
+    pub(super) const fn vault(&self) -> Option<&Arc<Vault>> {
+        self.vault.as_ref()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -146,6 +153,10 @@ impl Slot {
 
     pub(super) fn begin_write(&self) -> Option<WriteTransaction> {
         self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.begin_write().ok()
+    }
+
+    pub(super) fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        Ok(Snapshot::new(self.begin_read()?, self.vault.clone()))
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
@@ -204,6 +215,11 @@ impl Reader {
         self.look(Snapshot::load)
     }
 
+    /// True where what is stored is sealed under a password.
+    pub fn is_sealed(&self) -> bool {
+        self.slot.vault().is_some()
+    }
+
     /// All contacts and strangers that wrote, by id.
     pub fn contacts(&self) -> Result<Rows<Contact>, ReadError> {
         self.look(Snapshot::contacts)
@@ -249,10 +265,10 @@ impl Reader {
                 Some((conversation, seq)) => (snapshot.number(conversation)?.unwrap_or(0), seq.next().0),
                 None => (0, 0),
             };
-            let keys = snapshot.transaction.open_table(tables::OUTBOX)?;
+            let keys = snapshot.open(tables::OUTBOX)?;
             while rows.rows.len() < max {
                 let Some(entry) = keys.range(from..)?.next() else { break };
-                let (number, seq) = entry?.0.value();
+                let (number, seq) = entry?.key();
                 snapshot.outbox(number, Seq(seq), max, usize::MAX, &mut rows)?;
                 from = (number.saturating_add(1), 0);
             }
@@ -269,7 +285,7 @@ impl Reader {
     ) -> Result<Option<MessageId>, ReadError> {
         self.look(|snapshot| {
             let Some(number) = snapshot.number(conversation)? else { return Ok(None) };
-            let id = snapshot.transaction.open_table(tables::RECEIVED)?.get((number, incarnation.0, seq.0))?;
+            let id = snapshot.open(tables::RECEIVED)?.get((number, incarnation.0, seq.0))?;
             Ok(id.map(|id| MessageId::from_bytes(*id.value())))
         })
     }
@@ -282,8 +298,9 @@ impl Reader {
             let (conversation, peer) = snapshot.names(number)?;
             let place = (number, incarnation.0, seq.0);
             let range = (place.0, place.1, place.2, &[0; 16])..=(place.0, place.1, place.2, &[u8::MAX; 16]);
-            for entry in snapshot.transaction.open_table(tables::HELD)?.range(range)? {
-                let line = decode::<Line<'static>>("held", || format!("{place:?}"), entry?.1.value());
+            for entry in snapshot.open(tables::HELD)?.range(range)? {
+                let value = entry?.value();
+                let line = value.and_then(|value| decode::<Line<'static>>("held", || format!("{place:?}"), value.value()));
                 rows.take(line.map(|line| line.into_row(conversation, peer)));
             }
             Ok(rows)
@@ -325,8 +342,8 @@ impl Reader {
     /// This segment of the index, where it is not there.
     pub(super) fn missing_segment(&self, segment: u64) -> Result<Option<Segment>, ReadError> {
         self.look(|snapshot| {
-            let is_there = index::is_there(&snapshot.transaction, segment)?;
-            if is_there { Ok(None) } else { index::make(&snapshot.transaction, segment).map(Some) }
+            let is_there = index::is_there(snapshot, segment)?;
+            if is_there { Ok(None) } else { index::make(snapshot, segment).map(Some) }
         })
     }
 
@@ -334,11 +351,16 @@ impl Reader {
     pub fn unread(&self) -> Result<BTreeMap<PeerId, u64>, ReadError> {
         self.look(|snapshot| {
             let mut unread = BTreeMap::new();
-            for entry in snapshot.transaction.open_table(tables::UNREAD)?.iter()? {
-                let (number, counts) = entry?;
+            for entry in snapshot.open(tables::UNREAD)?.iter()? {
+                let row = entry?;
+                let number = row.key();
+                // Damage is told whenever the lines themselves are read.
+                let Ok(counts) = row.value() else { continue };
                 let (count, _) = counts.value();
-                if count > 0 {
-                    *unread.entry(snapshot.names(number.value())?.1).or_default() += count;
+                if count > 0
+                    && let Some((_, peer)) = snapshot.known_names(number)?
+                {
+                    *unread.entry(peer).or_default() += count;
                 }
             }
             Ok(unread)
@@ -347,8 +369,7 @@ impl Reader {
 
     /// Panics of redb over damaged pages end here.
     fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        let looked = guarded(|| look(&Snapshot { transaction: self.slot.begin_read()? }))
-            .unwrap_or_else(|panic| Err(ReadError::Corrupt(panic)));
+        let looked = guarded(|| look(&self.slot.snapshot()?)).unwrap_or_else(|panic| Err(ReadError::Corrupt(panic)));
         if let Err(ReadError::Closed | ReadError::Io(_)) = looked {
             self.slot.failed.store(true, Ordering::Release);
         }

@@ -1,11 +1,15 @@
 //! One state of the store, and how rows are put together from the tables. What may be asked for lives
 //! in `reader`.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{Key, ReadTransaction, TableError, Value};
 
 use super::{
+    cells::{Cells, Range, Read, Reading, Row},
     contacts::Counters,
     history::{Line, Mark},
     index::{self, SEGMENT_LINES},
@@ -17,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::Unix,
+    crypto::vault::Vault,
     id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
 };
 
@@ -25,16 +30,49 @@ const OWN_LINES_MAX: usize = 4_096;
 
 /// One state of the store.
 pub(super) struct Snapshot {
-    pub(super) transaction: ReadTransaction,
+    transaction: ReadTransaction,
+    vault: Option<Arc<Vault>>,
 }
 
 impl Snapshot {
+    pub(super) const fn new(transaction: ReadTransaction, vault: Option<Arc<Vault>>) -> Self {
+        Self { transaction, vault }
+    }
+
+    pub(super) fn open<K: Key, V: Value>(&self, cells: Cells<K, V>) -> Result<Reading<K, V>, TableError> {
+        cells.read(&self.transaction, self.vault.as_ref())
+    }
+
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.vault.is_some()
+    }
+
+    /// A number among the single values; 0 where it is missing or damaged.
+    pub(super) fn meta_number(&self, key: &str) -> Result<u64, ReadError> {
+        match self.open(tables::META)?.get(key) {
+            Ok(value) => Ok(value.and_then(|value| value.value().try_into().ok()).map_or(0, u64::from_le_bytes)),
+            Err(ReadError::Row(damaged)) => {
+                tracing::warn!(%damaged);
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn load(&self) -> Result<Loaded, ReadError> {
-        let meta = self.transaction.open_table(tables::META)?;
+        let meta = self.open(tables::META)?;
         let damaged = |key: &str| Damaged { table: "meta", key: key.to_owned(), why: "missing or of the wrong size".to_owned() };
         let secret = meta.get("secret")?.and_then(|value| value.value().try_into().ok()).ok_or_else(|| damaged("secret"))?;
         let boot = meta.get("boot")?.and_then(|value| value.value().try_into().ok()).ok_or_else(|| damaged("boot"))?;
-        let name = meta.get("name")?.map(|value| String::from_utf8_lossy(value.value()).into_owned());
+        let mut lost = Vec::new();
+        let name = match meta.get("name") {
+            Ok(name) => name.map(|value| String::from_utf8_lossy(value.value()).into_owned()),
+            Err(ReadError::Row(damaged)) => {
+                lost.push(damaged);
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let mut loaded = Loaded {
             secret,
             name: name.unwrap_or_default(),
@@ -47,31 +85,41 @@ impl Snapshot {
         };
         let contacts = self.contacts()?;
         loaded.contacts = contacts.rows;
-        loaded.damaged = contacts.damaged;
+        loaded.damaged = lost;
+        loaded.damaged.extend(contacts.damaged);
         self.load_conversations(&mut loaded)?;
+        loaded.conversations.sort_by_key(|row| row.id);
         Ok(loaded)
     }
 
     /// All contacts, by id.
     pub(super) fn contacts(&self) -> Result<Rows<Contact>, ReadError> {
         let mut rows = Rows::default();
-        for entry in self.transaction.open_table(tables::CONTACTS)?.iter()? {
-            let (id, value) = entry?;
-            rows.take(decode("contacts", || format!("{:02x?}", id.value()), value.value()));
+        for entry in self.open(tables::CONTACTS)?.iter()? {
+            let opened = entry?.open();
+            rows.take(opened.and_then(|(id, value)| decode("contacts", || format!("{:02x?}", id.value()), value.value())));
         }
+        // Hashed ids lie in another order.
+        rows.rows.sort_by_key(|contact: &Contact| contact.id);
         Ok(rows)
     }
 
     fn load_conversations(&self, loaded: &mut Loaded) -> Result<(), ReadError> {
-        let counters = self.transaction.open_table(tables::COUNTERS)?;
-        let outbox = self.transaction.open_table(tables::OUTBOX)?;
+        let counters = self.open(tables::COUNTERS)?;
+        let outbox = self.open(tables::OUTBOX)?;
         loaded.outbox_len = outbox.len()?;
-        for entry in self.transaction.open_table(tables::CONVERSATIONS)?.iter()? {
-            let (id, number) = entry?;
-            let (id, number) = (ConversationId::from_bytes(*id.value()), number.value());
-            let row = match counters.get(number)? {
-                Some(value) => self.counters_of(id, number, value.value()).map(Some),
-                None => Ok(None),
+        for entry in self.open(tables::CONVERSATIONS)?.iter()? {
+            let (id, number) = match entry?.open() {
+                Ok((id, number)) => (ConversationId::from_bytes(*id.value()), number.value()),
+                Err(damaged) => {
+                    loaded.damaged.push(damaged);
+                    continue;
+                }
+            };
+            let row = match counters.get(number) {
+                Ok(Some(value)) => self.counters_of(id, number, value.value()).map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
             };
             match row {
                 Ok(row) => loaded.conversations.extend(row),
@@ -79,7 +127,7 @@ impl Snapshot {
                 Err(error) => return Err(error),
             }
             for entry in outbox.range((number, 0)..=(number, u64::MAX))? {
-                let seq = Seq(entry?.0.value().1);
+                let seq = Seq(entry?.key().1);
                 loaded.outbox_counts.entry(id).or_insert((seq, 0)).1 += 1;
             }
         }
@@ -93,19 +141,19 @@ impl Snapshot {
     }
 
     pub(super) fn number(&self, conversation: ConversationId) -> Result<Option<u32>, ReadError> {
-        let number = self.transaction.open_table(tables::CONVERSATIONS)?.get(conversation.as_bytes())?;
+        let number = self.open(tables::CONVERSATIONS)?.get(conversation.as_bytes())?;
         Ok(number.map(|number| number.value()))
     }
 
     pub(super) fn number_with(&self, peer: PeerId) -> Result<Option<u32>, ReadError> {
-        let number = self.transaction.open_table(tables::PEERS)?.get(peer.as_bytes())?;
+        let number = self.open(tables::PEERS)?.get(peer.as_bytes())?;
         Ok(number.map(|number| number.value()))
     }
 
     /// Which conversation a number means, and with whom.
     pub(super) fn names(&self, number: u32) -> Result<(ConversationId, PeerId), ReadError> {
         let damaged = |why: String| Damaged { table: "numbers", key: number.to_string(), why };
-        let entry = self.transaction.open_table(tables::NUMBERS)?.get(number)?;
+        let entry = self.open(tables::NUMBERS)?.get(number)?;
         let entry = entry.ok_or_else(|| damaged("missing".to_owned()))?;
         let (conversation, peer) = entry.value();
         let peer = PeerId::from_bytes(*peer).map_err(|error| damaged(error.to_string()))?;
@@ -114,7 +162,7 @@ impl Snapshot {
 
     /// Conversation, line and seq of a message.
     pub(super) fn known(&self, id: MessageId, whose: u32) -> Result<Option<(u32, u64, u64)>, ReadError> {
-        let known = self.transaction.open_table(tables::IDS)?.get((id.as_bytes(), whose))?;
+        let known = self.open(tables::IDS)?.get((id.as_bytes(), whose))?;
         Ok(known.map(|known| known.value()))
     }
 
@@ -127,22 +175,26 @@ impl Snapshot {
         rows: &mut Rows<OutboxRow>,
     ) -> Result<(), ReadError> {
         let (conversation, peer) = self.names(number)?;
-        let history = self.transaction.open_table(tables::HISTORY)?;
+        let history = self.open(tables::HISTORY)?;
         let mut bytes = 0;
-        for entry in self.transaction.open_table(tables::OUTBOX)?.range((number, from.0)..=(number, u64::MAX))? {
+        for entry in self.open(tables::OUTBOX)?.range((number, from.0)..=(number, u64::MAX))? {
             if rows.rows.len() >= rows_max || bytes >= bytes_max {
                 break;
             }
-            let (key, value) = entry?;
-            let seq = Seq(key.value().1);
+            let entry = entry?;
+            let seq = Seq(entry.key().1);
             let key = || format!("{:?}", (number, seq.0));
-            let row = decode::<Waiting<'static>>("outbox", key, value.value()).and_then(|row| {
+            let waiting = entry.value().and_then(|value| decode::<Waiting<'static>>("outbox", key, value.value()));
+            let row = waiting.and_then(|row| {
                 let text = match (row.void, row.text) {
                     (Some(_), _) => String::new(),
                     (None, Some(text)) => text.into_owned(),
                     (None, None) => {
                         let missing = || Damaged { table: "history", key: row.line.to_string(), why: "missing".to_owned() };
-                        let line = history.get((number, row.line)).ok().flatten().ok_or_else(missing)?;
+                        let line = match history.get((number, row.line)) {
+                            Err(ReadError::Row(damaged)) => return Err(damaged),
+                            line => line.ok().flatten().ok_or_else(missing)?,
+                        };
                         decode::<Line<'static>>("history", || row.line.to_string(), line.value())?.text.into_owned()
                     }
                 };
@@ -156,30 +208,42 @@ impl Snapshot {
     }
 
     pub(super) fn line(&self, number: u32, line: u64) -> Result<Option<HistoryRow>, ReadError> {
-        let Some(value) = self.transaction.open_table(tables::HISTORY)?.get((number, line))? else { return Ok(None) };
+        let Some(value) = self.open(tables::HISTORY)?.get((number, line))? else { return Ok(None) };
         let of = self.open_line(number)?;
         Ok(Some(of.row(line, value.value())?))
     }
 
+    /// The same; none where the row is missing or damaged.
+    pub(super) fn known_names(&self, number: u32) -> Result<Option<(ConversationId, PeerId)>, ReadError> {
+        match self.names(number) {
+            Err(ReadError::Row(_)) => Ok(None),
+            names => names.map(Some),
+        }
+    }
+
     fn open_line(&self, number: u32) -> Result<Lines, ReadError> {
         let (conversation, peer) = self.names(number)?;
-        let read_up_to = self.transaction.open_table(tables::UNREAD)?.get(number)?.map_or(0, |counts| counts.value().1);
-        let counters = self.transaction.open_table(tables::COUNTERS)?.get(number)?;
+        let read_up_to = self.open(tables::UNREAD)?.get(number)?.map_or(0, |counts| counts.value().1);
         // Damaged ones are told where they are needed.
-        let read_there = counters.and_then(|value| decode::<Counters>("counters", String::new, value.value()).ok());
+        let read_there = match self.open(tables::COUNTERS)?.get(number) {
+            Ok(value) => value.and_then(|value| decode::<Counters>("counters", String::new, value.value()).ok()),
+            Err(ReadError::Row(_)) => None,
+            Err(error) => return Err(error),
+        };
         let read_there = read_there.map(|counters| counters.read).unwrap_or_default();
-        let marks = self.transaction.open_table(tables::MARKS)?;
-        Ok(Lines { number, conversation, peer, read_up_to, read_there, marks })
+        Ok(Lines { number, conversation, peer, read_up_to, read_there, marks: self.open(tables::MARKS)? })
     }
 
     /// The place of the newest message of this peer that I have read.
     pub(super) fn read_to(&self, peer: PeerId) -> Result<Option<(Incarnation, Seq)>, ReadError> {
         let Some(number) = self.number_with(peer)? else { return Ok(None) };
         let of = self.open_line(number)?;
-        let history = self.transaction.open_table(tables::HISTORY)?;
-        for entry in history.range((number, 0)..=(number, of.read_up_to))?.rev().take(OWN_LINES_MAX) {
-            let (key, value) = entry?;
-            let Ok(row) = of.row(key.value().1, value.value()) else { continue };
+        let history = self.open(tables::HISTORY)?;
+        for row in history.range((number, 0)..=(number, of.read_up_to))?.rev().take(OWN_LINES_MAX) {
+            let row = row?;
+            let line = row.key().1;
+            let Ok(value) = row.value() else { continue };
+            let Ok(row) = of.row(line, value.value()) else { continue };
             if row.direction == Direction::In {
                 return Ok(Some((row.incarnation, row.seq)));
             }
@@ -196,7 +260,7 @@ impl Snapshot {
         let forward = query.after.is_some();
         let mut looking = Looking {
             snapshot: self,
-            history: self.transaction.open_table(tables::HISTORY)?,
+            history: self.open(tables::HISTORY)?,
             search: Search::new(&query.words),
             since: query.since,
             limit: query.limit.min(ROWS_MAX),
@@ -217,20 +281,20 @@ impl Snapshot {
     }
 
     fn all_numbers(&self) -> Result<Vec<u32>, ReadError> {
-        let numbers = self.transaction.open_table(tables::NUMBERS)?;
-        numbers.iter()?.map(|entry| Ok(entry?.0.value())).collect()
+        let numbers = self.open(tables::NUMBERS)?;
+        numbers.iter()?.map(|entry| Ok(entry?.key())).collect()
     }
 }
 
 /// A walk through the history, from one end, until enough was found.
 struct Looking<'s> {
     snapshot: &'s Snapshot,
-    history: redb::ReadOnlyTable<(u32, u64), &'static [u8]>,
+    history: Reading<(u32, u64), &'static [u8]>,
     search: Search,
     since: Option<Unix>,
     limit: usize,
     forward: bool,
-    conversations: BTreeMap<u32, Lines>,
+    conversations: BTreeMap<u32, Option<Lines>>,
     rows: Rows<(u64, HistoryRow)>,
 }
 
@@ -249,9 +313,9 @@ impl Looking<'_> {
             merge.advance(*number, self.history.range((*number, low)..(*number, high))?)?;
         }
         while !self.has_enough()
-            && let Some((line, number, value)) = merge.next()?
+            && let Some((line, number, row)) = merge.next()?
         {
-            self.take(number, line, value.value())?;
+            self.take(number, line, row.value())?;
         }
         Ok(())
     }
@@ -260,7 +324,7 @@ impl Looking<'_> {
     fn look_up(&mut self, numbers: &[u32], low: u64, high: u64) -> Result<(), ReadError> {
         let last = |number: &u32| {
             let last = self.history.range((*number, 0)..=(*number, u64::MAX))?.next_back();
-            last.map_or(Ok(0), |entry| entry.map(|(key, _)| key.value().1))
+            last.map_or(Ok(0), |entry| entry.map(|row| row.key().1))
         };
         let last = numbers.iter().map(last).collect::<Result<Vec<_>, redb::StorageError>>()?.into_iter().max().unwrap_or(0);
         let high = high.min(last.saturating_add(1));
@@ -274,7 +338,7 @@ impl Looking<'_> {
         {
             let begin = segment * SEGMENT_LINES;
             let (from, to) = (low.max(begin), high.min(begin + SEGMENT_LINES));
-            let Some(mut found) = index::look_up(&self.snapshot.transaction, segment, &self.search)? else {
+            let Some(mut found) = index::look_up(self.snapshot, segment, &self.search)? else {
                 self.read_through(numbers, from, to)?;
                 continue;
             };
@@ -286,8 +350,11 @@ impl Looking<'_> {
                 if self.has_enough() {
                     break;
                 }
-                if let Some(value) = self.history.get((number, line))? {
-                    self.take(number, line, value.value())?;
+                match self.history.get((number, line)) {
+                    Ok(Some(value)) => self.take(number, line, Ok(value))?,
+                    Ok(None) => {}
+                    Err(ReadError::Row(damaged)) => self.rows.take(Err(damaged)),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -295,12 +362,21 @@ impl Looking<'_> {
     }
 
     /// Takes a line where it is one that is looked for.
-    fn take(&mut self, number: u32, line: u64, value: &[u8]) -> Result<(), ReadError> {
+    fn take(&mut self, number: u32, line: u64, value: Result<Read<'_, &'static [u8]>, Damaged>) -> Result<(), ReadError> {
         let of = match self.conversations.entry(number) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(self.snapshot.open_line(number)?),
+            Entry::Vacant(entry) => match self.snapshot.open_line(number) {
+                Ok(of) => entry.insert(Some(of)),
+                Err(ReadError::Row(damaged)) => {
+                    // Told once: whose lines these are is not known any more.
+                    self.rows.take(Err(damaged));
+                    entry.insert(None)
+                }
+                Err(error) => return Err(error),
+            },
         };
-        match of.row(line, value) {
+        let Some(of) = of else { return Ok(()) };
+        match value.map_err(ReadError::from).and_then(|value| of.row(line, value.value())) {
             Ok(row) if self.since.is_none_or(|since| row.received_at >= since) && self.search.matches(&row.text) => {
                 self.rows.rows.push((line, row));
             }
@@ -320,7 +396,7 @@ struct Lines {
     read_up_to: u64,
     /// Up to where the peer has read ours, by life.
     read_there: Vec<(Incarnation, Seq)>,
-    marks: redb::ReadOnlyTable<(u32, u64), &'static [u8]>,
+    marks: Reading<(u32, u64), &'static [u8]>,
 }
 
 impl Lines {
@@ -343,27 +419,28 @@ impl Lines {
     }
 }
 
-type Value = redb::AccessGuard<'static, &'static [u8]>;
-type Range = redb::Range<'static, (u32, u64), &'static [u8]>;
+type Stored = Row<'static, (u32, u64), &'static [u8]>;
+type StoredLines = Range<'static, (u32, u64), &'static [u8]>;
 
 /// Brings the lines of several conversations into the one order of their numbers.
 struct Merge {
     forward: bool,
     /// Next line of each conversation: its value, its conversation, and what follows.
-    heads: BTreeMap<u64, (Value, u32, Range)>,
+    heads: BTreeMap<u64, (Stored, u32, StoredLines)>,
 }
 
 impl Merge {
-    fn advance(&mut self, number: u32, mut range: Range) -> Result<(), ReadError> {
+    fn advance(&mut self, number: u32, mut range: StoredLines) -> Result<(), ReadError> {
         let next = if self.forward { range.next() } else { range.next_back() };
         if let Some(entry) = next {
-            let (key, value) = entry?;
-            self.heads.insert(key.value().1, (value, number, range));
+            let row = entry?;
+            let line = row.key().1;
+            self.heads.insert(line, (row, number, range));
         }
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(u64, u32, Value)>, ReadError> {
+    fn next(&mut self) -> Result<Option<(u64, u32, Stored)>, ReadError> {
         let head = if self.forward { self.heads.pop_first() } else { self.heads.pop_last() };
         let Some((line, (value, number, range))) = head else { return Ok(None) };
         self.advance(number, range)?;

@@ -4,51 +4,63 @@
 //! Values that may grow fields are MessagePack maps (protocol, ENCODINGS); a reader skips fields that it does
 //! not know. Keys are small: a conversation has a local number, given at its first row.
 
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, reader::Damaged};
+use super::{
+    StoreError,
+    cells::{Cells, Sealer},
+    reader::Damaged,
+};
 
 /// What this version writes.
 pub(super) const SCHEMA: u32 = 1;
 
-/// Single values: `application`, `schema`, `secret`, `name`, `boot`, `commits`.
-pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Single values: `application`, `schema`, `secret`, `name`, `boot`, `commits`; and `vault`, the wrapped key, which with the first
+/// two is never sealed.
+pub(super) const META: Cells<&'static str, &'static [u8]> = Cells::new("meta");
 /// PeerId to `row::Contact`.
-pub(super) const CONTACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("contacts");
+pub(super) const CONTACTS: Cells<&'static [u8; 32], &'static [u8]> = Cells::naming("contacts", 0, 32);
 /// ConversationId to the conversation's number, from 1.
-pub(super) const CONVERSATIONS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("conversations");
+pub(super) const CONVERSATIONS: Cells<&'static [u8; 32], u32> = Cells::naming("conversations", 0, 32);
 /// The same backwards: number to ConversationId and PeerId.
-pub(super) const NUMBERS: TableDefinition<'_, u32, (&[u8; 32], &[u8; 32])> = TableDefinition::new("numbers");
+pub(super) const NUMBERS: Cells<u32, (&'static [u8; 32], &'static [u8; 32])> = Cells::new("numbers");
 /// PeerId to the number of the conversation of two.
-pub(super) const PEERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("peers");
+pub(super) const PEERS: Cells<&'static [u8; 32], u32> = Cells::naming("peers", 0, 32);
 /// Number of a conversation to its counters.
-pub(super) const COUNTERS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("counters");
+pub(super) const COUNTERS: Cells<u32, &'static [u8]> = Cells::new("counters");
 /// Number and seq to what waits for its receipt. The text stands once, in the history.
-pub(super) const OUTBOX: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("outbox");
+pub(super) const OUTBOX: Cells<(u32, u64), &'static [u8]> = Cells::new("outbox");
 /// Number and line to a message. Lines count through all conversations in order of commit, from 1.
-pub(super) const HISTORY: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("history");
+pub(super) const HISTORY: Cells<(u32, u64), &'static [u8]> = Cells::new("history");
 /// Number and line of a message of ours to what became of it, where that is more than `Queued`: so
 /// that a receipt writes some bytes and not the text again.
-pub(super) const MARKS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("marks");
+pub(super) const MARKS: Cells<(u32, u64), &'static [u8]> = Cells::new("marks");
 /// MessageId and number ([`OWN`] for ours) to number, line and seq.
-pub(super) const IDS: TableDefinition<'_, (&[u8; 16], u32), (u32, u64, u64)> = TableDefinition::new("ids");
+pub(super) const IDS: Cells<(&'static [u8; 16], u32), (u32, u64, u64)> = Cells::naming("ids", 0, 16);
 /// Number, incarnation and seq of a peer's direction to the MessageId that came first.
-pub(super) const RECEIVED: TableDefinition<'_, (u32, u64, u64), &[u8; 16]> = TableDefinition::new("received");
+pub(super) const RECEIVED: Cells<(u32, u64, u64), &'static [u8; 16]> = Cells::new("received");
 /// Number, incarnation, seq and MessageId to what waits for what is missing before it.
-pub(super) const HELD: TableDefinition<'_, (u32, u64, u64, &[u8; 16]), &[u8]> = TableDefinition::new("held");
+pub(super) const HELD: Cells<(u32, u64, u64, &'static [u8; 16]), &'static [u8]> = Cells::naming("held", 20, 36);
 /// Number to how many lines of the peer are unread, and the line up to which all are read.
-pub(super) const UNREAD: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("unread");
+pub(super) const UNREAD: Cells<u32, (u64, u64)> = Cells::new("unread");
 
 /// Segment and block to words of the history and where they stand; see `index`. Made from the rest, and made anew where it is
 /// missing: also in profiles of older versions.
-pub(super) const WORDS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("words");
+pub(super) const WORDS: Cells<(u64, u32), &'static [u8]> = Cells::new("words");
 
 /// In place of a number in [`IDS`]: the message is ours.
 pub(super) const OWN: u32 = u32::MAX;
 
 /// Written under `application` in [`META`]: whose file this is.
 const APPLICATION: &[u8] = b"p2pchat-udp profile";
+
+/// Added to the schema of a file whose values are sealed: versions that know of no password take it for a newer one.
+const SEALED: u32 = 1 << 16;
+/// Where in [`META`] the wrapped key stands.
+const VAULT: &str = "vault";
+/// What is never sealed in [`META`].
+pub(super) const OPEN: [&str; 3] = ["application", "schema", VAULT];
 
 /// One step of the way to a newer schema, within the one transaction of the way.
 pub(super) type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
@@ -70,30 +82,60 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(
     rmp_serde::from_slice(value).map_err(|error| Damaged { table, key: key(), why: error.to_string() })
 }
 
-/// Makes all tables, and marks the file as ours, within `transaction`.
-pub(super) fn lay_out(transaction: &WriteTransaction, schema: u32) -> Result<(), redb::Error> {
-    transaction.open_table(CONTACTS)?;
-    transaction.open_table(CONVERSATIONS)?;
-    transaction.open_table(NUMBERS)?;
-    transaction.open_table(PEERS)?;
-    transaction.open_table(COUNTERS)?;
-    transaction.open_table(OUTBOX)?;
-    transaction.open_table(HISTORY)?;
-    transaction.open_table(MARKS)?;
-    transaction.open_table(IDS)?;
-    transaction.open_table(RECEIVED)?;
-    transaction.open_table(HELD)?;
-    transaction.open_table(UNREAD)?;
-    let mut meta = transaction.open_table(META)?;
+/// Makes all tables, and marks the file as ours, within `transaction`. `sealed`: with what, and the wrapped key.
+pub(super) fn lay_out(
+    transaction: &WriteTransaction,
+    schema: u32,
+    sealed: Option<(Sealer<'_>, &[u8])>,
+) -> Result<(), redb::Error> {
+    let sealer = sealed.map(|(sealer, _)| sealer);
+    CONTACTS.open(transaction, sealer)?;
+    CONVERSATIONS.open(transaction, sealer)?;
+    NUMBERS.open(transaction, sealer)?;
+    PEERS.open(transaction, sealer)?;
+    COUNTERS.open(transaction, sealer)?;
+    OUTBOX.open(transaction, sealer)?;
+    HISTORY.open(transaction, sealer)?;
+    MARKS.open(transaction, sealer)?;
+    IDS.open(transaction, sealer)?;
+    RECEIVED.open(transaction, sealer)?;
+    HELD.open(transaction, sealer)?;
+    UNREAD.open(transaction, sealer)?;
+    let mut meta = transaction.open_table(META.plain())?;
     meta.insert("application", APPLICATION)?;
-    meta.insert("schema", schema.to_le_bytes().as_slice())?;
+    let mark = if sealed.is_some() { SEALED } else { 0 };
+    meta.insert("schema", (schema | mark).to_le_bytes().as_slice())?;
+    if let Some((_, wrapped)) = sealed {
+        meta.insert(VAULT, wrapped)?;
+    }
+    Ok(())
+}
+
+/// The wrapped key of a file whose values are sealed.
+pub(super) fn wrapped_key(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, StoreError> {
+    let transaction = database.begin_read().map_err(StoreError::from_redb)?;
+    if marked_schema(&transaction)? & SEALED == 0 {
+        return Ok(None);
+    }
+    let meta = transaction.open_table(META.plain()).map_err(StoreError::from_redb)?;
+    let wrapped = meta.get(VAULT).map_err(StoreError::from_redb)?;
+    wrapped.map(|value| Some(value.value().to_vec())).ok_or_else(|| StoreError::Corrupt("its wrapped key is missing".to_owned()))
+}
+
+/// Puts another wrapped key in the place of the one there.
+pub(super) fn put_wrapped_key(transaction: &WriteTransaction, wrapped: &[u8]) -> Result<(), redb::Error> {
+    transaction.open_table(META.plain())?.insert(VAULT, wrapped)?;
     Ok(())
 }
 
 /// The file's schema. Errors with [`StoreError::NotOurs`] where it is no profile.
 pub(super) fn schema_of(database: &impl ReadableDatabase) -> Result<u32, StoreError> {
     let transaction = database.begin_read().map_err(StoreError::from_redb)?;
-    let meta = match transaction.open_table(META) {
+    marked_schema(&transaction).map(|schema| schema & !SEALED)
+}
+
+fn marked_schema(transaction: &ReadTransaction) -> Result<u32, StoreError> {
+    let meta = match transaction.open_table(META.plain()) {
         Ok(meta) => meta,
         Err(redb::TableError::Storage(error)) => return Err(StoreError::from_redb(error)),
         Err(_) => return Err(StoreError::NotOurs),
@@ -130,8 +172,9 @@ pub(super) fn migrate(
         step(&transaction).map_err(StoreError::from_redb)?;
     }
     {
-        let mut meta = transaction.open_table(META).map_err(StoreError::from_redb)?;
-        meta.insert("schema", known.to_le_bytes().as_slice()).map_err(StoreError::from_redb)?;
+        let mut meta = transaction.open_table(META.plain()).map_err(StoreError::from_redb)?;
+        let mark = marked_schema(&database.begin_read().map_err(StoreError::from_redb)?)? & SEALED;
+        meta.insert("schema", (known | mark).to_le_bytes().as_slice()).map_err(StoreError::from_redb)?;
     }
     transaction.commit().map_err(StoreError::from_redb)
 }

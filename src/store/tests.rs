@@ -2,6 +2,8 @@
 
 mod file;
 mod oracle;
+mod sealed;
+mod sealing;
 mod searching;
 
 use std::{collections::BTreeMap, sync::Arc};

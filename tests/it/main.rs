@@ -12,6 +12,7 @@ mod manual;
 mod output;
 mod owner;
 mod pane;
+mod password;
 mod person;
 mod phonebook;
 mod profile;

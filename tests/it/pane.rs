@@ -112,6 +112,12 @@ impl Pane {
         lock(&self.seen).bytes.clone()
     }
 
+    /// Whether the terminal shows what is typed.
+    pub(crate) fn has_echo(&self) -> bool {
+        let how = nix::sys::termios::tcgetattr(&self.keys).unwrap();
+        how.local_flags.contains(nix::sys::termios::LocalFlags::ECHO)
+    }
+
     /// To the program in the foreground.
     pub(crate) fn signal(&self, signal: Signal) {
         killpg(tcgetpgrp(&self.keys).unwrap(), signal).unwrap();

@@ -129,7 +129,7 @@ fn a_newer_profile_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(create(dir.path()));
     tamper(dir.path(), |transaction| {
-        transaction.open_table(tables::META).unwrap().insert("schema", 9u32.to_le_bytes().as_slice()).unwrap();
+        transaction.open_table(tables::META.plain()).unwrap().insert("schema", 9u32.to_le_bytes().as_slice()).unwrap();
     });
     let before = fs::read(dir.path().join(FILE_NAME)).unwrap();
     assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 9, known: tables::SCHEMA })));
@@ -176,13 +176,13 @@ fn what_cannot_be_read_is_a_matter_of_permissions() {
 }
 
 const DOUBLE_BOOT: Step = |transaction| {
-    let mut meta = transaction.open_table(tables::META)?;
+    let mut meta = transaction.open_table(tables::META.plain())?;
     let boot = meta.get("boot")?.map(|boot| boot.value().to_vec()).unwrap_or_default();
     meta.insert("boot2", boot.as_slice())?;
     Ok(())
 };
 const BREAK: Step = |transaction| {
-    transaction.open_table(tables::META)?.remove("secret")?;
+    transaction.open_table(tables::META.plain())?.remove("secret")?;
     Err(redb::Error::Corrupted("a step that fails".to_owned()))
 };
 
@@ -192,11 +192,11 @@ fn an_older_profile_is_migrated_after_a_copy() {
     let mut store = create(dir.path());
     commit(&mut store, vec![queue(1, 1, 11)]);
     drop(store);
-    let store = Store::open_with(dir.path(), &[DOUBLE_BOOT]).unwrap();
+    let store = Store::open_with(dir.path(), &[DOUBLE_BOOT], None).unwrap();
     assert_eq!(outbox(&store, 1), [waiting(1, 1, 11)]);
     drop(store);
     tamper(dir.path(), |transaction| {
-        assert!(transaction.open_table(tables::META).unwrap().get("boot2").unwrap().is_some());
+        assert!(transaction.open_table(tables::META.plain()).unwrap().get("boot2").unwrap().is_some());
     });
     assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 2, known: 1 })));
     // The copy is a profile of the old schema.
@@ -208,12 +208,12 @@ fn an_older_profile_is_migrated_after_a_copy() {
 fn a_migration_that_fails_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     drop(create(dir.path()));
-    assert!(matches!(Store::open_with(dir.path(), &[DOUBLE_BOOT, BREAK]), Err(StoreError::Corrupt(_))));
+    assert!(matches!(Store::open_with(dir.path(), &[DOUBLE_BOOT, BREAK], None), Err(StoreError::Corrupt(_))));
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.reader().load().unwrap().secret, [7; 32]);
     drop(store);
     tamper(dir.path(), |transaction| {
-        assert!(transaction.open_table(tables::META).unwrap().get("boot2").unwrap().is_none());
+        assert!(transaction.open_table(tables::META.plain()).unwrap().get("boot2").unwrap().is_none());
     });
 }
 
@@ -224,9 +224,9 @@ fn a_damaged_row_is_named_and_the_rest_is_read() {
     commit(&mut store, (1..=3).map(|n| queue(1, n, 10 + n)).chain([Op::Receive(line_in(1, 1, 21))]).collect());
     drop(store);
     tamper(dir.path(), |transaction| {
-        transaction.open_table(tables::HISTORY).unwrap().insert((1, 2), b"\xc1 nonsense".as_slice()).unwrap();
-        transaction.open_table(tables::OUTBOX).unwrap().insert((1, 3), b"".as_slice()).unwrap();
-        transaction.open_table(tables::CONTACTS).unwrap().insert(&[1; 32], b"\x80".as_slice()).unwrap();
+        transaction.open_table(tables::HISTORY.plain()).unwrap().insert((1, 2), b"\xc1 nonsense".as_slice()).unwrap();
+        transaction.open_table(tables::OUTBOX.plain()).unwrap().insert((1, 3), b"".as_slice()).unwrap();
+        transaction.open_table(tables::CONTACTS.plain()).unwrap().insert(&[1; 32], b"\x80".as_slice()).unwrap();
     });
     let mut store = Store::open(dir.path()).unwrap();
     let reader = store.reader();
@@ -263,7 +263,7 @@ fn fields_of_later_versions_are_skipped() {
     drop(store);
     tamper(dir.path(), |transaction| {
         let later = tables::encode(&Later { line: 1, id: id(11), created: 11, unknown: vec!["high", "low"] });
-        transaction.open_table(tables::OUTBOX).unwrap().insert((1, 1), later.as_slice()).unwrap();
+        transaction.open_table(tables::OUTBOX.plain()).unwrap().insert((1, 1), later.as_slice()).unwrap();
     });
     assert_eq!(outbox(&Store::open(dir.path()).unwrap(), 1), [waiting(1, 1, 11)]);
 }
@@ -281,7 +281,7 @@ fn texts_of_the_largest_size_are_kept_and_stand_there_once() {
     assert_eq!(history(&store), [line]);
     drop(store);
     tamper(dir.path(), |transaction| {
-        let bytes = transaction.open_table(tables::OUTBOX).unwrap().stats().unwrap().stored_bytes();
+        let bytes = transaction.open_table(tables::OUTBOX.plain()).unwrap().stats().unwrap().stored_bytes();
         assert!(bytes < 200, "{bytes} bytes in the outbox");
     });
 }

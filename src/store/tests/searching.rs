@@ -98,7 +98,7 @@ fn the_index_is_made_once_and_anew_where_it_is_damaged_or_missing() {
     let read: Vec<_> = queries().iter().map(|query| find(&store, query)).collect();
     let rows = |store: &Store| {
         let transaction = store.slot.begin_write().unwrap();
-        let words = transaction.open_table(WORDS).unwrap();
+        let words = transaction.open_table(WORDS.plain()).unwrap();
         words
             .iter()
             .unwrap()
@@ -110,7 +110,7 @@ fn the_index_is_made_once_and_anew_where_it_is_damaged_or_missing() {
     let damage = |store: &Store, key: (u64, u32), value: Option<&[u8]>| {
         let transaction = store.slot.begin_write().unwrap();
         {
-            let mut words = transaction.open_table(WORDS).unwrap();
+            let mut words = transaction.open_table(WORDS.plain()).unwrap();
             match value {
                 Some(value) => drop(words.insert(key, value).unwrap()),
                 None => drop(words.remove(key).unwrap()),
@@ -152,7 +152,7 @@ fn what_was_indexed_survives_and_later_lines_are_found_beside_it() {
     // A version that knows no index leaves it alone, and one that does finds it all the same.
     let database = Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.delete_table(WORDS).unwrap();
+    transaction.delete_table(WORDS.plain()).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let mut store = Store::open_backend(FileBackend::new(file()).unwrap()).unwrap();

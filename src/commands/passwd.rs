@@ -1,0 +1,6 @@
+//! `passwd`: sets, changes or removes the password of the profile. Where it comes from and what is done with it lives in `app`:
+//! nobody may have the profile open meanwhile.
+
+/// Arguments of `passwd`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}

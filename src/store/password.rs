@@ -1,0 +1,141 @@
+//! The password of a profile: set, changed and removed. To set or to remove it writes the whole file anew, so that nothing stays
+//! in the old one's free pages; to change it wraps the same key again. What sealing does to keys and values lives in `cells`.
+
+use std::{cell::RefCell, path::Path, sync::Arc};
+
+use redb::{Key, StorageBackend, TableError, Value, WriteTransaction, backends::FileBackend};
+
+use super::{
+    CACHE_LEN, Store, StoreError,
+    cells::{Cells, Sealer},
+    disk::{self, Disk},
+    look, open_database,
+    reader::ReadError,
+    snapshot::Snapshot,
+    tables,
+};
+use crate::crypto::vault::{Cost, LockedOut, Unlock, Vault};
+
+/// A wrapped key that a password has opened.
+pub(super) struct Seen {
+    wrapped: Vec<u8>,
+    pub(super) vault: Arc<Vault>,
+}
+
+/// Opens the wrapped key, unless it is the one that was seen before.
+pub(super) fn unlocked(
+    wrapped: Option<Vec<u8>>,
+    unlock: Option<&Unlock>,
+    seen: Option<Seen>,
+) -> Result<Option<Seen>, StoreError> {
+    let Some(wrapped) = wrapped else { return Ok(None) };
+    if let Some(seen) = seen
+        && seen.wrapped == wrapped
+    {
+        return Ok(Some(seen));
+    }
+    let vault = Vault::unwrap(&wrapped, unlock.ok_or(StoreError::Sealed)?)?;
+    Ok(Some(Seen { wrapped, vault: Arc::new(vault) }))
+}
+
+impl From<LockedOut> for StoreError {
+    fn from(error: LockedOut) -> Self {
+        match error {
+            LockedOut::WrongPassword => Self::WrongPassword,
+            LockedOut::Damaged => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+impl Store {
+    /// Sets, changes or removes (`new` is none) the password of the profile in `dir`, which nobody may have open. `old` is
+    /// what it has now. A crash, and an error, leave either what was or what is to be, each with its own password.
+    pub fn set_password(dir: &Path, old: Option<&Unlock>, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
+        let store = Self::open_with(dir, tables::STEPS, old)?;
+        match (store.slot.vault(), new) {
+            (None, None) => Ok(()),
+            (Some(vault), Some(new)) => {
+                let wrapped = vault.wrap(new, cost, &mut new.rng())?;
+                look(|| store.rewrap(&wrapped).map_err(StoreError::from_redb))
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                disk::replace_file(dir, |file| store.copy_to(FileBackend::new(file).map_err(StoreError::from_redb)?, new, cost))
+            }
+        }
+    }
+
+    pub(super) fn rewrap(&self, wrapped: &[u8]) -> Result<(), redb::Error> {
+        let mut transaction = self.slot.begin_write().ok_or(redb::Error::DatabaseClosed)?;
+        transaction.set_quick_repair(true);
+        tables::put_wrapped_key(&transaction, wrapped)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes all that is here to an empty backend, sealed under `new` with a key of its own where that is given. Errors
+    /// where a row is damaged: it would be lost there.
+    pub fn copy_to(&self, backend: impl StorageBackend, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
+        let lock = match new {
+            None => None,
+            Some(new) => {
+                let mut rng = new.rng();
+                let vault = Arc::new(Vault::generate(&mut rng));
+                let wrapped = vault.wrap(new, cost, &mut rng)?;
+                Some((vault, wrapped, RefCell::new(rng)))
+            }
+        };
+        let sealed = lock.as_ref().map(|(vault, wrapped, rng)| (Sealer { vault, rng }, wrapped.as_slice()));
+        let database = open_database(&Disk::new(backend), CACHE_LEN)?;
+        look(|| {
+            let mut transaction = database.begin_write().map_err(StoreError::from_redb)?;
+            transaction.set_quick_repair(true);
+            tables::lay_out(&transaction, tables::SCHEMA, sealed).map_err(StoreError::from_redb)?;
+            let copy = Copy { from: &self.slot.snapshot()?, to: &transaction, sealer: sealed.map(|(sealer, _)| sealer) };
+            copy.all()?;
+            transaction.commit().map_err(StoreError::from_redb)
+        })
+    }
+}
+
+/// All rows on their way to another file.
+struct Copy<'t> {
+    from: &'t Snapshot,
+    to: &'t WriteTransaction,
+    sealer: Option<Sealer<'t>>,
+}
+
+impl Copy<'_> {
+    /// The index of words is left out: it is made anew.
+    fn all(&self) -> Result<(), StoreError> {
+        self.table(tables::META)?;
+        self.table(tables::CONTACTS)?;
+        self.table(tables::CONVERSATIONS)?;
+        self.table(tables::NUMBERS)?;
+        self.table(tables::PEERS)?;
+        self.table(tables::COUNTERS)?;
+        self.table(tables::OUTBOX)?;
+        self.table(tables::HISTORY)?;
+        self.table(tables::MARKS)?;
+        self.table(tables::IDS)?;
+        self.table(tables::RECEIVED)?;
+        self.table(tables::HELD)?;
+        self.table(tables::UNREAD)
+    }
+
+    fn table<K: Key + 'static, V: Value + 'static>(&self, cells: Cells<K, V>) -> Result<(), StoreError> {
+        let from = match self.from.open(cells) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            from => from.map_err(ReadError::from)?,
+        };
+        let mut to = cells.open(self.to, self.sealer).map_err(StoreError::from_redb)?;
+        for row in from.iter().map_err(StoreError::from_redb)? {
+            let row = row.map_err(StoreError::from_redb)?;
+            if cells.name == tables::META.name && tables::OPEN.iter().any(|open| row.stored() == open.as_bytes()) {
+                continue;
+            }
+            let (key, value) = row.open().map_err(ReadError::from)?;
+            to.insert(key.value(), value.value()).map_err(StoreError::from_redb)?;
+        }
+        Ok(())
+    }
+}
