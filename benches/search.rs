@@ -2,6 +2,7 @@
 //! Texts of about 100 bytes, words as often as in a language (the n-th most usual one in 1/n of the cases), two peers.
 //!
 //!     cargo bench --bench search -- 10000 100000 1000000
+//!     cargo bench --bench search -- sealed 10000 100000 1000000    the same under a password
 
 use std::{
     path::Path,
@@ -10,6 +11,7 @@ use std::{
 
 use p2pchat_udp::{
     clock::Unix,
+    crypto::vault::{Cost, Unlock},
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
     store::{
         FILE_NAME, Fresh, HistoryQuery, Store,
@@ -63,9 +65,15 @@ fn text(rng: &mut ChaCha20Rng, n: u64) -> String {
     text
 }
 
-fn fill(dir: &Path, messages: u64) -> Store {
+fn fill(dir: &Path, messages: u64, sealed: bool) -> Store {
     let fresh = Fresh { secret: [7; 32], name: "alice".to_owned(), boot: BootId(1) };
     let mut store = Store::create(dir, &fresh).expect("an empty directory");
+    if sealed {
+        drop(store);
+        let unlock = Unlock::new("a password".to_owned().into(), [7; 32]);
+        Store::set_password(dir, None, Some(&unlock), Cost::NEW).expect("nobody has it open");
+        store = Store::unlock(dir, &unlock).expect("it is the one that was set");
+    }
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let line = |n: u64, text: String| HistoryRow {
         id: MessageId::new(n, &[1; 10]),
@@ -106,6 +114,7 @@ fn time(store: &Store, words: &[&str], times: u32) -> (Duration, usize) {
 }
 
 fn main() {
+    let sealed = std::env::args().any(|arg| arg == "sealed");
     let sizes: Vec<u64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![10_000, 100_000] } else { sizes };
     let usual = word(0);
@@ -123,7 +132,7 @@ fn main() {
     ];
     for messages in sizes {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut store = fill(dir.path(), messages);
+        let mut store = fill(dir.path(), messages, sealed);
         let size = || std::fs::metadata(dir.path().join(FILE_NAME)).map_or(0, |file| file.len());
         let times = if messages > 100_000 { 3 } else { 10 };
         let read: Vec<_> = searches.iter().map(|(_, words)| time(&store, words, times)).collect();

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use p2pchat_udp::{
     clock::Unix,
+    crypto::vault::{Cost, Unlock},
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
     store::{
         Fresh, HistoryQuery, Store,
@@ -85,29 +86,43 @@ fn bare(dir: &Path, quick_repair: bool, batch: u64, batches: u64) -> f64 {
     })
 }
 
+fn new_store(dir: &Path, sealed: bool) -> Store {
+    let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
+    let store = Store::create(dir, &fresh).expect("a new profile");
+    if !sealed {
+        return store;
+    }
+    drop(store);
+    let unlock = Unlock::new("a password".to_owned().into(), [7; 32]);
+    Store::set_password(dir, None, Some(&unlock), Cost::NEW).expect("nobody has it open");
+    Store::unlock(dir, &unlock).expect("it is the one that was set")
+}
+
 fn main() {
     let dir = tempfile::tempdir().expect("a place to write");
     println!(
-        "{:>6} {:>12} {:>12} {:>12} {:>12} {:>12}   messages/s",
-        "batch", "bare", "bare, quick", "queue", "receive", "settle"
+        "{:>6} {:>12} {:>12} {:>9} {:>12} {:>12} {:>12}   messages/s",
+        "batch", "bare", "bare, quick", "password", "queue", "receive", "settle"
     );
     for (batch, batches) in [(1, 500), (10, 300), (100, 100), (1_000, 20)] {
         let plain = bare(dir.path(), false, batch, batches);
         let quick = bare(dir.path(), true, batch, batches);
-        let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
-        let mut store = Store::create(&dir.path().join(format!("store-{batch}")), &fresh).expect("a new profile");
-        let peer = peer();
-        let mut run = |op: &dyn Fn(u64) -> Op| {
-            let made = (0..batches).map(|n| Arc::new((n * batch + 1..(n + 1) * batch + 1).map(op).collect()));
-            let mut made: Vec<WriteBatch> = made.map(|ops| WriteBatch { id: BatchId(1), ops }).collect();
-            made.reverse();
-            rate(batch, batches, |_| {
-                store.commit(made.pop().expect("as many as asked for")).expect("room");
-            })
-        };
-        let rates = [run(&|n| queue(peer, n)), run(&|n| Op::Receive(line(peer, n, Direction::In))), run(&settle)];
-        let [queue, receive, settle] = rates.map(|rate| format!("{rate:.0} {:.2}", rate / quick));
-        println!("{batch:>6} {plain:>12.0} {quick:>12.0} {queue:>12} {receive:>12} {settle:>12}");
+        for sealed in [false, true] {
+            let mut store = new_store(&dir.path().join(format!("store-{batch}-{sealed}")), sealed);
+            let peer = peer();
+            let mut run = |op: &dyn Fn(u64) -> Op| {
+                let made = (0..batches).map(|n| Arc::new((n * batch + 1..(n + 1) * batch + 1).map(op).collect()));
+                let mut made: Vec<WriteBatch> = made.map(|ops| WriteBatch { id: BatchId(1), ops }).collect();
+                made.reverse();
+                rate(batch, batches, |_| {
+                    store.commit(made.pop().expect("as many as asked for")).expect("room");
+                })
+            };
+            let rates = [run(&|n| queue(peer, n)), run(&|n| Op::Receive(line(peer, n, Direction::In))), run(&settle)];
+            let [queue, receive, settle] = rates.map(|rate| format!("{rate:.0} {:.2}", rate / quick));
+            let password = if sealed { "yes" } else { "no" };
+            println!("{batch:>6} {plain:>12.0} {quick:>12.0} {password:>9} {queue:>12} {receive:>12} {settle:>12}");
+        }
     }
     println!("(beside each: the ratio to bare redb with quick repair, one row a message)");
     growth(dir.path());
