@@ -2,6 +2,7 @@
 //! out. No terminal, no clock and no socket: `mod` has those.
 
 mod answers;
+mod asked;
 mod contacts;
 mod events;
 mod first;
@@ -18,7 +19,11 @@ use std::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use self::{own::Owns, people::People};
+use self::{
+    asked::{About, Asked},
+    own::Owns,
+    people::People,
+};
 use super::{
     parse::{Help, Input, parse_line},
     render::{Look, prompt},
@@ -28,7 +33,7 @@ use crate::{
     control::{
         call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Requests, RequestsAction, Seed, Watch, Whois},
         client::CallError,
-        proto::{Allow, ErrorLine, HistoryLine, Kind, Line, OutboxLine, PeerLine, ReadyLine, RequestLine, SeedLine, UnreadLine},
+        proto::{ErrorLine, Kind, Line, ReadyLine},
     },
     id::{MessageId, PeerId},
     text::{Name, check_text},
@@ -93,60 +98,6 @@ pub enum Action {
     Clear,
     /// The end, with this exit code.
     End(u8),
-}
-
-/// What a call was for, and the rows of its answer so far.
-#[derive(Debug)]
-enum Asked {
-    /// Nobody waits for it.
-    Nothing,
-    FirstPeers,
-    FirstOutbox(Vec<OutboxLine>),
-    FirstRequests(Vec<RequestLine>),
-    Send(MessageId),
-    To(Option<PeerLine>),
-    Whois,
-    Peers(Vec<PeerLine>),
-    Find(Vec<PeerLine>),
-    Seeds(Vec<SeedLine>),
-    Contact(ContactAction),
-    Requests(Vec<RequestLine>),
-    Answer(RequestsAction),
-    Allow(Allow),
-    Receipts(bool),
-    Status(About),
-    History(Vec<HistoryLine>),
-    Search(Vec<HistoryLine>),
-    FirstUnread(Vec<UnreadLine>),
-    Unread(Vec<UnreadLine>),
-    Next(Vec<UnreadLine>),
-    UnreadOf(PeerId, Vec<HistoryLine>),
-    Outbox(Vec<OutboxLine>),
-    Cancel,
-    Nick(Name),
-    Quit(Vec<OutboxLine>),
-}
-
-/// What of an owner's state was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum About {
-    Allow,
-    Receipts,
-}
-
-impl Asked {
-    /// Nobody has typed it.
-    const fn is_background(&self) -> bool {
-        matches!(
-            self,
-            Self::Nothing
-                | Self::FirstPeers
-                | Self::FirstOutbox(_)
-                | Self::FirstRequests(_)
-                | Self::FirstUnread(_)
-                | Self::UnreadOf(..)
-        )
-    }
 }
 
 /// Who bare text goes to.

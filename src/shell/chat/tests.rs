@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     control::{
         call::WaitFor,
-        proto::{MessageLine, NoticeCode, NoticeLine, PathKind, Presence, State, StatusLine, Time, Trust},
+        proto::{MessageLine, NoticeCode, NoticeLine, OutboxLine, PathKind, PeerLine, Presence, State, StatusLine, Time, Trust},
     },
     shell::render::Glyphs,
     text::Shown,

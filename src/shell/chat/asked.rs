@@ -1,0 +1,64 @@
+//! What was asked of the owner: what each call is for, and the rows of its answer so far. What becomes of them lives in `answers`.
+
+use crate::{
+    control::{
+        call::{ContactAction, RequestsAction},
+        proto::{Allow, HistoryLine, OutboxLine, PeerLine, RequestLine, SeedLine, UnreadLine},
+    },
+    id::{MessageId, PeerId},
+    text::Name,
+};
+
+/// What a call was for, and the rows of its answer so far.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Nobody waits for it.
+    Nothing,
+    FirstPeers,
+    FirstOutbox(Vec<OutboxLine>),
+    FirstRequests(Vec<RequestLine>),
+    Send(MessageId),
+    To(Option<PeerLine>),
+    Whois,
+    Peers(Vec<PeerLine>),
+    Find(Vec<PeerLine>),
+    Seeds(Vec<SeedLine>),
+    Contact(ContactAction),
+    Requests(Vec<RequestLine>),
+    Answer(RequestsAction),
+    Allow(Allow),
+    Receipts(bool),
+    Status(About),
+    History(Vec<HistoryLine>),
+    Search(Vec<HistoryLine>),
+    FirstUnread(Vec<UnreadLine>),
+    Unread(Vec<UnreadLine>),
+    Next(Vec<UnreadLine>),
+    UnreadOf(PeerId, Vec<HistoryLine>),
+    Outbox(Vec<OutboxLine>),
+    Cancel,
+    Nick(Name),
+    Quit(Vec<OutboxLine>),
+}
+
+/// What of an owner's state was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    Allow,
+    Receipts,
+}
+
+impl Asked {
+    /// Nobody has typed it.
+    pub(super) const fn is_background(&self) -> bool {
+        matches!(
+            self,
+            Self::Nothing
+                | Self::FirstPeers
+                | Self::FirstOutbox(_)
+                | Self::FirstRequests(_)
+                | Self::FirstUnread(_)
+                | Self::UnreadOf(..)
+        )
+    }
+}
