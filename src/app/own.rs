@@ -19,16 +19,19 @@ use tokio::{
     sync::{Semaphore, oneshot},
 };
 
-use super::{Mode, Program, internal};
+use super::{Mode, Program, internal, password, profile};
 use crate::{
     config::Settings,
     control::{
+        call::Secret,
         newest_received,
         proto::ErrorLine,
         server::{Beginning, Events, NoEvents, Node, Owner, serve, serve_from_start},
     },
+    crypto::vault::Cost,
     id::BatchId,
     net::{
+        committer::{Change, Keeper},
         driver::{Driver, DriverConfig, StartError},
         handle::{Handle, Subscription, Unsubscribed},
         socket::SocketConfig,
@@ -79,6 +82,7 @@ pub enum Stopped {
 #[derive(Debug)]
 pub(super) struct Running {
     handle: Handle,
+    keeper: Keeper,
     settings: Settings,
 }
 
@@ -114,6 +118,13 @@ impl Node for Running {
         if let Err(error) = self.settings.store(key, value) {
             tracing::warn!(%error, key, "not written to config.toml");
         }
+    }
+
+    async fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> Result<(), ErrorLine> {
+        let unlock = |secret: Option<Secret>| secret.map(|secret| password::unlock(secret.into_inner())).transpose();
+        let (dir, old, new) = (self.settings.dir.clone(), unlock(old)?, unlock(new)?);
+        let changed = self.keeper.change_password(Change { dir, old, new, cost: Cost::NEW }).await;
+        changed.map_err(|error| profile::refused(&self.settings.dir, &error))
     }
 }
 
@@ -154,7 +165,7 @@ impl Own {
                 read_receipts: settings.read_receipts,
             },
         };
-        let Started { handle, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {
+        let Started { handle, keeper, events, thread: loop_thread } = start_loop(config, store).await.inspect_err(|_| {
             let _ = fs::remove_file(&socket);
         })?;
         // Who listens for nothing must not keep it all.
@@ -168,7 +179,7 @@ impl Own {
             since: Instant::now(),
             name: Mutex::new(name),
             stop: tokio::sync::Notify::new(),
-            node: Running { handle, settings: settings.clone() },
+            node: Running { handle, keeper, settings: settings.clone() },
         });
         let (server, server_thread, end_server) = start_server(listener, owner.clone()).map_err(|e| internal(&e))?;
         Ok(Self { owner, beginning, socket, loop_thread, server, server_thread, end_server })
@@ -244,6 +255,7 @@ fn keep_name(settings: &Settings, store: &mut Store) -> Result<String, ErrorLine
 /// A node in its thread.
 struct Started {
     handle: Handle,
+    keeper: Keeper,
     events: Subscription,
     thread: JoinHandle<()>,
 }
@@ -263,7 +275,7 @@ async fn start_loop(config: DriverConfig, store: Store) -> Result<Started, Error
             match Driver::start(config, store) {
                 Ok((driver, handle)) => {
                     // Before the node does anything, so that nothing of it is missed.
-                    let _ = tell.send(Ok((handle.subscribe(), handle)));
+                    let _ = tell.send(Ok((handle.subscribe(), handle, driver.keeper())));
                     driver.run().await;
                 }
                 Err(error) => {
@@ -276,7 +288,7 @@ async fn start_loop(config: DriverConfig, store: Store) -> Result<Started, Error
     };
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(run).map_err(|e| internal(&e))?;
     match told.await {
-        Ok(Ok((events, handle))) => Ok(Started { handle, events, thread }),
+        Ok(Ok((events, handle, keeper))) => Ok(Started { handle, keeper, events, thread }),
         Ok(Err(error)) => {
             // The store is closed before anybody is told, so that another try finds it free.
             join(thread).await;

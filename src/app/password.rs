@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     commands::{End, output::note},
-    control::proto::ErrorLine,
+    control::{
+        call::{Call, Passwd, Secret, changed},
+        client::Client,
+        proto::{ErrorLine, Line},
+    },
     crypto::vault::{Cost, PASSWORD_LEN_MAX, Unlock},
     store::Store,
 };
@@ -35,49 +39,70 @@ pub(super) async fn present(program: &Program) -> Result<Unlock, ErrorLine> {
     unlock(ask("Password: ").await?)
 }
 
-/// `passwd`: sets, changes or removes it. Errors have changed nothing.
+/// `passwd`: sets, changes or removes it, by way of the owner where there is one. Errors have changed nothing.
 pub(super) async fn change(program: &Program) -> Result<(), End> {
     let dir = &program.settings.dir;
-    if connect(&socket_path(dir)?).await?.is_some() {
-        return Err(in_use(program).into());
+    if let Some(client) = connect(&socket_path(dir)?).await? {
+        return change_by(program, &client).await;
     }
     let old = match profile::take(&program.settings, None)? {
         Taken::Store(_) => None,
         Taken::Locked => return Err(in_use(program).into()),
-        Taken::Sealed => Some(match &program.settings.password_cmd {
-            Some(_) => present(program).await?,
-            None => unlock(ask("Present password: ").await?)?,
-        }),
+        Taken::Sealed => Some(unlock(old(program).await?)?),
     };
     if let Some(old) = &old {
         // Before anybody types a new one.
         drop(Store::unlock(dir, old).map_err(|error| profile::refused(dir, &error))?);
     }
+    let new = new().await?;
+    let had_one = old.is_some();
+    let has_one = !new.is_empty();
+    let new = has_one.then(|| unlock(new)).transpose()?;
+    Store::set_password(dir, old.as_ref(), new.as_ref(), Cost::NEW).map_err(|error| profile::refused(dir, &error))?;
+    note(&format!("p2pchat-udp: {}", changed(had_one, has_one)));
+    Ok(())
+}
+
+/// The same by the owner, who goes on meanwhile.
+async fn change_by(program: &Program, client: &Client) -> Result<(), End> {
+    let mut had_one = false;
+    for line in client.call(Call::WHOAMI).all().await? {
+        had_one |= matches!(line, Line::Whoami(whoami) if whoami.encrypted);
+    }
+    let old = if had_one { Some(Secret::new(old(program).await?)) } else { None };
+    let new = Secret::new(new().await?);
+    let has_one = !new.is_empty();
+    client.call(Call::Passwd(Passwd { old, new: Some(new) })).all().await?;
+    note(&format!("p2pchat-udp: {}", changed(had_one, has_one)));
+    Ok(())
+}
+
+/// The present one of a profile that has one.
+async fn old(program: &Program) -> Result<Zeroizing<String>, ErrorLine> {
+    match &program.settings.password_cmd {
+        Some(command) => from_command(command).await,
+        None => ask("Present password: ").await,
+    }
+}
+
+/// What it is to be; empty: none.
+async fn new() -> Result<Zeroizing<String>, ErrorLine> {
     if is_asked() {
         note(FINAL);
     }
     let new = ask("New password (empty: none): ").await?;
     if *ask("The same again: ").await? != *new {
-        return Err(ErrorLine::new("usage", 2, "the two passwords differ").hint("nothing was changed; try again").into());
+        return Err(ErrorLine::new("usage", 2, "the two passwords differ").hint("nothing was changed; try again"));
     }
-    let new = if new.is_empty() { None } else { Some(unlock(new)?) };
-    Store::set_password(dir, old.as_ref(), new.as_ref(), Cost::NEW).map_err(|error| profile::refused(dir, &error))?;
-    let done = match (&old, &new) {
-        (None, None) => "the profile has no password, as before",
-        (None, Some(_)) => "the profile has a password from now on",
-        (Some(_), Some(_)) => "the password is another one from now on",
-        (Some(_), None) => "the profile has no password any more",
-    };
-    note(&format!("p2pchat-udp: {done}"));
-    Ok(())
+    Ok(new)
 }
 
 fn in_use(program: &Program) -> ErrorLine {
     let text = format!("the profile {} is in use: its password cannot be changed now", program.shown_dir());
-    ErrorLine::new("owned", 8, text).hint("stop it first: `p2pchat-udp stop`")
+    ErrorLine::new("owned", 8, text).hint("its owner starts or ends at this moment: try again")
 }
 
-fn unlock(password: Zeroizing<String>) -> Result<Unlock, ErrorLine> {
+pub(super) fn unlock(password: Zeroizing<String>) -> Result<Unlock, ErrorLine> {
     let mut rng_seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *rng_seed).map_err(|e| internal(&e))?;
     Ok(Unlock::new(password, *rng_seed))

@@ -89,6 +89,10 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Requests(call) => requests::requests(owner, call, out).await,
         Call::Allow(call) => requests::allow(owner, call).await,
         Call::Receipts(call) => requests::receipts(owner, call).await,
+        Call::Passwd(call) => {
+            let new = call.new.filter(|new| !new.is_empty());
+            owner.node.change_password(call.old, new).await.map_err(Stop::from)
+        }
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };
     end(answer, out).await;

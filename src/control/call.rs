@@ -6,6 +6,7 @@ use std::{fmt, ops::Not};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 pub use self::people::{Allow, Contact, ContactAction, Receipts, Requests, RequestsAction, Seed, SeedAction, Told};
 use super::proto::{ErrorLine, Kind};
@@ -98,11 +99,13 @@ pub enum Call {
     Receipts(Receipts),
     /// The seeds: `seed` lines; or what they have: `peer` lines.
     Seed(Seed),
+    /// The profile has another password from now on, or none; done once it is so on the disk.
+    Passwd(Passwd),
 }
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 21] = [
+    pub const NAMES: [&'static str; 22] = [
         "send",
         "peers",
         "whois",
@@ -124,6 +127,7 @@ impl Call {
         "allow",
         "receipts",
         "seed",
+        "passwd",
     ];
 
     /// `whoami` without arguments.
@@ -299,6 +303,56 @@ pub struct Away {
     /// A word about it.
     #[serde(default)]
     pub text: String,
+}
+
+/// `passwd`. Two secrets, which travel over a socket that is closed to other accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passwd {
+    /// What it has now, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Secret>,
+    /// What it is to have; absent or empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<Secret>,
+}
+
+/// What to say once `passwd` is done: whether there was one before, and is one now.
+pub const fn changed(had_one: bool, has_one: bool) -> &'static str {
+    match (had_one, has_one) {
+        (false, false) => "the profile has no password, as before",
+        (false, true) => "the profile has a password from now on",
+        (true, true) => "the password is another one from now on",
+        (true, false) => "the profile has no password any more",
+    }
+}
+
+/// A password. Its `Debug` says nothing, and it leaves memory with its owner.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// A password as it was typed.
+    pub const fn new(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+
+    /// Of no length.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was typed.
+    pub fn into_inner(self) -> Zeroizing<String> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// `unread`.

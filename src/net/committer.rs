@@ -1,18 +1,23 @@
 //! The thread that commits batches: one at a time, in order. What is in them, and what waits for them,
-//! is the node's.
+//! is the node's. Between two batches it gives the store another password, where somebody asks for that.
 
 use std::{
     io,
-    sync::mpsc::{self as std_mpsc, TryRecvError},
+    path::PathBuf,
+    sync::{
+        Arc, Weak,
+        mpsc::{self as std_mpsc, TryRecvError},
+    },
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    crypto::vault::{Cost, Unlock},
     id::BatchId,
     store::{
-        Store,
+        Store, StoreError,
         row::{CommitError, Committed, WriteBatch},
     },
 };
@@ -20,10 +25,48 @@ use crate::{
 /// The store's thread. The store is closed when it ends.
 #[derive(Debug)]
 pub struct Committer {
-    batches: Option<std_mpsc::Sender<WriteBatch>>,
+    jobs: Option<Arc<std_mpsc::Sender<Job>>>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     thread: Option<JoinHandle<()>>,
     in_flight: Option<BatchId>,
+}
+
+/// What the thread does next.
+#[derive(Debug)]
+enum Job {
+    Commit(WriteBatch),
+    Password(Box<Change>, oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// Another password for the profile in `dir`.
+#[derive(Debug)]
+pub struct Change {
+    /// Where the store's file is.
+    pub dir: PathBuf,
+    /// What it has now.
+    pub old: Option<Unlock>,
+    /// What it is to have.
+    pub new: Option<Unlock>,
+    /// What trying the new one costs.
+    pub cost: Cost,
+}
+
+/// Gives an open store another password. It does not keep the store open.
+#[derive(Debug, Clone)]
+pub struct Keeper(Weak<std_mpsc::Sender<Job>>);
+
+impl Keeper {
+    /// [`Store::change_password`], after what was committed before; commits wait meanwhile. Where the store is closed:
+    /// [`StoreError::Io`].
+    pub async fn change_password(&self, change: Change) -> Result<(), StoreError> {
+        let closed = || StoreError::Io(io::Error::other("the profile is closed"));
+        let (done, outcome) = oneshot::channel();
+        {
+            let jobs = self.0.upgrade().ok_or_else(closed)?;
+            jobs.send(Job::Password(Box::new(change), done)).map_err(|_| closed())?;
+        }
+        outcome.await.map_err(|_| closed())?
+    }
 }
 
 type Outcome = (BatchId, Result<Committed, CommitError>);
@@ -31,34 +74,43 @@ type Outcome = (BatchId, Result<Committed, CommitError>);
 impl Committer {
     /// Starts the thread. Errors where the system gives none; the store is closed then.
     pub fn spawn(mut store: Store) -> io::Result<Self> {
-        let (batches, todo) = std_mpsc::channel::<WriteBatch>();
+        let (jobs, todo) = std_mpsc::channel();
         let (done, outcomes) = mpsc::unbounded_channel();
         let commits = move || {
             let mut may_index = true;
             loop {
-                let batch = match todo.try_recv() {
-                    Ok(batch) => batch,
+                let job = match todo.try_recv() {
+                    Ok(job) => job,
                     // Nobody waits for the disk.
                     Err(TryRecvError::Empty) if may_index => {
                         may_index = store.index();
                         continue;
                     }
                     Err(TryRecvError::Empty) => match todo.recv() {
-                        Ok(batch) => batch,
+                        Ok(job) => job,
                         Err(_) => return,
                     },
                     Err(TryRecvError::Disconnected) => return,
                 };
-                let id = batch.id;
-                let outcome = store.commit(batch);
                 may_index = true;
-                if done.send((id, outcome)).is_err() {
-                    return;
+                match job {
+                    Job::Commit(batch) => {
+                        let id = batch.id;
+                        let outcome = store.commit(batch);
+                        if done.send((id, outcome)).is_err() {
+                            return;
+                        }
+                    }
+                    Job::Password(change, done) => {
+                        let Change { dir, old, new, cost } = *change;
+                        // Whoever asked may be gone; it is done all the same.
+                        let _ = done.send(store.change_password(&dir, old.as_ref(), new.as_ref(), cost));
+                    }
                 }
             }
         };
         let thread = thread::Builder::new().name("committer".to_owned()).spawn(commits)?;
-        Ok(Self { batches: Some(batches), outcomes, thread: Some(thread), in_flight: None })
+        Ok(Self { jobs: Some(Arc::new(jobs)), outcomes, thread: Some(thread), in_flight: None })
     }
 
     /// A batch is on its way to the disk.
@@ -70,10 +122,15 @@ impl Committer {
     pub fn submit(&mut self, batch: WriteBatch) {
         debug_assert!(!self.is_busy(), "the node gives the next batch after the end of the last");
         self.in_flight = Some(batch.id);
-        if let Some(batches) = &self.batches {
+        if let Some(jobs) = &self.jobs {
             // A thread that is gone is noticed by `committed`.
-            let _ = batches.send(batch);
+            let _ = jobs.send(Job::Commit(batch));
         }
+    }
+
+    /// What gives the store another password.
+    pub fn keeper(&self) -> Keeper {
+        Keeper(self.jobs.as_ref().map_or_else(Weak::new, Arc::downgrade))
     }
 
     /// Waits for the outcome of the batch in flight; for ever where there is none. A thread that died
@@ -87,7 +144,7 @@ impl Committer {
 
     /// Waits until the store is closed.
     pub async fn close(&mut self) {
-        self.batches = None;
+        self.jobs = None;
         while self.outcomes.recv().await.is_some() {}
         if let Some(thread) = self.thread.take() {
             // It has closed its channel, which is the last thing it does but closing the store. Its panic was
@@ -123,5 +180,28 @@ mod tests {
         }
         committer.close().await;
         assert_eq!(Store::open(dir.path()).unwrap().reader().load().unwrap().boot, BootId(13));
+    }
+
+    #[tokio::test]
+    async fn between_two_batches_the_store_gets_a_password_and_after_the_close_it_gets_none() {
+        let unlock = |password: &str| Unlock::new(password.to_owned().into(), [1; 32]);
+        let cost = Cost { memory_kib: 8, passes: 1 };
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = Fresh { secret: [7; 32], name: "alice".to_owned(), boot: BootId(1) };
+        let mut committer = Committer::spawn(Store::create(dir.path(), &fresh).unwrap()).unwrap();
+        let keeper = committer.keeper();
+        let change = |old: Option<&str>, new: Option<&str>| {
+            let [old, new] = [old, new].map(|password| password.map(unlock));
+            keeper.change_password(Change { dir: dir.path().to_owned(), old, new, cost })
+        };
+        committer.submit(WriteBatch { id: BatchId(1), ops: vec![Op::Boot(BootId(11))].into() });
+        change(None, Some("new")).await.unwrap();
+        assert!(matches!(change(Some("old"), None).await, Err(StoreError::WrongPassword)));
+        committer.committed().await.1.unwrap();
+        committer.submit(WriteBatch { id: BatchId(2), ops: vec![Op::Boot(BootId(12))].into() });
+        committer.committed().await.1.unwrap();
+        committer.close().await;
+        assert!(matches!(change(Some("new"), None).await, Err(StoreError::Io(_))));
+        assert_eq!(Store::unlock(dir.path(), &unlock("new")).unwrap().reader().load().unwrap().boot, BootId(12));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     clock::{self, SleepWatch},
-    committer::Committer,
+    committer::{Committer, Keeper},
     counters::Counters,
     doorbell::Doorbell,
     handle::{self, Front, Handle},
@@ -181,6 +181,11 @@ impl Driver {
             datagram: Vec::with_capacity(DATAGRAM_LEN_JUMBO),
         };
         Ok((driver, handle))
+    }
+
+    /// What gives its store another password.
+    pub fn keeper(&self) -> Keeper {
+        self.committer.keeper()
     }
 
     /// Drives the node until it was told to leave, or nobody holds a handle any more and it was.

@@ -7,6 +7,7 @@ mod contacts;
 mod events;
 mod first;
 mod own;
+mod passwd;
 mod people;
 mod requests;
 mod unread;
@@ -94,6 +95,8 @@ pub enum Action {
     Prompt(String),
     /// Ring the bell.
     Bell,
+    /// The next line is a secret, after this question: to `handle_secret`.
+    Ask(&'static str),
     /// Clear the screen.
     Clear,
     /// The end, with this exit code.
@@ -122,6 +125,7 @@ pub struct Chat {
     printed: unread::Printed,
     asked: BTreeMap<Tag, Asked>,
     next_tag: u64,
+    secret: Option<passwd::Next>,
     rng: ChaCha20Rng,
     actions: VecDeque<Action>,
     /// When the first list is said; `None`: it was.
@@ -151,6 +155,7 @@ impl Chat {
             printed: unread::Printed::default(),
             asked: BTreeMap::new(),
             next_tag: 1,
+            secret: None,
             rng: ChaCha20Rng::from_seed(rng_seed),
             actions: VecDeque::new(),
             first: (mode != Mode::Script).then_some(now.instant + NOBODY),
@@ -190,7 +195,7 @@ impl Chat {
 
     /// The target is as it will be, and nobody is about to leave.
     pub fn is_prompt_settled(&self) -> bool {
-        !self.asked.values().any(|asked| matches!(asked, Asked::To(_) | Asked::Next(_) | Asked::Quit(_)))
+        !self.asked.values().any(|asked| matches!(asked, Asked::To(_) | Asked::Next(_) | Asked::Encrypted(_) | Asked::Quit(_)))
     }
 
     /// The end is among the actions, or was.
@@ -265,6 +270,7 @@ impl Chat {
                 Ok(name) => self.call(Call::Nick(Nick { name: name.as_str().to_owned() }), Asked::Nick(name)),
                 Err(error) => self.wrong(&error.to_string(), None),
             },
+            Input::Passwd => self.call(Call::WHOAMI, Asked::Encrypted(false)),
             Input::Clear => self.actions.push_back(Action::Clear),
             Input::Help(Help::All) => self.print(self.look.help()),
             Input::Help(Help::Topic(topic)) => self.print(self.look.help_on(topic)),

@@ -11,10 +11,12 @@ use std::{
 use rustyline::{
     Context, Helper,
     completion::{Completer, Pair},
-    highlight::Highlighter,
+    highlight::{CmdKind, Highlighter},
     hint::Hinter,
     validate::Validator,
 };
+
+use unicode_width::UnicodeWidthStr;
 
 use super::{
     parse::{find, quote},
@@ -117,6 +119,8 @@ fn peers(partial: &str, lists: &Lists, text_follows: bool) -> Vec<(String, Strin
 pub(super) struct Editing {
     pub(super) known: Known,
     pub(super) color: bool,
+    /// What is typed is a secret: not shown, not completed.
+    pub(super) hidden: bool,
 }
 
 impl Helper for Editing {}
@@ -126,6 +130,9 @@ impl Completer for Editing {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        if self.hidden {
+            return Ok((pos, Vec::new()));
+        }
         let head = line.get(..pos).unwrap_or(line);
         let (start, found) = complete(head, &self.known.lists());
         Ok((start, found.into_iter().map(|(display, replacement)| Pair { display, replacement }).collect()))
@@ -143,6 +150,15 @@ impl Hinter for Editing {
 }
 
 impl Highlighter for Editing {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        // As many columns, since the editor reckons with them.
+        if self.hidden { Cow::Owned(" ".repeat(line.width())) } else { Cow::Borrowed(line) }
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
+        self.hidden
+    }
+
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
         if self.color { Cow::Owned(format!("\x1b[1m{prompt}\x1b[0m")) } else { Cow::Borrowed(prompt) }
     }

@@ -21,11 +21,13 @@ use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use self::chat::Company;
+use zeroize::Zeroizing;
+
 use self::{
     chat::{Action, Chat, Mode, Tag},
     complete::Known,
     render::{Glyphs, Look},
-    term::{Before, Desk, Did},
+    term::{Asking, Before, Desk, Did},
 };
 use crate::{
     clock::{Instant, Now, Unix},
@@ -99,6 +101,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         bell: options.bell && mode != Mode::Script,
         ringing: false,
         prompt: String::new(),
+        question: None,
         before: Before::Keep,
         line: 0,
         input: Input::Open,
@@ -191,6 +194,8 @@ struct Shell {
     bell: bool,
     ringing: bool,
     prompt: String,
+    /// The question that the next line answers, which is a secret.
+    question: Option<&'static str>,
     before: Before,
     line: u64,
     input: Input,
@@ -274,18 +279,28 @@ impl Shell {
 
     fn listen(&mut self) {
         if self.reads() && self.input == Input::Open {
-            self.desk.go_on(&self.prompt, self.before, self.mode == Mode::Plain);
+            let prompt = self.question.unwrap_or(&self.prompt).to_owned();
+            let asking = Asking { prompt, hidden: self.question.is_some() };
+            self.desk.go_on(&asking, self.before, self.mode == Mode::Plain);
             self.before = Before::Keep;
         }
     }
 
     fn on_did(&mut self, now: Now, did: Did) {
         match did {
+            Did::Line(line) if self.question.take().is_some() => {
+                self.line += 1;
+                self.chat.handle_secret(Zeroizing::new(line));
+            }
             Did::Line(line) => {
                 self.line += 1;
                 if self.chat.handle_line(now, &line) {
                     self.before = Before::TakeBack;
                 }
+            }
+            Did::Interrupt if self.question.take().is_some() => {
+                self.desk.line_is_gone();
+                self.chat.handle_no_secret();
             }
             Did::Interrupt => {
                 self.before = Before::TakeBack;
@@ -296,6 +311,8 @@ impl Shell {
                 }
             }
             Did::End if self.mode == Mode::Script => {
+                self.question = None;
+                self.chat.handle_no_secret();
                 self.input = Input::Ended(tokio::time::Instant::now() + self.timeout);
             }
             Did::End => {
@@ -339,6 +356,7 @@ impl Shell {
                 Action::Failed(error) => self.fail(&error),
                 Action::Call(tag, call) => self.calls.push((tag, self.client.call(call))),
                 Action::Prompt(prompt) => self.prompt = prompt,
+                Action::Ask(question) => self.question = Some(question),
                 Action::Bell => self.ringing = self.bell,
                 Action::Clear if self.mode == Mode::Edited => self.before = Before::Clear,
                 Action::Clear => {}

@@ -88,6 +88,8 @@ pub enum Input {
         /// Whether; absent: says what is so.
         told: Option<Told>,
     },
+    /// `/passwd`: another password for the profile, or none.
+    Passwd,
     /// `/clear`: the screen.
     Clear,
     /// `/help [TOPIC]`
@@ -236,6 +238,7 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "unblock" => whole_peer(rest).map_or_else(usage, Input::Unblock),
         "outbox" => nothing(Input::Outbox),
         "close" => nothing(Input::Close),
+        "passwd" => nothing(Input::Passwd),
         "clear" => nothing(Input::Clear),
         "quit" => nothing(Input::Quit),
         "history" if rest.is_empty() => Input::History(None),

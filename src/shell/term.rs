@@ -23,7 +23,8 @@ use nix::{
 };
 use rustyline::{
     Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
-    GraphemeClusterMode, KeyEvent, Modifiers, Movement, RepeatCount, error::ReadlineError, history::MemHistory,
+    GraphemeClusterMode, KeyEvent, Modifiers, Movement, RepeatCount, config::Configurer, error::ReadlineError,
+    history::MemHistory,
 };
 use tokio::sync::mpsc as async_mpsc;
 
@@ -68,8 +69,15 @@ pub(super) enum Before {
 
 #[derive(Debug)]
 struct Go {
-    prompt: String,
+    asking: Asking,
     before: Before,
+}
+
+/// What stands before the next line, and whether that is shown while it is typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asking {
+    pub(super) prompt: String,
+    pub(super) hidden: bool,
 }
 
 /// The terminal, or whatever else the lines come from and go to.
@@ -83,8 +91,10 @@ pub(super) struct Desk {
     saved: Option<Termios>,
     edited: bool,
     awaited: bool,
-    /// The prompt that stands on a plain screen.
-    asked: Option<String>,
+    /// What stands on a plain screen.
+    asked: Option<Asking>,
+    /// A plain terminal as it is while it shows what is typed.
+    echoing: Option<Termios>,
 }
 
 impl Desk {
@@ -99,7 +109,18 @@ impl Desk {
         let (shared, prints, done) = start_printer(Phase::Between, Some(Box::new(printer)));
         let own = Own { shared: shared.clone(), held, saved: saved.clone() };
         thread::Builder::new().name("editor".to_owned()).spawn(move || edit(editor, &goes, &did_sender, &own))?;
-        Ok(Self { shared, prints: Some(prints), done, go: Some(go), did, saved, edited: true, awaited: false, asked: None })
+        Ok(Self {
+            shared,
+            prints: Some(prints),
+            done,
+            go: Some(go),
+            did,
+            saved,
+            edited: true,
+            awaited: false,
+            asked: None,
+            echoing: None,
+        })
     }
 
     /// Lines as they come, and texts as they are: a plain terminal, or no terminal at all.
@@ -108,7 +129,18 @@ impl Desk {
         let (shared, prints, done) = start_printer(Phase::Open, None);
         let gate = shared.clone();
         thread::Builder::new().name("lines".to_owned()).spawn(move || read_lines(&did_sender, &gate))?;
-        Ok(Self { shared, prints: Some(prints), done, go: None, did, saved: None, edited: false, awaited: true, asked: None })
+        Ok(Self {
+            shared,
+            prints: Some(prints),
+            done,
+            go: None,
+            did,
+            saved: None,
+            edited: false,
+            awaited: true,
+            asked: None,
+            echoing: None,
+        })
     }
 
     /// Prints the text around the line that is being typed. Never waits.
@@ -124,18 +156,21 @@ impl Desk {
     }
 
     /// Asks for the next line, where none is asked for.
-    pub(super) fn go_on(&mut self, prompt: &str, before: Before, show_prompt: bool) {
+    pub(super) fn go_on(&mut self, asking: &Asking, before: Before, show_prompt: bool) {
         if let Some(go) = &self.go
             && !self.awaited
         {
-            self.awaited = go.send(Go { prompt: prompt.to_owned(), before }).is_ok();
+            self.awaited = go.send(Go { asking: asking.clone(), before }).is_ok();
         } else if self.go.is_none()
             && show_prompt
-            && self.asked.as_deref() != Some(prompt)
+            && self.asked.as_ref() != Some(asking)
             && let Some(prints) = &self.prints
         {
-            let _ = prints.send(Out::Prompt(prompt.to_owned()));
-            self.asked = Some(prompt.to_owned());
+            if asking.hidden && self.echoing.is_none() {
+                self.echoing = silence();
+            }
+            let _ = prints.send(Out::Prompt(asking.prompt.clone()));
+            self.asked = Some(asking.clone());
         }
     }
 
@@ -143,6 +178,7 @@ impl Desk {
     pub(super) fn line_is_gone(&mut self) {
         if self.go.is_none() {
             self.asked = None;
+            give_back(self.echoing.take().as_ref());
             if self.shared.lock().prompt.take().is_some() {
                 write_out("\n");
             }
@@ -154,6 +190,7 @@ impl Desk {
         let did = self.did.recv().await.unwrap_or(Did::End);
         self.awaited = self.go.is_none();
         self.asked = None;
+        give_back(self.echoing.take().as_ref());
         did
     }
 
@@ -169,7 +206,7 @@ impl Desk {
         }
         self.shared.opened.notify_all();
         let _ = self.done.recv_timeout(LAST_PRINTS);
-        give_back(self.saved.as_ref());
+        give_back(self.echoing.take().or_else(|| self.saved.take()).as_ref());
         if self.edited && self.awaited {
             write_out(&format!("{PASTE_OFF}\r\n"));
         } else if try_for(LAST_PRINTS, || self.shared.gate.try_lock()).is_some_and(|mut gate| gate.prompt.take().is_some()) {
@@ -199,11 +236,12 @@ fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Ed
         .completion_type(CompletionType::List)
         .completion_show_all_if_ambiguous(true)
         .keyseq_timeout(Some(ESCAPE_WAIT))
-        .color_mode(if color { ColorMode::Enabled } else { ColorMode::Disabled })
+        // Without it nothing could be hidden; `Editing` knows whether there is colour.
+        .color_mode(ColorMode::Enabled)
         .build();
     let history = MemHistory::with_config(&config);
     let mut editor = Editor::with_history(config, history)?;
-    editor.set_helper(Some(Editing { known, color }));
+    editor.set_helper(Some(Editing { known, color, hidden: false }));
     editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
     editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Suspend(held.clone()))));
     editor.bind_sequence(KeyEvent(rustyline::KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
@@ -265,6 +303,16 @@ impl Own {
     }
 }
 
+/// A terminal that takes lines as before and shows nothing of them but their end; how it was.
+fn silence() -> Option<Termios> {
+    let saved = termios::tcgetattr(std::io::stdin()).ok()?;
+    let mut silent = saved.clone();
+    silent.local_flags &= !LocalFlags::ECHO;
+    silent.local_flags |= LocalFlags::ECHONL;
+    termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &silent).ok()?;
+    Some(saved)
+}
+
 /// Between two lines nothing that is typed is echoed, nor does it end anything: the next line has it.
 fn quiet_terminal() -> Option<Termios> {
     let saved = termios::tcgetattr(std::io::stdin()).ok()?;
@@ -284,7 +332,7 @@ fn edit(editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &as
 fn edit_lines(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
     let shared = &own.shared;
     let mut typed_rows = 0;
-    while let Ok(Go { prompt, before }) = goes.recv() {
+    while let Ok(Go { asking: Asking { prompt, hidden }, before }) = goes.recv() {
         match before {
             Before::TakeBack if typed_rows > 0 => write_out(&format!("\x1b[{typed_rows}A\r\x1b[J")),
             Before::Clear => write_out("\x1b[H\x1b[2J"),
@@ -293,6 +341,11 @@ fn edit_lines(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>
         shared.lock().doubtful = false;
         if !shared.enter(Phase::Editing) {
             return;
+        }
+        // Up and Ctrl-R find no secret.
+        editor.set_auto_add_history(!hidden);
+        if let Some(editing) = editor.helper_mut() {
+            editing.hidden = hidden;
         }
         let line = own.read_line(&mut editor, &prompt);
         // Where a text may stand behind the line, its rows stay.

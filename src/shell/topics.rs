@@ -184,6 +184,15 @@ pub const TOPICS: &[Topic] = &[
         about: "you, and this window",
         commands: &[
             entry!("nick", [], "NAME", Other, "changes what you call yourself", ""),
+            Entry {
+                name: "passwd",
+                aliases: &[],
+                takes: "",
+                does: "sets, changes or removes the password of your profile",
+                more: "What you type then is not shown. A forgotten password is final.",
+                first: First::Other,
+                by_prefix: false,
+            },
             entry!("clear", [], "", Other, "clears the screen", ""),
             entry!(
                 "help",

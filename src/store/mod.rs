@@ -30,7 +30,7 @@ use rand_core::{RngCore, SeedableRng};
 use reader::Slot;
 pub use reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Reader, Rows};
 pub use redb::StorageBackend;
-use redb::{Builder, Database, backends::FileBackend};
+use redb::{Builder, Database, ReadableDatabase, backends::FileBackend};
 use row::{CommitError, Committed, WriteBatch};
 use snapshot::Snapshot;
 use tables::Step;
@@ -243,7 +243,7 @@ impl Store {
         let database = open_database(&disk, cache_len)?;
         let (vault, directory) = look(|| {
             let found = tables::schema_of(&database)?;
-            let vault = unlocked(tables::wrapped_key(&database)?, unlock, seen)?.map(|seen| seen.vault);
+            let vault = unlocked(wrapped_key(&database)?, unlock, seen)?.map(|seen| seen.vault);
             tables::migrate(&database, found, steps, || copy(found))?;
             let directory = load_directory(&database, vault.as_ref())?;
             Ok((vault, directory))
@@ -293,7 +293,8 @@ impl Store {
     fn attempt(&mut self, batch: &WriteBatch) -> Result<Committed, Failed> {
         let Self { slot, directory, chance, unsure, .. } = self;
         let chance = fork(chance);
-        let sealer = sealer(slot, chance.as_ref());
+        let vault = slot.vault();
+        let sealer = sealer(vault.as_ref(), chance.as_ref());
         let tried = guarded(|| {
             let mut transaction = slot.begin_write().ok_or(Failed::BeforeBegin)?;
             transaction.set_quick_repair(true);
@@ -346,7 +347,8 @@ impl Store {
 
     fn write_segment(&mut self, segment: &index::Segment) -> Result<(), redb::Error> {
         let chance = fork(&mut self.chance);
-        let sealer = sealer(&self.slot, chance.as_ref());
+        let vault = self.slot.vault();
+        let sealer = sealer(vault.as_ref(), chance.as_ref());
         let Some(mut transaction) = self.slot.begin_write() else { return Err(redb::Error::DatabaseClosed) };
         transaction.set_quick_repair(true);
         {
@@ -381,10 +383,11 @@ impl Store {
     fn reopen(&mut self) -> bool {
         self.slot.close();
         let Ok(database) = open_database(&self.disk, self.cache_len) else { return false };
-        let Ok(directory) = look(|| load_directory(&database, self.slot.vault())) else { return false };
+        let vault = self.slot.vault();
+        let Ok(directory) = look(|| load_directory(&database, vault.as_ref())) else { return false };
         self.unsure.take_if(|unsure| unsure.commits > directory.commits);
         self.directory = directory;
-        self.slot.put(database);
+        self.slot.put(database, vault);
         true
     }
 }
@@ -421,14 +424,17 @@ fn open_database(disk: &Arc<Disk>, cache_len: usize) -> Result<Database, StoreEr
     Ok(database)
 }
 
+fn wrapped_key(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, StoreError> {
+    tables::wrapped_key(&database.begin_read().map_err(StoreError::from_redb)?)
+}
+
 fn load_directory(database: &Database, vault: Option<&Arc<Vault>>) -> Result<Directory, StoreError> {
-    use redb::ReadableDatabase;
     let transaction = database.begin_read().map_err(StoreError::from_redb)?;
     Directory::load(&Snapshot::new(transaction, vault.cloned())).map_err(StoreError::from)
 }
 
-fn sealer<'t>(slot: &'t Slot, rng: Option<&'t RefCell<ChaCha20Rng>>) -> Option<Sealer<'t>> {
-    Some(Sealer { vault: slot.vault()?, rng: rng? })
+fn sealer<'t>(vault: Option<&'t Arc<Vault>>, rng: Option<&'t RefCell<ChaCha20Rng>>) -> Option<Sealer<'t>> {
+    Some(Sealer { vault: vault?, rng: rng? })
 }
 
 /// A generator for one transaction: all of its tables share it.
@@ -468,7 +474,7 @@ fn look_first(dir: &Path, steps: &[Step], unlock: Option<&Unlock>) -> Result<Opt
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
-    let wrapped = look(|| tables::wrapped_key(&database))?;
+    let wrapped = look(|| wrapped_key(&database))?;
     drop(database);
     unlocked(wrapped, unlock, None)
 }

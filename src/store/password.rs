@@ -3,13 +3,13 @@
 
 use std::{cell::RefCell, path::Path, sync::Arc};
 
-use redb::{Key, StorageBackend, TableError, Value, WriteTransaction, backends::FileBackend};
+use redb::{Database, Key, StorageBackend, TableError, Value, WriteTransaction, backends::FileBackend};
 
 use super::{
     CACHE_LEN, Store, StoreError,
     cells::{Cells, Sealer},
     disk::{self, Disk},
-    look, open_database,
+    load_directory, look, open_database,
     reader::ReadError,
     snapshot::Snapshot,
     tables,
@@ -51,16 +51,33 @@ impl Store {
     /// Sets, changes or removes (`new` is none) the password of the profile in `dir`, which nobody may have open. `old` is
     /// what it has now. A crash, and an error, leave either what was or what is to be, each with its own password.
     pub fn set_password(dir: &Path, old: Option<&Unlock>, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
-        let store = Self::open_with(dir, tables::STEPS, old)?;
-        match (store.slot.vault(), new) {
+        Self::open_with(dir, tables::STEPS, old)?.lock_by(dir, new, cost)
+    }
+
+    /// The same while this store has it open: whoever reads goes on, and the lock on the profile stays ours. Takes its time
+    /// for a long history. After [`StoreError::WrongPassword`] nothing has changed.
+    pub fn change_password(
+        &mut self,
+        dir: &Path,
+        old: Option<&Unlock>,
+        new: Option<&Unlock>,
+        cost: Cost,
+    ) -> Result<(), StoreError> {
+        if self.unsure.is_some() || !self.slot.is_open() {
+            return Err(ReadError::Closed.into());
+        }
+        unlocked(self.slot.snapshot()?.wrapped_key()?, old, None)?;
+        self.lock_by(dir, new, cost)
+    }
+
+    fn lock_by(&mut self, dir: &Path, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
+        match (self.slot.vault(), new) {
             (None, None) => Ok(()),
             (Some(vault), Some(new)) => {
                 let wrapped = vault.wrap(new, cost, &mut new.rng())?;
-                look(|| store.rewrap(&wrapped).map_err(StoreError::from_redb))
+                look(|| self.rewrap(&wrapped).map_err(StoreError::from_redb))
             }
-            (Some(_), None) | (None, Some(_)) => {
-                disk::replace_file(dir, |file| store.copy_to(FileBackend::new(file).map_err(StoreError::from_redb)?, new, cost))
-            }
+            (Some(_), None) | (None, Some(_)) => self.move_to_copy(dir, new, cost),
         }
     }
 
@@ -72,9 +89,41 @@ impl Store {
         Ok(())
     }
 
+    /// A copy takes the place of the file, and this store goes on with it.
+    fn move_to_copy(&mut self, dir: &Path, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
+        let mut made = None;
+        let replaced = disk::replace_file(dir, |file| {
+            let is_there = disk::still(dir, &file);
+            let disk = Disk::new(FileBackend::new(file).map_err(StoreError::from_redb)?);
+            let (database, vault) = self.copy_onto(&disk, new, cost)?;
+            let directory = look(|| load_directory(&database, vault.as_ref()))?;
+            made = Some((is_there, disk, database, vault, directory));
+            Ok(())
+        });
+        // Also where its name could not be made durable: what is written to the other file from here on is lost.
+        if let Some((is_there, disk, database, vault, directory)) = made
+            && is_there()
+        {
+            self.slot.put(database, vault);
+            self.disk = disk;
+            self.directory = directory;
+            self.chance = new.map(Unlock::rng);
+        }
+        replaced
+    }
+
     /// Writes all that is here to an empty backend, sealed under `new` with a key of its own where that is given. Errors
     /// where a row is damaged: it would be lost there.
     pub fn copy_to(&self, backend: impl StorageBackend, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
+        self.copy_onto(&Disk::new(backend), new, cost).map(drop)
+    }
+
+    fn copy_onto(
+        &self,
+        disk: &Arc<Disk>,
+        new: Option<&Unlock>,
+        cost: Cost,
+    ) -> Result<(Database, Option<Arc<Vault>>), StoreError> {
         let lock = match new {
             None => None,
             Some(new) => {
@@ -85,7 +134,7 @@ impl Store {
             }
         };
         let sealed = lock.as_ref().map(|(vault, wrapped, rng)| (Sealer { vault, rng }, wrapped.as_slice()));
-        let database = open_database(&Disk::new(backend), CACHE_LEN)?;
+        let database = open_database(disk, CACHE_LEN)?;
         look(|| {
             let mut transaction = database.begin_write().map_err(StoreError::from_redb)?;
             transaction.set_quick_repair(true);
@@ -93,7 +142,8 @@ impl Store {
             let copy = Copy { from: &self.slot.snapshot()?, to: &transaction, sealer: sealed.map(|(sealer, _)| sealer) };
             copy.all()?;
             transaction.commit().map_err(StoreError::from_redb)
-        })
+        })?;
+        Ok((database, lock.map(|(vault, ..)| vault)))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, ReadableDatabase, WriteTransaction};
 
 use super::{
     guard::guarded,
@@ -111,32 +111,44 @@ impl Default for HistoryQuery {
     }
 }
 
-/// The database, or its absence while it is opened anew. The one lock of this module: it is held for
-/// the beginning of a transaction, never for one, so nobody waits for a disk behind it.
+/// The database, or its absence while it is opened anew, or another file takes its place. The one lock of this module: it is
+/// held for the beginning of a transaction, never for one, so nobody waits for a disk behind it.
 #[derive(Debug)]
 pub(super) struct Slot {
-    database: RwLock<Option<Database>>,
+    held: RwLock<Held>,
     /// The disk failed a reader: redb gives nothing more until the database is opened anew.
     failed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Held {
+    database: Option<Database>,
     /// What opens its values, where they are sealed.
     vault: Option<Arc<Vault>>,
 }
 
 impl Slot {
     pub(super) const fn new(database: Database, vault: Option<Arc<Vault>>) -> Self {
-        Self { database: RwLock::new(Some(database)), failed: AtomicBool::new(false), vault }
+        Self { held: RwLock::new(Held { database: Some(database), vault }), failed: AtomicBool::new(false) }
     }
 
-    pub(super) const fn vault(&self) -> Option<&Arc<Vault>> {
-        self.vault.as_ref()
+    fn read(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn vault(&self) -> Option<Arc<Vault>> {
+        self.read().vault.clone()
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.read().database.is_some()
     }
 
-    pub(super) fn put(&self, database: Database) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+    /// Gives readers this database from now on. One that was there before is closed once nobody reads it any more.
+    pub(super) fn put(&self, database: Database, vault: Option<Arc<Vault>>) {
+        let held = Held { database: Some(database), vault };
+        let before = std::mem::replace(&mut *self.held.write().unwrap_or_else(PoisonError::into_inner), held);
+        let _ = guarded(|| drop(before));
     }
 
     /// Whether the disk failed a reader since this was last taken.
@@ -146,22 +158,19 @@ impl Slot {
 
     /// Closes the database; returns when its file is at rest.
     pub(super) fn close(&self) {
-        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let database = self.held.write().unwrap_or_else(PoisonError::into_inner).database.take();
         // Outside the lock, and guarded: the last words of a damaged database may be a panic.
         let _ = guarded(|| drop(database));
     }
 
     pub(super) fn begin_write(&self) -> Option<WriteTransaction> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.begin_write().ok()
+        self.read().database.as_ref()?.begin_write().ok()
     }
 
     pub(super) fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        Ok(Snapshot::new(self.begin_read()?, self.vault.clone()))
-    }
-
-    fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
-        let slot = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(slot.as_ref().ok_or(ReadError::Closed)?.begin_read().map_err(redb::Error::from)?)
+        let held = self.read();
+        let database = held.database.as_ref().ok_or(ReadError::Closed)?;
+        Ok(Snapshot::new(database.begin_read().map_err(redb::Error::from)?, held.vault.clone()))
     }
 }
 

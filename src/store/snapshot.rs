@@ -9,6 +9,7 @@ use std::{
 use redb::{Key, ReadTransaction, TableError, Value};
 
 use super::{
+    StoreError,
     cells::{Cells, Range, Read, Reading, Row},
     contacts::Counters,
     history::{Line, Mark},
@@ -45,6 +46,10 @@ impl Snapshot {
 
     pub(super) const fn is_sealed(&self) -> bool {
         self.vault.is_some()
+    }
+
+    pub(super) fn wrapped_key(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        tables::wrapped_key(&self.transaction)
     }
 
     /// A number among the single values; 0 where it is missing or damaged.

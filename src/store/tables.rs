@@ -112,9 +112,8 @@ pub(super) fn lay_out(
 }
 
 /// The wrapped key of a file whose values are sealed.
-pub(super) fn wrapped_key(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, StoreError> {
-    let transaction = database.begin_read().map_err(StoreError::from_redb)?;
-    if marked_schema(&transaction)? & SEALED == 0 {
+pub(super) fn wrapped_key(transaction: &ReadTransaction) -> Result<Option<Vec<u8>>, StoreError> {
+    if marked_schema(transaction)? & SEALED == 0 {
         return Ok(None);
     }
     let meta = transaction.open_table(META.plain()).map_err(StoreError::from_redb)?;

@@ -62,7 +62,7 @@ fn a_password_is_set_asked_for_changed_and_removed() {
 }
 
 #[test]
-fn an_owner_is_asked_nothing_and_its_password_is_not_changed_under_it() {
+fn an_owner_is_asked_nothing_and_changes_the_password_while_it_goes_on() {
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));
     alice.run_with(format!("{PASSWORD}\n{PASSWORD}\n").as_bytes(), &["passwd"]).expect(0);
@@ -72,11 +72,22 @@ fn an_owner_is_asked_nothing_and_its_password_is_not_changed_under_it() {
     alice.run(["send", "bob", "behind a lock"]).expect(0);
     bob.run(["send", "alice", "and back"]).expect(0);
     assert_eq!(alice.history().len(), 2);
-    let refused = alice.run_with(b"a\nb\nb\n", &["passwd"]).expect(8);
-    assert!(refused.err.contains("stop it first"), "{}", refused.err);
+    let wrong = alice.run_with(b"a\nb\nb\n", &["passwd"]).expect(10);
+    assert!(wrong.err.contains("wrong password"), "{}", wrong.err);
+    let change = |from: &str, to: &str| {
+        let changed = alice.run_with(format!("{from}{to}\n{to}\n").as_bytes(), &["passwd"]).expect(0);
+        alice.run(["send", "bob", "still here"]).expect(0);
+        assert_eq!(is_encrypted(&alice.run(["whoami", "--json"]).expect(0)), !to.is_empty());
+        changed.err
+    };
+    assert!(change(&format!("{PASSWORD}\n"), "another").contains("is another one from now on"));
+    assert!(change("another\n", "").contains("no password any more"));
+    assert!(change("", PASSWORD).contains("has a password from now on"));
     alice.run(["stop"]).expect(0);
+    alice.run(["whoami"]).expect(10);
     let history = run(knowing(&alice, &["history", "--json"])).expect(0);
-    assert_eq!(history.events("history").len(), 2);
+    assert_eq!(history.events("history").len(), 5);
+    assert_eq!(bob.history().len(), 5);
 }
 
 #[test]
@@ -137,6 +148,55 @@ fn on_a_terminal_it_is_asked_for_without_echo() {
     shell.line("/quit");
     assert_eq!(shell.end(), 0);
     assert!(!seen(&shell));
+}
+
+#[test]
+fn the_shell_changes_it_without_showing_or_keeping_what_is_typed() {
+    let alice = Net::new().person("alice");
+    for plain in [&[][..], &["--plain"][..]] {
+        let mut shell = Pane::shell(&alice, plain);
+        shell.until_last(">");
+        shell.line("/passwd");
+        shell.until_row("a forgotten password is final");
+        shell.until_last("New password (empty: none):");
+        shell.line(PASSWORD);
+        shell.until_last("The same again:");
+        shell.keys("half of it\x03\x03");
+        shell.until_row("nothing was changed");
+        shell.line("/passwd");
+        shell.until("a second question", |rows| rows.iter().filter(|row| row.starts_with("New password")).count() == 2);
+        shell.line(PASSWORD);
+        shell.until("a second time", |rows| rows.iter().filter(|row| row.starts_with("The same again")).count() == 2);
+        shell.line(PASSWORD);
+        shell.until_row("has a password from now on");
+        // What was typed before is there again, a secret is not.
+        if plain.is_empty() {
+            shell.until_last(">");
+            shell.keys("\x1b[A");
+            shell.until_last("> /passwd");
+            shell.keys("\x03");
+        }
+        shell.until_last(">");
+        shell.line("/passwd");
+        shell.until_row("Present password:");
+        shell.line(PASSWORD);
+        shell.line("");
+        shell.line("");
+        shell.until_row("no password any more");
+        shell.line("/quit");
+        assert_eq!(shell.end(), 0);
+        assert!(!String::from_utf8_lossy(&shell.bytes()).contains("canary"), "{:?}", shell.rows());
+    }
+}
+
+#[test]
+fn a_script_changes_it_by_the_lines_that_follow() {
+    let alice = Net::new().person("alice");
+    let script = format!("/passwd\n{PASSWORD}\n{PASSWORD}\n/passwd\nwrong\nother\nother\n/peers\n");
+    let ended = alice.run_with(script.as_bytes(), &[]).expect(10);
+    assert!(ended.err.contains("line 7: wrong password") && ended.out.contains("from now on"), "{ended:?}");
+    alice.run(["whoami"]).expect(10);
+    assert!(is_encrypted(&run(knowing(&alice, &["whoami", "--json"])).expect(0)));
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Node for Fake {
     }
 
     fn keep(&self, _: &str, _: &str) {}
+
+    async fn change_password(&self, old: Option<Secret>, _: Option<Secret>) -> Result<(), ErrorLine> {
+        let is_right = old.is_some_and(|old| old.into_inner().as_str() == "right");
+        if is_right { Ok(()) } else { Err(ErrorLine::new("password", 10, "wrong password")) }
+    }
 }
 
 fn id(scalar: u8) -> PeerId {

@@ -35,6 +35,7 @@ impl Chat {
                 self.on_request_answered(action, &contact);
             }
             (Asked::FirstUnread(rows) | Asked::Unread(rows) | Asked::Next(rows), Line::Unread(row)) => rows.push(row),
+            (Asked::Encrypted(had_one), Line::Whoami(whoami)) => *had_one = whoami.encrypted,
             (Asked::Status(About::Allow), Line::Owner(owner)) => self.say_allow(owner.allow),
             (Asked::Status(About::Receipts), Line::Owner(owner)) => self.say_receipts(owner.read_receipts),
             (Asked::Contact(action), Line::Contact(contact)) => {
@@ -113,6 +114,8 @@ impl Chat {
                 self.name = name.as_str().to_owned();
                 self.print(self.look.note(&format!("you are {name} now")));
             }
+            Asked::Encrypted(had_one) => self.ask_passwords(had_one),
+            Asked::Passwd(changing) => self.say_changed(changing),
             Asked::Quit(rows) => {
                 if let Some(text) = self.waits(&rows) {
                     let when = if self.company != Company::Alone {

@@ -38,7 +38,17 @@ pub(super) enum Asked {
     Outbox(Vec<OutboxLine>),
     Cancel,
     Nick(Name),
+    /// Whether the profile has a password.
+    Encrypted(bool),
+    Passwd(Changing),
     Quit(Vec<OutboxLine>),
+}
+
+/// A password from this to that: whether there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changing {
+    pub(super) had_one: bool,
+    pub(super) has_one: bool,
 }
 
 /// What of an owner's state was asked for.

@@ -62,6 +62,7 @@ struct Desk {
     calls: VecDeque<(Tag, Call)>,
     prompt: String,
     bells: usize,
+    asks: Vec<&'static str>,
     failed: Vec<ErrorLine>,
     end: Option<u8>,
 }
@@ -91,6 +92,7 @@ impl Desk {
             calls: VecDeque::new(),
             prompt: String::new(),
             bells: 0,
+            asks: Vec::new(),
             failed: Vec::new(),
             end: None,
         };
@@ -111,6 +113,7 @@ impl Desk {
                 Action::Call(tag, call) => self.calls.push_back((tag, call)),
                 Action::Prompt(prompt) => self.prompt = prompt,
                 Action::Bell => self.bells += 1,
+                Action::Ask(question) => self.asks.push(question),
                 Action::Clear => {}
                 Action::End(code) => self.end = Some(code),
             }
@@ -518,4 +521,36 @@ fn what_peers_call_themselves_never_reaches_the_screen_raw() {
     for text in &desk.printed {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
     }
+}
+
+#[test]
+fn a_new_password_is_asked_for_twice_and_the_old_one_where_there_is_one() {
+    let mut desk = Desk::started(Mode::Edited, vec![]);
+    let secret = |desk: &mut Desk, text: &str| {
+        desk.chat.handle_secret(text.to_owned().into());
+        desk.drain();
+    };
+    desk.line("/passwd");
+    assert!(!desk.chat.is_prompt_settled(), "no line is taken before it is known what to ask");
+    desk.answer(Vec::new());
+    secret(&mut desk, "one");
+    secret(&mut desk, "two");
+    assert_eq!(desk.failed[0].text, "the two passwords differ");
+    assert!(desk.calls.is_empty());
+    desk.line("/passwd");
+    desk.answer(Vec::new());
+    secret(&mut desk, "one");
+    desk.chat.handle_no_secret();
+    secret(&mut desk, "one");
+    assert!(desk.calls.is_empty(), "who has left the question answers none");
+    desk.drain();
+    desk.line("/passwd");
+    desk.answer(Vec::new());
+    secret(&mut desk, "one");
+    secret(&mut desk, "one");
+    let Call::Passwd(call) = desk.answer(Vec::new()) else { panic!("no password was changed") };
+    assert_eq!(call.old, None);
+    assert_eq!(call.new.unwrap().into_inner().as_str(), "one");
+    assert_eq!(desk.printed.last().unwrap(), "-- the profile has a password from now on");
+    assert!(desk.printed.contains(&"-- nothing was changed".to_owned()));
 }

@@ -151,3 +151,51 @@ fn a_profile_that_was_replaced_while_it_was_opened_is_not_written() {
     assert!(!still(), "another file has its name");
     assert!(disk::still(dir.path(), &disk::open_file(dir.path()).unwrap())());
 }
+
+#[test]
+fn while_it_is_open_a_profile_is_sealed_changed_and_opened_again_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::create(dir.path(), &fresh()).unwrap();
+    commit(&mut store, ops());
+    while store.index() {}
+    let (mut all, reader) = (told(&store), store.reader());
+    let mut boot = 100;
+    for (old, new) in [(None, Some("one")), (Some("one"), Some("two")), (Some("two"), None), (None, None)] {
+        let [old, new_lock] = [old, new].map(|password| password.map(unlock));
+        if old.is_some() {
+            let wrong = store.change_password(dir.path(), Some(&unlock("wrong")), new_lock.as_ref(), CHEAP);
+            assert!(matches!(wrong, Err(StoreError::WrongPassword)), "{wrong:?}");
+            let none = store.change_password(dir.path(), None, new_lock.as_ref(), CHEAP);
+            assert!(matches!(none, Err(StoreError::Sealed)), "{none:?}");
+        }
+        store.change_password(dir.path(), old.as_ref(), new_lock.as_ref(), CHEAP).unwrap();
+        assert_eq!(reader.is_sealed(), new.is_some());
+        assert!(told(&store) == all, "whoever reads goes on");
+        let other = Store::unlock(dir.path(), &unlock(new.unwrap_or("any")));
+        assert!(matches!(other, Err(StoreError::Locked)), "it is still ours: {other:?}");
+
+        boot += 1;
+        commit(&mut store, vec![Op::Boot(BootId(boot))]);
+        while store.index() {}
+        all = told(&store);
+        let image = image(dir.path());
+        let found = open(image.path(), new).unwrap();
+        assert_eq!(found.reader().load().unwrap().boot, BootId(boot), "what came later is in the file that counts");
+        assert!(told(&found) == all);
+    }
+}
+
+#[test]
+fn a_password_that_cannot_be_set_leaves_an_open_profile_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::create(dir.path(), &fresh()).unwrap();
+    commit(&mut store, ops());
+    let all = told(&store);
+    let elsewhere = dir.path().join("gone");
+    let failed = store.change_password(&elsewhere, None, Some(&unlock("new")), CHEAP);
+    assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
+    assert!(!store.reader().is_sealed() && told(&store) == all);
+    commit(&mut store, vec![Op::Boot(BootId(9))]);
+    drop(store);
+    assert_eq!(open(dir.path(), None).unwrap().reader().load().unwrap().boot, BootId(9));
+}
