@@ -6,6 +6,7 @@ mod password;
 mod profile;
 mod seed;
 mod signals;
+mod surroundings;
 
 use std::{
     collections::BTreeMap,
@@ -144,6 +145,8 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         }
         Some(Action::Peers(args)) => program.with_owner(async |client| commands::peers::run(program, &args, client).await).await,
         Some(Action::Whois(args)) => program.with_owner(async |client| commands::whois::run(program, &args, client).await).await,
+        Some(Action::Ping(args)) => program.with_owner(async |client| commands::ping::run(program, &args, client).await).await,
+        Some(Action::Doctor(_)) => program.with_owner(async |client| commands::doctor::run(program, client).await).await,
         Some(Action::History(args)) => {
             program.with_owner(async |client| commands::history::run(program, &args, client).await).await
         }

@@ -46,8 +46,19 @@ const EXAMPLES_WHOIS: &str = "\
 Examples:
   p2pchat-udp whois bob
   p2pchat-udp whois \"$LINK\" --json    exit 3: nobody here or at the seeds has that id";
+const EXAMPLES_PING: &str = "\
+Examples:
+  p2pchat-udp ping bob
+  p2pchat-udp ping bob --count 100 --json";
+const EXAMPLES_DOCTOR: &str = "\
+Looks at this machine's network, neighbours and seeds, says what is wrong and what mends it, and changes nothing.
+Exit 9: something is. Takes less than 5 s.
+
+Examples:
+  p2pchat-udp doctor
+  p2pchat-udp -i eth0 doctor --json";
 const EXAMPLES_PASSWD: &str = "\
-A forgotten password is final. Nobody may have the profile open meanwhile.
+A forgotten password is final.
 
 Examples:
   p2pchat-udp passwd                                              asks twice, without echo
@@ -233,6 +244,12 @@ pub enum Action {
     /// One peer in full
     #[command(after_help = EXAMPLES_WHOIS)]
     Whois(commands::whois::Args),
+    /// Whether somebody answers, by which way, and how fast
+    #[command(after_help = EXAMPLES_PING)]
+    Ping(commands::ping::Args),
+    /// Why I do not see somebody, and what mends it
+    #[command(after_help = EXAMPLES_DOCTOR)]
+    Doctor(commands::doctor::Args),
     /// Whom some words fit, here and at the seeds
     #[command(after_help = EXAMPLES_FIND)]
     Find(commands::find::Args),
@@ -405,7 +422,7 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let of_all = "demo,daemon,send,listen,peers,whois,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
+        let of_all = "demo,daemon,send,listen,peers,whois,ping,doctor,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
                       seed lookup,seed register,seed unregister,passwd,config,completions,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,

@@ -19,11 +19,12 @@ use tokio::{
     sync::{Semaphore, oneshot},
 };
 
-use super::{Mode, Program, internal, password, profile};
+use super::{Mode, Program, internal, password, profile, surroundings};
 use crate::{
     config::Settings,
     control::{
         call::Secret,
+        doctor::Surroundings,
         newest_received,
         proto::ErrorLine,
         server::{Beginning, Events, NoEvents, Node, Owner, serve, serve_from_start},
@@ -34,7 +35,6 @@ use crate::{
         committer::{Change, Keeper},
         driver::{Driver, DriverConfig, StartError},
         handle::{Handle, Subscription, Unsubscribed},
-        socket::SocketConfig,
     },
     node::{
         NodeConfig,
@@ -120,6 +120,10 @@ impl Node for Running {
         }
     }
 
+    async fn surroundings(&self) -> Surroundings {
+        surroundings::look(&self.settings).await
+    }
+
     async fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> Result<(), ErrorLine> {
         let unlock = |secret: Option<Secret>| secret.map(|secret| password::unlock(secret.into_inner())).transpose();
         let (dir, old, new) = (self.settings.dir.clone(), unlock(old)?, unlock(new)?);
@@ -145,12 +149,7 @@ impl Own {
         let after = newest_received(&store.reader()).map_err(|e| internal(&e))?;
         let listener = bind(&socket)?;
         let config = DriverConfig {
-            sockets: SocketConfig {
-                listen: settings.listen,
-                groups: settings.groups,
-                no_lan: settings.no_lan,
-                interfaces: settings.interfaces.clone(),
-            },
+            sockets: surroundings::sockets(settings),
             node: NodeConfig {
                 name: name.clone(),
                 network: settings.network.clone(),

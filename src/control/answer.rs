@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use super::{
     SUBSCRIBER_EVENTS_MAX,
     call::{Away, Nick, Peers, Subscribe, Watch},
-    contacts, follow, phonebook,
+    contacts, doctor, follow, phonebook, ping,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
     requests,
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
@@ -93,6 +93,8 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
             let new = call.new.filter(|new| !new.is_empty());
             owner.node.change_password(call.old, new).await.map_err(Stop::from)
         }
+        Call::Ping(call) => ping::ping(owner, call, out).await,
+        Call::Doctor(_) => doctor::doctor(owner, out).await,
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };
     end(answer, out).await;
@@ -165,6 +167,7 @@ pub(super) fn error_line(error: &CommandError) -> ErrorLine {
         CommandError::DiskFull => ("disk-full", 1),
         CommandError::Store => ("store", 1),
         CommandError::OutboxFull => ("outbox-full", 1),
+        CommandError::TooManyPings => ("too-many-pings", 1),
         CommandError::TooManySeeds => ("too-many-seeds", 1),
         CommandError::Leaving => ("leaving", 11),
     };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-pub use self::people::{Allow, Contact, ContactAction, Receipts, Requests, RequestsAction, Seed, SeedAction, Told};
+pub use self::people::{Allow, Contact, ContactAction, Ping, Receipts, Requests, RequestsAction, Seed, SeedAction, Told};
 use super::proto::{ErrorLine, Kind};
 pub use super::span::{SPAN_MAX, Span, SpanError};
 use crate::id::{MessageId, PeerId};
@@ -101,11 +101,15 @@ pub enum Call {
     Seed(Seed),
     /// The profile has another password from now on, or none; done once it is so on the disk.
     Passwd(Passwd),
+    /// Ask a peer for signs of life: `pong` lines, and one `ping`.
+    Ping(Ping),
+    /// Why people do not see each other: `check` lines; error 9 where one of them is a `fail`.
+    Doctor(Empty),
 }
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 24] = [
         "send",
         "peers",
         "whois",
@@ -128,6 +132,8 @@ impl Call {
         "receipts",
         "seed",
         "passwd",
+        "ping",
+        "doctor",
     ];
 
     /// `whoami` without arguments.
@@ -136,6 +142,8 @@ impl Call {
     pub const STATUS: Self = Self::Status(Empty {});
     /// `shutdown` without arguments.
     pub const SHUTDOWN: Self = Self::Shutdown(Empty {});
+    /// `doctor` without arguments.
+    pub const DOCTOR: Self = Self::Doctor(Empty {});
     /// `back` without arguments.
     pub const BACK: Self = Self::Back(Empty {});
 }

@@ -1,6 +1,7 @@
 //! What is said on the control socket and printed by `--json`: one type per JSON line, with exactly the
 //! keys of the manual. What may be asked stands in `call`.
 
+mod network;
 mod people;
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -8,7 +9,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-pub use self::people::{ContactLine, PeerLine, RelayPart, RequestLine, SeedLine};
+pub use self::{
+    network::{CheckLine, CheckResult, PingLine, PongLine},
+    people::{ContactLine, PeerLine, RelayPart, RequestLine, SeedLine},
+};
 pub use super::call::{Call, Request, Span};
 use crate::{
     clock::Unix,
@@ -49,6 +53,12 @@ pub enum Line {
     Request(RequestLine),
     /// A seed, as it was when it was asked.
     Seed(SeedLine),
+    /// One question of a ping.
+    Pong(PongLine),
+    /// All of them together.
+    Ping(PingLine),
+    /// What `doctor` found of one thing.
+    Check(CheckLine),
     /// Who I am.
     Whoami(WhoamiLine),
     /// How the owner is.

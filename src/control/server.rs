@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     CONTROL_VERSION, LINE_LEN_MAX, answer,
     call::Secret,
+    doctor::Surroundings,
     proto::{Call, ErrorLine, Line, ReadyLine, Request, Tagged},
 };
 use crate::{
@@ -56,6 +57,8 @@ pub trait Node: Send + Sync + 'static {
     fn renamed(&self, name: &str);
     /// A setting has this value from now on, also at the next start.
     fn keep(&self, key: &str, value: &str);
+    /// What this machine's network looks like from inside, looked at now; takes at most half a second.
+    fn surroundings(&self) -> impl Future<Output = Surroundings> + Send;
     /// The profile has this password from now on, or none. Errors (exit 10: `old` is not what it has) have changed nothing.
     fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> impl Future<Output = Result<(), ErrorLine>> + Send;
 }

@@ -6,6 +6,7 @@ pub mod counters;
 pub mod dns;
 pub mod doorbell;
 pub mod driver;
+pub mod echo;
 pub mod handle;
 pub mod interfaces;
 pub mod multicast;

@@ -188,13 +188,18 @@ impl Sockets {
             Target::Unicast(to) => self.send_unicast(to, datagram),
             Target::Multicast { interface, group } => {
                 self.flush();
-                let sent = match group {
-                    Group::V4 => self.multicast_v4(interface, datagram),
-                    Group::V6 => self.multicast_v6(interface, *self.groups.v6.ip(), datagram),
-                    Group::AllNodesV6 => self.multicast_v6(interface, ALL_NODES_V6, datagram),
-                };
+                let sent = self.send_to_group(interface, group, datagram);
                 self.counters.sent(1, datagram.len(), sent);
             }
+        }
+    }
+
+    /// Sends one datagram by an interface at once. Errors where it does not leave; nobody counts it.
+    pub fn send_to_group(&self, interface: u32, group: Group, datagram: &[u8]) -> io::Result<()> {
+        match group {
+            Group::V4 => self.multicast_v4(interface, datagram),
+            Group::V6 => self.multicast_v6(interface, *self.groups.v6.ip(), datagram),
+            Group::AllNodesV6 => self.multicast_v6(interface, ALL_NODES_V6, datagram),
         }
     }
 

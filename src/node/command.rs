@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-pub use super::requests::{Allow, RequestView};
+pub use super::{
+    ping::Pong,
+    requests::{Allow, RequestView},
+    values::NodeStatus,
+};
 use crate::{
     id::{MessageId, PeerId},
     store::row::State,
@@ -55,6 +59,14 @@ pub enum Command {
     },
     /// Somebody looks at this peer now (a shell's target): watch its presence closely. `None`: nobody.
     Watch(Option<PeerId>),
+    /// Ask a peer for a sign of life; a session is opened where there is none. Reply [`Reply::Ponged`], at the latest after
+    /// `timeout`.
+    Ping {
+        /// Whom; known by id, whether or not ever seen.
+        peer: PeerId,
+        /// How long to wait.
+        timeout: Duration,
+    },
     /// Withdraw a message. Reply [`Reply::Cancelled`]; how it ends is told by status events.
     Cancel(MessageId),
     /// Another text in the place of a message that has never left. Reply [`Reply::Queued`] once it is on disk; the old one
@@ -176,6 +188,8 @@ pub enum Reply {
     Resolved(PeerId),
     /// Everybody known: online first, then by name, then by id.
     Peers(Vec<PeerView>),
+    /// How a ping ended.
+    Ponged(Box<Pong>),
     /// The hole is on our disk; or the message had an end already, this one.
     Cancelled(Option<State>),
     /// Why messages to this peer wait, if they do, and when the next try is.
@@ -271,6 +285,9 @@ pub enum CommandError {
     /// As many seeds as may be are in use or asked now (exit 1).
     #[error("too many seeds are in use or being asked: there is no room for another one")]
     TooManySeeds,
+    /// Too many wait for an answer of this peer already (exit 1).
+    #[error("too many pings of this peer wait for an answer")]
+    TooManyPings,
     /// The outbox is full (exit 1).
     #[error("the outbox is full")]
     OutboxFull,
@@ -457,27 +474,4 @@ pub enum SeedState {
     OldVersion,
     /// Its clock and ours differ so much that records do not hold.
     WrongClock,
-}
-
-/// How the node is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// Sessions open now.
-    pub sessions: usize,
-    /// Peers heard on this LAN now.
-    pub neighbours: usize,
-    /// Seeds that have our record now.
-    pub seeds: usize,
-    /// Messages that wait for a receipt.
-    pub outbox: u64,
-    /// Who may write to us now.
-    pub allow: Allow,
-    /// Strangers who ask to.
-    pub requests: usize,
-    /// Contacts are told what we have read.
-    pub read_receipts: bool,
-    /// The last commit's error, where it failed.
-    pub commit_error: Option<crate::store::row::CommitError>,
-    /// Datagrams dropped because they made no sense to us.
-    pub dropped: u64,
 }

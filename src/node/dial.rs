@@ -59,7 +59,7 @@ impl Node {
             peer.dial_at = None;
             return;
         }
-        if !dials_first(&me, &id) && !peer.has_mail() && !peer.watched {
+        if !dials_first(&me, &id) && !peer.has_mail() && !peer.is_looked_at() {
             let at = *peer.dial_at.get_or_insert(now.instant + LOWER_FIRST);
             if at > now.instant {
                 return;

@@ -130,6 +130,7 @@ impl Node {
             requests: self.request_views().len(),
             read_receipts: self.config.read_receipts,
             commit_error,
+            other_version: self.discovery.heard_other_version(),
             dropped: self.dropped,
         }
     }

@@ -59,6 +59,10 @@ impl Node {
         }
     }
 
+    pub(super) fn drop_datagram(&mut self) {
+        self.dropped += 1;
+    }
+
     pub(crate) fn on_packet(&mut self, now: Now, path: PathAddr, datagram: &mut [u8]) {
         let Ok(header) = PacketHeader::decode(datagram) else { return self.drop_datagram() };
         let Some(&Route::Session(id)) = self.routes.get(&header.receiver) else { return self.drop_datagram() };
@@ -105,10 +109,11 @@ impl Node {
                     self.tell_presence(now, id);
                 }
                 SessionEvent::Pong { .. } if !self.is_link(&id, index) => {}
-                SessionEvent::Pong { .. } => {
+                SessionEvent::Pong { rtt } => {
                     if let Some(peer) = self.peers.get_mut(&id) {
                         peer.doubt_until = None;
                     }
+                    self.on_pong(id, rtt);
                 }
                 SessionEvent::Unresponsive => self.on_unresponsive(now, id, index),
                 SessionEvent::Closed(reason) => self.on_closed(now, id, index, reason),
@@ -207,6 +212,7 @@ impl Node {
         }
         self.readmit(id);
         self.send_conversation(now, id);
+        self.ping_link(now, id);
         self.adjust_keepalive(now, id);
     }
 
@@ -350,6 +356,7 @@ impl Node {
         self.close_idle(now, id);
         self.take_next_name(now, id);
         self.tell_missing(now, id);
+        self.end_pings(now, id);
         self.adjust_keepalive(now, id);
     }
 
@@ -371,7 +378,7 @@ impl Node {
 
     fn close_idle(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let keep = peer.watched || peer.has_mail();
+        let keep = peer.is_looked_at() || peer.has_mail();
         let Link::Up(session) = &mut peer.link else { return };
         let idle_max = idle_max(&self.credit, session);
         if !keep && session.path().on_link && now.instant.since(session.idle_since()) >= idle_max {
@@ -422,11 +429,12 @@ impl Node {
         let rename = Self::rename_deadline(peer);
         let seek = self.seek_deadline(peer);
         let relay = self.relay_deadline(peer);
-        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing, seek, relay]).flatten().min()
+        let ping = peer.pings.iter().map(|ping| ping.until).min();
+        rising.chain(fading).chain([link, conversation, peer.doubt_until, rename, missing, seek, relay, ping]).flatten().min()
     }
 
     fn idle_deadline(&self, peer: &Peer, session: &Session) -> Option<Instant> {
-        (session.path().on_link && !peer.watched && !peer.has_mail())
+        (session.path().on_link && !peer.is_looked_at() && !peer.has_mail())
             .then(|| session.idle_since() + idle_max(&self.credit, session))
     }
 

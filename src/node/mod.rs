@@ -22,6 +22,7 @@ mod lan;
 mod link;
 mod peer;
 mod phonebook;
+mod ping;
 mod places;
 mod presence;
 mod relay;
@@ -261,6 +262,7 @@ impl Node {
             Command::Sight { peer, timeout } => self.sight(now, id, peer, timeout),
             Command::Peers { settle } => self.list_peers(now, id, settle),
             Command::Watch(peer) => self.watch(now, id, peer),
+            Command::Ping { peer, timeout } => self.ping(now, id, peer, timeout),
             Command::Cancel(message) => self.cancel(id, message),
             Command::Rewrite { message, id: new, text } => self.rewrite(now, id, (message, new), text),
             Command::Retry(peer) => self.retry(id, peer),
@@ -491,9 +493,5 @@ impl Node {
 
     fn random_incarnation(&mut self) -> Incarnation {
         Incarnation(self.rng.next_u64() | 1)
-    }
-
-    fn drop_datagram(&mut self) {
-        self.dropped += 1;
     }
 }

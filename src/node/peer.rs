@@ -11,7 +11,7 @@ use crate::{
     clock::{Instant, Unix},
     crypto::handshake::Initiator,
     id::{PeerId, SessionIndex},
-    node::{conversation::Conversation, phonebook::Seek, relay::Relays},
+    node::{conversation::Conversation, phonebook::Seek, ping::Ping, relay::Relays},
     session::{PathAddr, Session},
     store::{
         Loaded,
@@ -113,6 +113,8 @@ pub(crate) struct Peer {
     pub(crate) dial_at: Option<Instant>,
     /// A shell looks at it.
     pub(crate) watched: bool,
+    /// Who waits for an answer of it to a ping.
+    pub(crate) pings: Vec<Ping>,
     /// Heard on the LAN and neither left nor expired.
     pub(crate) neighbour: bool,
     /// Does not answer although its announces may still be believed: offline until heard again.
@@ -178,6 +180,7 @@ impl Peer {
             failures: 0,
             dial_at: None,
             watched: false,
+            pings: Vec::new(),
             neighbour: false,
             silent: false,
             aloof: false,
@@ -264,6 +267,11 @@ impl Peer {
         self.neighbour && !self.silent && !self.aloof
     }
 
+    /// Somebody wants to know now how it is.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.watched || !self.pings.is_empty()
+    }
+
     pub(crate) fn has_mail(&self) -> bool {
         self.conversation.as_ref().is_some_and(Conversation::has_mail)
     }
@@ -272,7 +280,7 @@ impl Peer {
     pub(crate) fn is_wanted(&self) -> bool {
         !self.is_blocked()
             && (self.has_mail()
-                || self.watched
+                || self.is_looked_at()
                 || (self.contact.added && ((self.neighbour && !self.silent) || self.seek.is_here())))
     }
 

@@ -257,7 +257,7 @@ impl Node {
         peer.seek.is_asking = true;
         peer.seek.is_found = false;
         peer.seek.hold = is_helpful.then_some(now.instant);
-        if !peer.has_mail() && !peer.watched {
+        if !peer.has_mail() && !peer.is_looked_at() {
             self.presence_sought.insert(id);
         }
         let seeds = peer.contact.seeds.clone();
@@ -366,7 +366,7 @@ impl Node {
 /// True where seeds may be asked for this peer.
 fn is_sought(peer: &Peer, for_presence: bool) -> bool {
     let is_near = peer.is_near();
-    let is_missed = peer.has_mail() || peer.watched || (peer.contact.added && for_presence);
+    let is_missed = peer.has_mail() || peer.is_looked_at() || (peer.contact.added && for_presence);
     !is_near && is_missed && !peer.is_blocked() && peer.session().is_none()
 }
 

@@ -97,7 +97,7 @@ impl Node {
             && peer.rising.is_empty()
             && peer.fading.is_none()
             && peer.relays.is_empty()
-            && !peer.watched;
+            && !peer.is_looked_at();
         if blank && unused {
             if let Some(peer) = self.peers.remove(&id)
                 && let Some(deadline) = peer.deadline

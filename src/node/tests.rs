@@ -22,6 +22,7 @@ mod contacts;
 mod limits;
 mod mapped;
 mod order;
+mod ping;
 mod reading;
 mod receipts;
 mod requests;

@@ -97,3 +97,28 @@ pub enum Target {
         group: Group,
     },
 }
+
+/// How the node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Sessions open now.
+    pub sessions: usize,
+    /// Peers heard on this LAN now.
+    pub neighbours: usize,
+    /// Seeds that have our record now.
+    pub seeds: usize,
+    /// Messages that wait for a receipt.
+    pub outbox: u64,
+    /// Who may write to us now.
+    pub allow: Allow,
+    /// Strangers who ask to.
+    pub requests: usize,
+    /// Contacts are told what we have read.
+    pub read_receipts: bool,
+    /// The last commit's error, where it failed.
+    pub commit_error: Option<crate::store::row::CommitError>,
+    /// Somebody on this LAN speaks another version.
+    pub other_version: bool,
+    /// Datagrams dropped because they made no sense to us.
+    pub dropped: u64,
+}

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
-        call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Requests, RequestsAction, Seed, Watch, Whois},
+        call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Ping, Requests, RequestsAction, Seed, Watch, Whois},
         client::CallError,
         proto::{ErrorLine, Kind, Line, ReadyLine},
     },
@@ -246,6 +246,11 @@ impl Chat {
             Input::Close => self.set_target(None),
             Input::Peers => self.call(Call::Peers(Peers::default()), Asked::Peers(Vec::new())),
             Input::Whois(peer) => self.call(Call::Whois(Whois { peer, timeout: None, unseen: false }), Asked::Whois),
+            Input::Ping(peer) => self.call(Call::Ping(Ping { peer, count: None, timeout: None }), Asked::Checks),
+            Input::Doctor => {
+                self.print(self.look.note("looking at the network: this takes some seconds"));
+                self.call(Call::DOCTOR, Asked::Checks);
+            }
             Input::Find(words) => self.call(Call::Find(Find { words, timeout: None }), Asked::Find(Vec::new())),
             Input::Seeds => self.call(Call::Seed(Seed::default()), Asked::Seeds(Vec::new())),
             Input::Add { link, petname } => self.contact(ContactAction::Add, link, petname),

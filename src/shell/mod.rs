@@ -406,6 +406,7 @@ fn in_the_shell(hint: &str) -> String {
     let as_command = [
         ("`p2pchat-udp peers`", "/peers"),
         ("`p2pchat-udp seed status`", "/seeds"),
+        ("`p2pchat-udp doctor`", "/doctor"),
         ("`p2pchat-udp outbox`", "/outbox"),
         ("`outbox cancel ID`", "/cancel ID"),
     ];

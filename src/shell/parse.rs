@@ -44,6 +44,10 @@ pub enum Input {
     Nick(String),
     /// `/whois PEER`
     Whois(String),
+    /// `/ping PEER`
+    Ping(String),
+    /// `/doctor`
+    Doctor,
     /// `/find WORDS`
     Find(String),
     /// `/seeds`
@@ -207,6 +211,8 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "nick" => text(|name| Input::Nick(whole_peer(&name).unwrap_or(name))),
         "cancel" => text(Input::Cancel),
         "peers" => nothing(Input::Peers),
+        "ping" => whole_peer(rest).map_or_else(usage, Input::Ping),
+        "doctor" => nothing(Input::Doctor),
         "find" => whole_peer(rest).map_or_else(usage, Input::Find),
         "seeds" => nothing(Input::Seeds),
         "add" => match peer_and_rest(rest) {

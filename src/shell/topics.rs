@@ -98,6 +98,15 @@ pub const TOPICS: &[Topic] = &[
                 "somebody becomes a contact",
                 "LINK is what `p2pchat-udp whoami --link` prints for them; a full id will do."
             ),
+            entry!("ping", [], "PEER", Peer, "whether PEER answers, by which way, and how fast", ""),
+            entry!(
+                "doctor",
+                [],
+                "",
+                Other,
+                "why somebody is not seen, and what mends it",
+                "It changes nothing, and takes some seconds."
+            ),
             entry!("rename", [], "PEER [NAME]", Peer, "you call PEER so from now on", "Without NAME: as PEER calls itself."),
             entry!(
                 "seeds",

@@ -9,6 +9,7 @@ mod corpus;
 mod editing;
 mod log;
 mod manual;
+mod network;
 mod output;
 mod owner;
 mod pane;

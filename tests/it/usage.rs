@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "demo",
     "daemon",
     "status",
@@ -14,6 +14,8 @@ const COMMANDS: [&str; 20] = [
     "listen",
     "peers",
     "whois",
+    "ping",
+    "doctor",
     "find",
     "history",
     "unread",
@@ -46,10 +48,11 @@ const OPTIONS: [&str; 15] = [
     "--verbose",
 ];
 /// Options of the contract by command.
-const OF_COMMANDS: [(&str, &[&str]); 6] = [
+const OF_COMMANDS: [(&str, &[&str]); 7] = [
     ("send", &["--wait", "--expire", "--strict"]),
     ("listen", &["--from", "--count", "--events", "--raw"]),
     ("peers", &["--wait"]),
+    ("ping", &["--count"]),
     ("history", &["--limit", "--since", "--search"]),
     ("unread", &["--total"]),
     ("whoami", &["--link", "--qr"]),
@@ -102,7 +105,7 @@ fn every_row_of_the_contract_that_is_built_is_in_the_help() {
 fn what_is_not_built_is_not_offered() {
     let all = help(&[]);
     assert_eq!(all.contains("--directory"), cfg!(feature = "redis"), "only where it can work");
-    for absent in ["export", "import", "backup", "restore", "doctor"] {
+    for absent in ["export", "import", "backup", "restore"] {
         let mut command = program();
         command.arg(absent);
         let ended = run(command).expect(2);

@@ -3,6 +3,7 @@
 //! has a limit of three times what it should take, so that nothing hangs.
 
 mod across;
+mod doctor;
 mod faults;
 mod lab;
 mod meeting;

@@ -12,6 +12,7 @@ use crate::{
     control::{
         call::{Nick, Peers, Send, Span, Subscribe, WaitFor},
         client::{CallError, Client},
+        doctor::Firewall,
     },
     id::{BootId, ConversationId, Incarnation, MessageId, Seq},
     net::{
@@ -61,6 +62,18 @@ impl Node for Fake {
     }
 
     fn keep(&self, _: &str, _: &str) {}
+
+    async fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            interfaces: Vec::new(),
+            lan: true,
+            only: Vec::new(),
+            network: String::new(),
+            echoes: Ok(Vec::new()),
+            ports: 17_117..=17_133,
+            firewall: Firewall::Other,
+        }
+    }
 
     async fn change_password(&self, old: Option<Secret>, _: Option<Secret>) -> Result<(), ErrorLine> {
         let is_right = old.is_some_and(|old| old.into_inner().as_str() == "right");

@@ -96,6 +96,11 @@ impl Discovery {
         Ok(())
     }
 
+    /// Somebody here speaks another version of this protocol.
+    pub fn heard_other_version(&self) -> bool {
+        self.told_other_version
+    }
+
     fn on_malformed(&mut self, error: WireError) -> Ignored {
         if !matches!(error, WireError::OtherVersion(_)) {
             return Ignored::Malformed;

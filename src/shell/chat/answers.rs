@@ -27,6 +27,9 @@ impl Chat {
                 self.people.learn(&peer);
                 self.print(self.look.whois(&peer, now.unix));
             }
+            (Asked::Checks, Line::Pong(pong)) => self.print(self.look.note(&pong.words())),
+            (Asked::Checks, Line::Ping(ping)) => self.print(self.look.note(&ping.words())),
+            (Asked::Checks, Line::Check(check)) => self.print(check.words()),
             (Asked::Peers(rows) | Asked::Find(rows), Line::Peer(peer)) => rows.push(peer),
             (Asked::Seeds(rows), Line::Seed(seed)) => rows.push(seed),
             (Asked::Requests(rows) | Asked::FirstRequests(rows), Line::Request(row)) => rows.push(row),
@@ -65,7 +68,13 @@ impl Chat {
 
     pub(super) fn on_done(&mut self, now: Now, asked: Asked) {
         match asked {
-            Asked::Nothing | Asked::Cancel | Asked::Whois | Asked::Contact(_) | Asked::Answer(_) | Asked::Status(_) => {}
+            Asked::Nothing
+            | Asked::Cancel
+            | Asked::Whois
+            | Asked::Checks
+            | Asked::Contact(_)
+            | Asked::Answer(_)
+            | Asked::Status(_) => {}
             Asked::Requests(rows) => self.print_requests(&rows),
             Asked::FirstRequests(rows) => self.say_asking(&rows),
             Asked::Receipts(on) => self.say_receipts(on),
@@ -116,18 +125,17 @@ impl Chat {
             }
             Asked::Encrypted(had_one) => self.ask_passwords(had_one),
             Asked::Passwd(changing) => self.say_changed(changing),
-            Asked::Quit(rows) => {
-                if let Some(text) = self.waits(&rows) {
-                    let when = if self.company != Company::Alone {
-                        "by themselves"
-                    } else {
-                        "by themselves when p2pchat-udp runs again"
-                    };
-                    self.print(self.look.note(&format!("{text}; all are kept and go out {when}")));
-                }
-                self.end(0);
-            }
+            Asked::Quit(rows) => self.leave(&rows),
         }
+    }
+
+    /// Says what waits, and ends.
+    fn leave(&mut self, rows: &[OutboxLine]) {
+        if let Some(text) = self.waits(rows) {
+            let when = if self.company != Company::Alone { "by themselves" } else { "by themselves when p2pchat-udp runs again" };
+            self.print(self.look.note(&format!("{text}; all are kept and go out {when}")));
+        }
+        self.end(0);
     }
 
     pub(super) fn on_refused(&mut self, now: Now, asked: Asked, error: CallError) {

@@ -20,6 +20,8 @@ pub(super) enum Asked {
     Send(MessageId),
     To(Option<PeerLine>),
     Whois,
+    /// Signs of life, or what is wrong: each is printed as it comes.
+    Checks,
     Peers(Vec<PeerLine>),
     Find(Vec<PeerLine>),
     Seeds(Vec<SeedLine>),
