@@ -37,7 +37,8 @@ const EXAMPLES_LISTEN: &str = "\
 Examples:
   p2pchat-udp listen --from bob               until Ctrl-C
   p2pchat-udp listen --raw --count 1 > file   one message, byte for byte
-  p2pchat-udp listen --json --events          messages, presence and states";
+  p2pchat-udp listen --json --events          messages, presence and states
+  p2pchat-udp listen --exec ./bot             run ./bot for each message";
 const EXAMPLES_PEERS: &str = "\
 Examples:
   p2pchat-udp peers

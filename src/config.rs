@@ -13,6 +13,7 @@ use toml_edit::{Document, DocumentMut, Item};
 use crate::{
     contact_link::check_seed,
     control::proto::{Allow, ConfigLine, ErrorLine},
+    exec::Exec,
     net::socket::{Groups, Listen},
     text::Name,
     wire::record::Visibility,
@@ -58,7 +59,7 @@ enum Shape {
 }
 
 /// Every key that a file may hold.
-const KEYS: [(&str, Shape); 15] = [
+const KEYS: [(&str, Shape); 16] = [
     ("name", Shape::Text),
     ("listen", Shape::Text),
     ("via", Shape::List),
@@ -72,6 +73,7 @@ const KEYS: [(&str, Shape); 15] = [
     ("read_receipts", Shape::Switch),
     ("joins", Shape::Switch),
     ("bell", Shape::Switch),
+    ("notify_cmd", Shape::Text),
     ("password_cmd", Shape::Text),
     ("log", Shape::Text),
 ];
@@ -118,6 +120,8 @@ pub struct Settings {
     pub joins: bool,
     /// The shell rings the bell.
     pub bell: bool,
+    /// What the shell runs where the bell would ring.
+    pub notify_cmd: Option<Exec>,
     /// A command that prints the profile's password.
     pub password_cmd: Option<String>,
     /// Filter of the log, as `RUST_LOG` takes it.
@@ -156,6 +160,7 @@ impl Settings {
             read_receipts: false,
             joins: true,
             bell: true,
+            notify_cmd: None,
             password_cmd: None,
             log: None,
             values: BTreeMap::new(),
@@ -212,6 +217,8 @@ impl Settings {
             "read_receipts" => self.read_receipts = switch(text)?,
             "joins" => self.joins = switch(text)?,
             "bell" => self.bell = switch(text)?,
+            "notify_cmd" if text.trim().is_empty() => self.notify_cmd = None,
+            "notify_cmd" => self.notify_cmd = Some(text.parse().map_err(str::to_owned)?),
             "password_cmd" => self.password_cmd = Some(text.to_owned()).filter(|text| !text.trim().is_empty()),
             "log" => {
                 text.parse::<tracing_subscriber::filter::EnvFilter>().map_err(|e| e.to_string())?;

@@ -45,8 +45,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::handle",
         ],
     ),
-    ("shell", &["id", "clock", "text", "wire::message", "control"]),
-    ("config", &["id", "clock", "text", "contact_link", "wire::record", "control::proto", "net::socket"]),
+    ("exec", &["id", "text", "control::proto"]),
+    ("shell", &["id", "clock", "text", "wire::message", "control", "exec"]),
+    ("config", &["id", "clock", "text", "contact_link", "wire::record", "control::proto", "net::socket", "exec"]),
     (
         "commands",
         &[
@@ -58,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store",
             "node::command",
             "control",
+            "exec",
             "shell",
             "config",
             "cli",

@@ -9,8 +9,9 @@ use crate::{
     control::{
         call::{Subscribe, Whois},
         client::Client,
-        proto::{Call, ErrorLine, Line, Time},
+        proto::{Call, ErrorLine, Line, MessageLine, Time},
     },
+    exec::{Exec, ExecError},
     id::{MessageId, PeerId},
     text::Shown,
 };
@@ -30,6 +31,13 @@ pub struct Args {
     /// The exact bytes of each text and a newline
     #[arg(long, conflicts_with_all = ["events", "json"])]
     raw: bool,
+    /// Run this for each message instead of printing it: its text on stdin, its sender in the environment
+    #[arg(long, value_name = "CMD", conflicts_with = "raw", value_parser = exec)]
+    exec: Option<Exec>,
+}
+
+fn exec(line: &str) -> Result<Exec, &'static str> {
+    line.parse()
 }
 
 /// How far it came: kept when the owner changes in the middle.
@@ -45,7 +53,8 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing printed yet.
-    pub fn new(program: &Program, args: Args) -> Self {
+    pub fn new(program: &Program, mut args: Args) -> Self {
+        args.exec = args.exec.map(|exec| exec.for_profile(&program.settings.dir));
         let deadline = program.timeout.map(|span| tokio::time::Instant::now() + span.0);
         Self { args, from: None, last: None, count: 0, deadline }
     }
@@ -65,7 +74,17 @@ pub async fn run(program: &Program, progress: &mut Progress, client: &Client) ->
     }
 }
 
+/// Where it was too slow (what it prints to, or runs, is), it goes on behind the last message, and misses none.
 async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> Result<(), End> {
+    loop {
+        match follow(program, progress, client).await {
+            Err(End::Error(error)) if error.code == "too-slow" => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn follow(program: &Program, progress: &mut Progress, client: &Client) -> Result<(), End> {
     let output = Output { json: program.json };
     if progress.args.count == Some(0) {
         return Ok(());
@@ -89,7 +108,9 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
                 if progress.from.is_some_and(|from| from != message.from) {
                     continue;
                 }
-                if progress.args.raw {
+                if let Some(exec) = &progress.args.exec {
+                    run_for(exec, message, client).await?;
+                } else if progress.args.raw {
                     output.bytes(message.text.as_bytes())?;
                 } else {
                     output.say(&line, || output::message(message, output::now()))?;
@@ -104,6 +125,20 @@ async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> 
         }
     }
     Ok(())
+}
+
+/// A message that a program cannot deal with is no reason to miss the next one.
+async fn run_for(exec: &Exec, message: &MessageLine, client: &Client) -> Result<(), End> {
+    match exec.run(message, &client.ready().id, true).await {
+        Ok(()) => Ok(()),
+        Err(error @ ExecError::NotRun(..)) => Err(ErrorLine::new("exec", 2, error.to_string())
+            .hint("--exec takes a program and its arguments; for a pipe or a variable write `sh -c '…'`")
+            .into()),
+        Err(error) => {
+            output::note(&format!("p2pchat-udp: {error}, with message {} of {}", message.id.short(), message.from.short()));
+            Ok(())
+        }
+    }
 }
 
 fn event(line: &Line) -> String {

@@ -24,6 +24,7 @@ pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
         fail_fast: program.fail_fast,
         timeout: program.timeout.map(|span| span.0),
         bell: program.settings.bell,
+        notify: program.settings.notify_cmd.clone().map(|exec| exec.for_profile(&program.settings.dir)),
         joins: program.settings.joins,
         company: company(front).await,
         rng_seed,

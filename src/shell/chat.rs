@@ -34,7 +34,7 @@ use crate::{
     control::{
         call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Ping, Requests, RequestsAction, Seed, Watch, Whois},
         client::CallError,
-        proto::{ErrorLine, Kind, Line, ReadyLine},
+        proto::{ErrorLine, Kind, Line, MessageLine, ReadyLine},
     },
     id::{MessageId, PeerId},
     text::{Name, check_text},
@@ -93,8 +93,8 @@ pub enum Action {
     Call(Tag, Call),
     /// The prompt from now on.
     Prompt(String),
-    /// Ring the bell.
-    Bell,
+    /// Ring the bell, and run what somebody wants run then, for this message.
+    Bell(Box<MessageLine>),
     /// The next line is a secret, after this question: to `handle_secret`.
     Ask(&'static str),
     /// Clear the screen.

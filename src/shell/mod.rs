@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod complete;
+mod notify;
 pub mod parse;
 pub mod render;
 mod term;
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 use self::{
     chat::{Action, Chat, Mode, Tag},
     complete::Known,
+    notify::Notifier,
     render::{Glyphs, Look},
     term::{Asking, Before, Desk, Did},
 };
@@ -36,6 +38,7 @@ use crate::{
         client::{CallError, Client, Replies},
         proto::{ErrorLine, Line},
     },
+    exec::{Exec, ExecError},
     id::MessageId,
 };
 
@@ -53,6 +56,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// The bell may ring.
     pub bell: bool,
+    /// What runs where it would.
+    pub notify: Option<Exec>,
     /// Comings and goings are said.
     pub joins: bool,
     /// Who owns the profile.
@@ -86,6 +91,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         }
     };
     let clock = Clock { start: std::time::Instant::now() };
+    let me = client.ready().id;
     let chat = Chat::new(look, mode, client.ready(), options.company, options.joins, options.rng_seed, clock.now());
     let mut shell = Shell {
         client,
@@ -99,6 +105,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         fail_fast: options.fail_fast,
         timeout: options.timeout.unwrap_or(SCRIPT_TIMEOUT),
         bell: options.bell && mode != Mode::Script,
+        notifier: options.notify.clone().map(|exec| Notifier::start(exec, me)),
         ringing: false,
         prompt: String::new(),
         question: None,
@@ -192,6 +199,7 @@ struct Shell {
     fail_fast: bool,
     timeout: Duration,
     bell: bool,
+    notifier: Option<Notifier>,
     ringing: bool,
     prompt: String,
     /// The question that the next line answers, which is a secret.
@@ -214,6 +222,7 @@ enum Step {
     Did(Did),
     Event(Option<Result<Line, CallError>>),
     Answer(usize, Option<Result<Line, CallError>>),
+    NotNotified(ExecError),
     Time,
 }
 
@@ -241,6 +250,7 @@ impl Shell {
                     }
                     self.chat.handle_answer(now, tag, answer);
                 }
+                Step::NotNotified(error) => self.desk.print(self.chat.look().note(&format!("notify_cmd: {error}"))),
                 Step::Time => self.chat.handle_timeout(now),
             }
             self.act();
@@ -258,12 +268,13 @@ impl Shell {
         };
         let wait = deadline.into_iter().chain(script_end).min();
         let (reads, deaf) = (self.reads(), self.deaf);
-        let (desk, events, calls, interrupts) = (&mut self.desk, &mut self.events, &mut self.calls, &mut self.interrupts);
+        let Self { desk, events, calls, interrupts, notifier, .. } = self;
         tokio::select! {
             biased;
             (place, answer) = next_answer(calls) => Step::Answer(place, answer),
             event = events.next(), if !deaf => Step::Event(event),
             did = desk.next(), if reads => Step::Did(did),
+            Some(error) = notify::failed(notifier) => Step::NotNotified(error),
             Some(()) = interrupted(interrupts) => Step::Did(Did::Interrupt),
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
         }
@@ -357,7 +368,12 @@ impl Shell {
                 Action::Call(tag, call) => self.calls.push((tag, self.client.call(call))),
                 Action::Prompt(prompt) => self.prompt = prompt,
                 Action::Ask(question) => self.question = Some(question),
-                Action::Bell => self.ringing = self.bell,
+                Action::Bell(message) => {
+                    self.ringing = self.bell;
+                    if let Some(notifier) = &self.notifier {
+                        notifier.tell(*message);
+                    }
+                }
                 Action::Clear if self.mode == Mode::Edited => self.before = Before::Clear,
                 Action::Clear => {}
                 Action::End(code) => self.code = Some(self.first_failure.unwrap_or(code)),

@@ -50,7 +50,7 @@ const OPTIONS: [&str; 15] = [
 /// Options of the contract by command.
 const OF_COMMANDS: [(&str, &[&str]); 7] = [
     ("send", &["--wait", "--expire", "--strict"]),
-    ("listen", &["--from", "--count", "--events", "--raw"]),
+    ("listen", &["--from", "--count", "--events", "--raw", "--exec"]),
     ("peers", &["--wait"]),
     ("ping", &["--count"]),
     ("history", &["--limit", "--since", "--search"]),
@@ -190,7 +190,7 @@ fn stdin_is_mended_with_a_notice_and_loses_one_newline() {
 }
 
 /// Key, value by file, environment and flag.
-const KEYS: [(&str, &str, &str, &str); 12] = [
+const KEYS: [(&str, &str, &str, &str); 13] = [
     ("name", "file", "environment", "flag"),
     ("listen", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
     ("via", "a.example:1", "b.example:2", "c.example:3"),
@@ -203,6 +203,7 @@ const KEYS: [(&str, &str, &str, &str); 12] = [
     ("plain", "true", "false", "true"),
     ("read_receipts", "true", "", ""),
     ("joins", "false", "", ""),
+    ("notify_cmd", "beep", "", ""),
 ];
 
 #[test]

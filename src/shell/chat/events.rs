@@ -29,7 +29,7 @@ impl Chat {
         let rested = self.bell_at.is_none_or(|at| now.instant.since(at) >= BELL_PAUSE);
         if self.mode != Mode::Script && rested && (!is_target || looks_away) {
             self.bell_at = Some(now.instant);
-            self.actions.push_back(Action::Bell);
+            self.actions.push_back(Action::Bell(Box::new(message.clone())));
         }
     }
 

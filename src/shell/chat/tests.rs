@@ -112,7 +112,7 @@ impl Desk {
                 Action::Call(tag, call) if is_aside(&call) => self.chat.handle_answer(self.now(), tag, None),
                 Action::Call(tag, call) => self.calls.push_back((tag, call)),
                 Action::Prompt(prompt) => self.prompt = prompt,
-                Action::Bell => self.bells += 1,
+                Action::Bell(_) => self.bells += 1,
                 Action::Ask(question) => self.asks.push(question),
                 Action::Clear => {}
                 Action::End(code) => self.end = Some(code),
