@@ -145,6 +145,14 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         }
         Some(Action::Peers(args)) => program.with_owner(async |client| commands::peers::run(program, &args, client).await).await,
         Some(Action::Whois(args)) => program.with_owner(async |client| commands::whois::run(program, &args, client).await).await,
+        Some(Action::Export(args)) => {
+            let mut progress = commands::export::Progress::new(args);
+            program.with_owner(async |client| commands::export::run(&mut progress, client).await).await
+        }
+        Some(Action::Import(args)) => {
+            let mut progress = commands::import::Progress::open(&args)?;
+            program.with_owner(async |client| commands::import::run(program, &mut progress, client).await).await
+        }
         Some(Action::Ping(args)) => program.with_owner(async |client| commands::ping::run(program, &args, client).await).await,
         Some(Action::Doctor(_)) => program.with_owner(async |client| commands::doctor::run(program, client).await).await,
         Some(Action::History(args)) => {

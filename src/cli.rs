@@ -47,6 +47,17 @@ const EXAMPLES_WHOIS: &str = "\
 Examples:
   p2pchat-udp whois bob
   p2pchat-udp whois \"$LINK\" --json    exit 3: nobody here or at the seeds has that id";
+const EXAMPLES_EXPORT: &str = "\
+Examples:
+  p2pchat-udp export > history.jsonl
+  p2pchat-udp export bob --format text";
+const EXAMPLES_IMPORT: &str = "\
+Lines go into the history only: nothing is sent, and nothing counts as new. Lines that are there already are skipped, bad ones
+named (exit 2) and the others imported.
+
+Examples:
+  p2pchat-udp import history.jsonl
+  p2pchat-udp export | p2pchat-udp -d /tmp/other import -";
 const EXAMPLES_PING: &str = "\
 Examples:
   p2pchat-udp ping bob
@@ -245,6 +256,12 @@ pub enum Action {
     /// One peer in full
     #[command(after_help = EXAMPLES_WHOIS)]
     Whois(commands::whois::Args),
+    /// The history as lines, for `import` or for people
+    #[command(after_help = EXAMPLES_EXPORT)]
+    Export(commands::export::Args),
+    /// Add the lines of an exported file to the history
+    #[command(after_help = EXAMPLES_IMPORT)]
+    Import(commands::import::Args),
     /// Whether somebody answers, by which way, and how fast
     #[command(after_help = EXAMPLES_PING)]
     Ping(commands::ping::Args),
@@ -423,7 +440,7 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let of_all = "demo,daemon,send,listen,peers,whois,ping,doctor,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
+        let of_all = "demo,daemon,send,listen,peers,whois,export,import,ping,doctor,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
                       seed lookup,seed register,seed unregister,passwd,config,completions,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,

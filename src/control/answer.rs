@@ -8,7 +8,7 @@ use std::{
 use tokio::time::timeout_at;
 
 use super::{
-    SUBSCRIBER_EVENTS_MAX,
+    SUBSCRIBER_EVENTS_MAX, archive,
     call::{Away, Nick, Peers, Subscribe, Watch},
     contacts, doctor, follow, phonebook, ping,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
@@ -93,6 +93,8 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
             let new = call.new.filter(|new| !new.is_empty());
             owner.node.change_password(call.old, new).await.map_err(Stop::from)
         }
+        Call::Export(call) => archive::export(owner, call, out).await,
+        Call::Import(call) => archive::import(owner, call, out).await,
         Call::Ping(call) => ping::ping(owner, call, out).await,
         Call::Doctor(_) => doctor::doctor(owner, out).await,
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,

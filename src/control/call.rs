@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 pub use self::people::{Allow, Contact, ContactAction, Ping, Receipts, Requests, RequestsAction, Seed, SeedAction, Told};
-use super::proto::{ErrorLine, Kind};
+use super::proto::{ErrorLine, HistoryLine, Kind};
 pub use super::span::{SPAN_MAX, Span, SpanError};
 use crate::id::{MessageId, PeerId};
 
@@ -101,6 +101,10 @@ pub enum Call {
     Seed(Seed),
     /// The profile has another password from now on, or none; done once it is so on the disk.
     Passwd(Passwd),
+    /// The history in order of commit, a page at a time: `history` lines with their number `n`.
+    Export(Export),
+    /// Keep these lines in the history: one `imported` line.
+    Import(Import),
     /// Ask a peer for signs of life: `pong` lines, and one `ping`.
     Ping(Ping),
     /// Why people do not see each other: `check` lines; error 9 where one of them is a `fail`.
@@ -109,7 +113,7 @@ pub enum Call {
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 26] = [
         "send",
         "peers",
         "whois",
@@ -132,6 +136,8 @@ impl Call {
         "receipts",
         "seed",
         "passwd",
+        "export",
+        "import",
         "ping",
         "doctor",
     ];
@@ -270,6 +276,26 @@ pub struct Outbox {
     /// Try now: this peer, or `""` for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
+}
+
+/// `export`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// With whom; absent: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Only what stands behind this number; no further line: that was all.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// `import`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// Lines as `export` gives them.
+    pub lines: Vec<HistoryLine>,
 }
 
 /// `subscribe`.

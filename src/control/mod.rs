@@ -3,6 +3,7 @@
 //! `commands`), nor what they mean to a peer (`node`).
 
 mod answer;
+mod archive;
 pub mod call;
 pub mod client;
 mod contacts;

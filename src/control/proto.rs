@@ -1,6 +1,7 @@
 //! What is said on the control socket and printed by `--json`: one type per JSON line, with exactly the
 //! keys of the manual. What may be asked stands in `call`.
 
+mod archive;
 mod network;
 mod people;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 pub use self::{
+    archive::{BadLine, ExportLine, ImportedLine},
     network::{CheckLine, CheckResult, PingLine, PongLine},
     people::{ContactLine, PeerLine, RelayPart, RequestLine, SeedLine},
 };
@@ -53,6 +55,8 @@ pub enum Line {
     Request(RequestLine),
     /// A seed, as it was when it was asked.
     Seed(SeedLine),
+    /// So many lines were imported.
+    Imported(ImportedLine),
     /// One question of a ping.
     Pong(PongLine),
     /// All of them together.
@@ -256,6 +260,9 @@ pub struct HistoryLine {
     pub state: State,
     /// Somebody read it: the peer (`out`), or I (`in`).
     pub read: bool,
+    /// Its number on this disk, of `export`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
 }
 
 impl HistoryLine {
@@ -272,6 +279,7 @@ impl HistoryLine {
             received_at: Time(row.received_at),
             state: row.state,
             read: row.state == State::Read,
+            n: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     node::command::{Command, CommandError, Reply},
     store::{
         HistoryQuery, ROWS_MAX, ReadError, Reader,
-        row::{Direction, State},
+        row::{Direction, HistoryRow, State},
     },
 };
 
@@ -69,7 +69,7 @@ async fn tell_shown<N: Node>(owner: &Owner<N>, peers: BTreeSet<PeerId>) -> Answe
 
 /// The number after which the last `limit` lines begin.
 fn history_start(reader: &Reader, query: &HistoryQuery, limit: Option<usize>) -> Result<Option<u64>, Stop> {
-    let mut left = limit.unwrap_or(usize::MAX);
+    let Some(mut left) = limit else { return Ok(Some(0)) };
     let mut query = HistoryQuery { after: None, ..query.clone() };
     loop {
         query.limit = left.min(ROWS_MAX);
@@ -279,7 +279,9 @@ pub(super) async fn replay<N: Node>(
         let page = reader.history(&query)?;
         let Some((last, _)) = page.rows.last() else { break };
         query.after = Some(*last);
-        for (_, row) in page.rows.into_iter().filter(|(_, row)| row.direction == Direction::In) {
+        // What was imported is news to nobody.
+        let is_news = |row: &HistoryRow| row.direction == Direction::In && !row.is_imported();
+        for (_, row) in page.rows.into_iter().filter(|(_, row)| is_news(row)) {
             said.insert((row.peer, row.id));
             let name = labels.of(&row.peer);
             out.say(Line::Message(MessageLine::new(row, name))).await?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 pub use super::{
+    delivery::Import,
     ping::Pong,
     requests::{Allow, RequestView},
     values::NodeStatus,
@@ -139,6 +140,8 @@ pub enum Command {
         /// How long to wait.
         timeout: Duration,
     },
+    /// Keep lines of a history that were said elsewhere, or here before. Reply [`Reply::Imported`] once they are on disk.
+    Import(Vec<Import>),
     /// Why a message is still on its way. Reply [`Reply::Waiting`].
     Waiting(PeerId),
     /// How the node is. Reply [`Reply::Status`].
@@ -188,6 +191,13 @@ pub enum Reply {
     Resolved(PeerId),
     /// Everybody known: online first, then by name, then by id.
     Peers(Vec<PeerView>),
+    /// So many lines of a history are on disk now, and so many were there before.
+    Imported {
+        /// New ones.
+        added: usize,
+        /// The others.
+        known: usize,
+    },
     /// How a ping ended.
     Ponged(Box<Pong>),
     /// The hole is on our disk; or the message had an end already, this one.

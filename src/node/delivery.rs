@@ -3,6 +3,7 @@
 //! what carries the bytes in `session`.
 
 mod claim;
+mod import;
 mod read;
 mod receive;
 mod rewrite;
@@ -10,6 +11,7 @@ mod rewrite;
 use std::time::Duration;
 
 pub(crate) use self::claim::Claim;
+pub use self::import::Import;
 use super::{
     Asked, Node,
     batch::Health,

@@ -278,6 +278,7 @@ impl Node {
             Command::SetReadReceipts(on) => self.set_read_receipts(id, on),
             Command::AddContact { .. } | Command::EditContact { .. } => self.on_contact_command(now, id, command),
             Command::Seeds { .. } | Command::Ask { .. } | Command::Register { .. } => self.on_seed_command(now, id, command),
+            Command::Import(lines) => self.import(id, lines),
             Command::Waiting(peer) => {
                 let reason = self.waiting_reason(&peer);
                 let (next_try, reads) = (self.next_try(&peer), self.peer_tells_read(&peer));

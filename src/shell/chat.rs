@@ -95,6 +95,13 @@ pub enum Action {
     Prompt(String),
     /// Ring the bell, and run what somebody wants run then, for this message.
     Bell(Box<MessageLine>),
+    /// Write the history to this new file: with this peer, or with all.
+    Export {
+        /// As it was typed.
+        file: String,
+        /// An id.
+        peer: Option<String>,
+    },
     /// The next line is a secret, after this question: to `handle_secret`.
     Ask(&'static str),
     /// Clear the screen.
@@ -264,6 +271,10 @@ impl Chat {
             Input::Allow(to) => self.allow(to),
             Input::Receipts { peer, told } => self.receipts(peer, told),
             Input::History(rows) => self.ask_history(rows),
+            Input::Export(file) => {
+                let peer = self.target.as_ref().map(|target| target.id.to_string());
+                self.actions.push_back(Action::Export { file, peer });
+            }
             Input::Unread => self.ask_unread(Asked::Unread(Vec::new())),
             Input::Next => self.ask_unread(Asked::Next(Vec::new())),
             Input::Search(words) => self.search(words),

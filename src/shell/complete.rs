@@ -10,7 +10,7 @@ use std::{
 
 use rustyline::{
     Context, Helper,
-    completion::{Completer, Pair},
+    completion::{Completer, FilenameCompleter, Pair},
     highlight::{CmdKind, Highlighter},
     hint::Hinter,
     validate::Validator,
@@ -78,13 +78,20 @@ pub fn complete(line: &str, lists: &Lists) -> (usize, Vec<(String, String)>) {
     let partial = arguments.trim_start();
     let start = line.len() - partial.len();
     let mut found = match entry.first {
-        First::Other => Vec::new(),
+        // Files are the editor's own business.
+        First::Other | First::File => Vec::new(),
         First::Command => commands(partial.trim_start_matches('/'), ""),
         First::Message => lists.waiting.iter().filter(|id| id.starts_with(partial)).map(|id| (id.clone(), id.clone())).collect(),
         First::Peer => peers(partial, lists, entry.name == "msg"),
     };
     found.truncate(CANDIDATES_MAX);
     (start, found)
+}
+
+/// The cursor stands where a command has a file.
+fn takes_file(head: &str) -> bool {
+    let command = head.strip_prefix('/').and_then(|rest| rest.split_once(' '));
+    command.is_some_and(|(word, _)| find(word).is_ok_and(|entry| entry.first == First::File))
 }
 
 fn commands(partial: &str, slash: &str) -> Vec<(String, String)> {
@@ -134,6 +141,9 @@ impl Completer for Editing {
             return Ok((pos, Vec::new()));
         }
         let head = line.get(..pos).unwrap_or(line);
+        if takes_file(head) {
+            return FilenameCompleter::new().complete_path(line, pos);
+        }
         let (start, found) = complete(head, &self.known.lists());
         Ok((start, found.into_iter().map(|(display, replacement)| Pair { display, replacement }).collect()))
     }

@@ -7,6 +7,7 @@ pub mod complete;
 mod notify;
 pub mod parse;
 pub mod render;
+mod save;
 mod term;
 pub mod topics;
 
@@ -19,7 +20,10 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 
 pub use self::chat::Company;
 use zeroize::Zeroizing;
@@ -38,7 +42,7 @@ use crate::{
         client::{CallError, Client, Replies},
         proto::{ErrorLine, Line},
     },
-    exec::{Exec, ExecError},
+    exec::Exec,
     id::MessageId,
 };
 
@@ -92,6 +96,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
     };
     let clock = Clock { start: std::time::Instant::now() };
     let me = client.ready().id;
+    let (tell, asides) = mpsc::unbounded_channel();
     let chat = Chat::new(look, mode, client.ready(), options.company, options.joins, options.rng_seed, clock.now());
     let mut shell = Shell {
         client,
@@ -105,7 +110,10 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         fail_fast: options.fail_fast,
         timeout: options.timeout.unwrap_or(SCRIPT_TIMEOUT),
         bell: options.bell && mode != Mode::Script,
-        notifier: options.notify.clone().map(|exec| Notifier::start(exec, me)),
+        notifier: options.notify.clone().map(|exec| Notifier::start(exec, me, tell.clone())),
+        tell,
+        asides,
+        saving: 0,
         ringing: false,
         prompt: String::new(),
         question: None,
@@ -200,6 +208,11 @@ struct Shell {
     timeout: Duration,
     bell: bool,
     notifier: Option<Notifier>,
+    /// What runs beside the shell says its end here.
+    tell: mpsc::UnboundedSender<Aside>,
+    asides: mpsc::UnboundedReceiver<Aside>,
+    /// Files that are being written: neither a script nor this program ends before.
+    saving: usize,
     ringing: bool,
     prompt: String,
     /// The question that the next line answers, which is a secret.
@@ -218,18 +231,27 @@ struct Shell {
     interrupts: Option<Signal>,
 }
 
+/// What something that runs beside the shell says.
+#[derive(Debug)]
+enum Aside {
+    /// For the person.
+    Note(String),
+    /// The end of an export.
+    Saved(Result<String, ErrorLine>),
+}
+
 enum Step {
     Did(Did),
     Event(Option<Result<Line, CallError>>),
     Answer(usize, Option<Result<Line, CallError>>),
-    NotNotified(ExecError),
+    Aside(Aside),
     Time,
 }
 
 impl Shell {
     async fn run<T>(mut self, mut until: Pin<&mut impl Future<Output = T>>) -> Result<u8, T> {
         self.act();
-        while self.code.is_none() {
+        while self.code.is_none() || self.saving > 0 {
             self.listen();
             let step = tokio::select! {
                 step = self.step() => step,
@@ -250,7 +272,7 @@ impl Shell {
                     }
                     self.chat.handle_answer(now, tag, answer);
                 }
-                Step::NotNotified(error) => self.desk.print(self.chat.look().note(&format!("notify_cmd: {error}"))),
+                Step::Aside(aside) => self.on_aside(aside),
                 Step::Time => self.chat.handle_timeout(now),
             }
             self.act();
@@ -268,13 +290,13 @@ impl Shell {
         };
         let wait = deadline.into_iter().chain(script_end).min();
         let (reads, deaf) = (self.reads(), self.deaf);
-        let Self { desk, events, calls, interrupts, notifier, .. } = self;
+        let Self { desk, events, calls, interrupts, asides, .. } = self;
         tokio::select! {
             biased;
             (place, answer) = next_answer(calls) => Step::Answer(place, answer),
             event = events.next(), if !deaf => Step::Event(event),
             did = desk.next(), if reads => Step::Did(did),
-            Some(error) = notify::failed(notifier) => Step::NotNotified(error),
+            Some(text) = asides.recv() => Step::Aside(text),
             Some(()) = interrupted(interrupts) => Step::Did(Did::Interrupt),
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
         }
@@ -283,7 +305,7 @@ impl Shell {
     /// Lines are taken: not while the prompt may change, and a script's only one after the other.
     fn reads(&self) -> bool {
         match self.mode {
-            Mode::Script => self.input == Input::Open && self.chat.is_settled(),
+            Mode::Script => self.input == Input::Open && self.chat.is_settled() && self.saving == 0,
             Mode::Edited | Mode::Plain => self.chat.is_prompt_settled(),
         }
     }
@@ -333,6 +355,19 @@ impl Shell {
         }
     }
 
+    fn on_aside(&mut self, aside: Aside) {
+        match aside {
+            Aside::Note(text) => self.desk.print(self.chat.look().note(&text)),
+            Aside::Saved(outcome) => {
+                self.saving -= 1;
+                match outcome {
+                    Ok(text) => self.desk.print(self.chat.look().note(&text)),
+                    Err(error) => self.fail(&error),
+                }
+            }
+        }
+    }
+
     fn on_event(&mut self, now: Now, event: Option<Result<Line, CallError>>) {
         match event {
             Some(Ok(line)) => {
@@ -367,6 +402,13 @@ impl Shell {
                 Action::Failed(error) => self.fail(&error),
                 Action::Call(tag, call) => self.calls.push((tag, self.client.call(call))),
                 Action::Prompt(prompt) => self.prompt = prompt,
+                Action::Export { file, peer } => {
+                    self.saving += 1;
+                    let (tell, client) = (self.tell.clone(), self.client.clone());
+                    tokio::spawn(async move {
+                        let _ = tell.send(Aside::Saved(save::save(client, file, peer).await));
+                    });
+                }
                 Action::Ask(question) => self.question = Some(question),
                 Action::Bell(message) => {
                     self.ringing = self.bell;
@@ -408,7 +450,7 @@ impl Shell {
             return;
         }
         let waits = self.chat.undelivered();
-        if self.chat.is_settled() && waits == 0 {
+        if self.chat.is_settled() && waits == 0 && self.saving == 0 {
             self.code = Some(self.first_failure.unwrap_or(0));
         } else if tokio::time::Instant::now() >= at {
             eprintln!("p2pchat-udp: {waits} of this script's messages still wait: they are kept and go out by themselves");

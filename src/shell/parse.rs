@@ -30,6 +30,8 @@ pub enum Input {
     Peers,
     /// `/history [N]`, of the target, or of everybody.
     History(Option<u32>),
+    /// `/export FILE`: what the target and I said, or all.
+    Export(String),
     /// `/unread`
     Unread,
     /// `/next`: to the next one whose messages are unread.
@@ -205,6 +207,7 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         },
         "reply" => text(Input::Reply),
         "search" => text(Input::Search),
+        "export" => whole_peer(rest).map_or_else(usage, Input::Export),
         "unread" => nothing(Input::Unread),
         "next" => nothing(Input::Next),
         "me" => text(Input::Me),

@@ -30,6 +30,8 @@ pub enum First {
     Command,
     /// A message in the outbox.
     Message,
+    /// A file.
+    File,
 }
 
 macro_rules! entry {
@@ -166,6 +168,14 @@ pub const TOPICS: &[Topic] = &[
         about: "what was said, and what still waits",
         commands: &[
             entry!("history", [], "[N]", Other, "the last N messages (20), with your target or with all", ""),
+            entry!(
+                "export",
+                [],
+                "FILE",
+                File,
+                "writes what was said with your target, or with all, to a new FILE",
+                "`p2pchat-udp import FILE` reads it."
+            ),
             entry!("unread", [], "", Other, "whose messages you have not read, and how many", ""),
             entry!("next", [], "", Other, "shows the next one's, who is your target then", ""),
             entry!(

@@ -123,6 +123,7 @@ impl<'t> Writing<'t> {
             Op::Receive(row) => self.receive(row),
             Op::Hold(row) => self.hold(row),
             Op::Release(conversation, incarnation, seq) => self.release(*conversation, *incarnation, *seq),
+            Op::Import(row) => self.import(row),
             Op::MarkRead(peer, id) => self.mark_read(peer, id),
         }
     }

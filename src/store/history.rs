@@ -178,6 +178,23 @@ impl Writing<'_> {
         Ok(())
     }
 
+    pub(super) fn import(&mut self, row: &HistoryRow) -> Result<(), StorageError> {
+        let number = self.number(row.conversation, &row.peer)?;
+        let line = self.directory.next_line;
+        let of = if row.direction == Direction::In { number } else { OWN };
+        if !self.ids.insert_new((row.id.as_bytes(), of), (number, line, row.seq.0))? {
+            self.duplicates.push(row.place());
+            return Ok(());
+        }
+        self.directory.next_line += 1;
+        self.history.insert((number, line), encode(&Line::new(row)).as_slice())?;
+        match row.direction {
+            Direction::In => Ok(()),
+            // Nothing that is said of it later takes its end back.
+            Direction::Out => self.mark(number, line, row.state, &row.reason),
+        }
+    }
+
     pub(super) fn mark_read(&mut self, peer: &PeerId, id: &MessageId) -> Result<(), StorageError> {
         let Some(number) = self.peers.get(peer.as_bytes())?.map(|number| number.value()) else { return Ok(()) };
         let theirs = self.ids.get((id.as_bytes(), number))?.map(|known| known.value().1);
@@ -197,7 +214,8 @@ impl Writing<'_> {
             for entry in self.history.range((number, line.saturating_add(1))..=(number, u64::MAX))? {
                 let Ok(value) = entry?.value() else { continue };
                 let line = rmp_serde::from_slice::<Line<'static>>(value.value());
-                left += u64::from(line.is_ok_and(|line| line.direction == Direction::In));
+                // One that was read before it came here counts for nothing.
+                left += u64::from(line.is_ok_and(|line| line.direction == Direction::In && line.state != State::Read));
             }
         }
         *self.unread_of(number)? = (left, line);

@@ -247,6 +247,11 @@ impl HistoryRow {
     pub const fn place(&self) -> Place {
         (self.conversation, self.incarnation, self.seq, self.id)
     }
+
+    /// True where it never came over the wire to this profile, nor was written in it.
+    pub fn is_imported(&self) -> bool {
+        self.seq == Seq(0)
+    }
 }
 
 /// One change. A batch's operations are applied in order, all or none.
@@ -303,6 +308,9 @@ pub enum Op {
     /// Moves what was held at this place to the end of the history (a void: just removes it); with the
     /// same rule for duplicates as `Receive`. [`Committed::released`] has the rows.
     Release(ConversationId, Incarnation, Seq),
+    /// A line that was said elsewhere, or here before: appended to the history as it is, read, and never sent. Nothing where
+    /// a message of this id stands there already (then [`Committed::is_duplicate`] says so).
+    Import(HistoryRow),
     /// Marks every message of this peer as read up to and including this id's row, which may be ours
     /// to it. Never backwards; nothing where the id is unknown.
     MarkRead(PeerId, MessageId),

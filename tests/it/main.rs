@@ -1,6 +1,7 @@
 //! The program and its documents from outside.
 
 mod across;
+mod archive;
 mod bots;
 mod chat;
 #[cfg(feature = "redis")]

@@ -116,8 +116,8 @@ fn the_control_page_has_every_call_event_and_notice_and_no_other() {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(heads(&page, "CALLS"), set(&Call::NAMES));
     let events = [
-        "ready", "peer", "message", "status", "history", "outbox", "unread", "contact", "request", "seed", "pong", "ping",
-        "check", "whoami", "owner", "config", "notice", "error", "done",
+        "ready", "peer", "message", "status", "history", "outbox", "unread", "contact", "request", "seed", "imported", "pong",
+        "ping", "check", "whoami", "owner", "config", "notice", "error", "done",
     ];
     assert_eq!(heads(&page, "EVENTS"), set(&events));
     for code in heads(&page, "NOTICE CODES") {

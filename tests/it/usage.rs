@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::person::{Net, program, run};
 
 /// Every command of the contract that is built.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "demo",
     "daemon",
     "status",
@@ -14,6 +14,8 @@ const COMMANDS: [&str; 22] = [
     "listen",
     "peers",
     "whois",
+    "export",
+    "import",
     "ping",
     "doctor",
     "find",
@@ -48,11 +50,12 @@ const OPTIONS: [&str; 15] = [
     "--verbose",
 ];
 /// Options of the contract by command.
-const OF_COMMANDS: [(&str, &[&str]); 7] = [
+const OF_COMMANDS: [(&str, &[&str]); 8] = [
     ("send", &["--wait", "--expire", "--strict"]),
     ("listen", &["--from", "--count", "--events", "--raw", "--exec"]),
     ("peers", &["--wait"]),
     ("ping", &["--count"]),
+    ("export", &["--format"]),
     ("history", &["--limit", "--since", "--search"]),
     ("unread", &["--total"]),
     ("whoami", &["--link", "--qr"]),
@@ -105,7 +108,7 @@ fn every_row_of_the_contract_that_is_built_is_in_the_help() {
 fn what_is_not_built_is_not_offered() {
     let all = help(&[]);
     assert_eq!(all.contains("--directory"), cfg!(feature = "redis"), "only where it can work");
-    for absent in ["export", "import", "backup", "restore"] {
+    for absent in ["backup", "restore"] {
         let mut command = program();
         command.arg(absent);
         let ended = run(command).expect(2);

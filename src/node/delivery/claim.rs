@@ -50,6 +50,8 @@ pub(crate) enum Claim {
     MarkedRead(PeerId),
     /// It is on disk that the peer has read ours, behind one place up to another.
     Read { peer: PeerId, incarnation: Incarnation, after: Seq, to: Seq },
+    /// Lines of a history are on disk, or were there before.
+    Imported(CommandId, Vec<HistoryRow>),
     /// Something to tell.
     Event(Event),
 }
@@ -138,6 +140,7 @@ impl Node {
             }
             Claim::MarkedRead(peer) => self.send_read(peer),
             Claim::Read { peer, incarnation, after, to } => self.tell_read(now, peer, incarnation, (after, to)),
+            Claim::Imported(command, rows) => self.on_imported(command, &rows, committed),
             Claim::Event(event) => self.tell(event),
         }
     }

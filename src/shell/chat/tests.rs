@@ -114,7 +114,7 @@ impl Desk {
                 Action::Prompt(prompt) => self.prompt = prompt,
                 Action::Bell(_) => self.bells += 1,
                 Action::Ask(question) => self.asks.push(question),
-                Action::Clear => {}
+                Action::Clear | Action::Export { .. } => {}
                 Action::End(code) => self.end = Some(code),
             }
         }

@@ -75,6 +75,12 @@ impl Model {
                     }
                 }
             }
+            Op::Import(row) if row.direction == Direction::In => drop(self.append(row.clone())),
+            Op::Import(row) if self.own.contains_key(&row.id) => self.duplicates.push(row.place()),
+            Op::Import(row) => {
+                self.own.insert(row.id, self.history.len());
+                self.history.push(row.clone());
+            }
             Op::MarkRead(peer, id) => {
                 let own = self.own.get(id).filter(|line| self.history[**line].peer == *peer);
                 if let Some(line) = self.theirs.get(&(*peer, *id)).or(own) {
@@ -126,7 +132,7 @@ impl Model {
 
 /// Peers 1 and 2, each with message ids of its own.
 fn any_op() -> impl Strategy<Value = Op> {
-    (0..13u8, 1..3u8, 1..6u64, 0..8u64, 1..3u64, 0..6usize).prop_map(|(what, with, seq, n, incarnation, state)| {
+    (0..15u8, 1..3u8, 1..6u64, 0..8u64, 1..3u64, 0..6usize).prop_map(|(what, with, seq, n, incarnation, state)| {
         let n = n * 2 + u64::from(with);
         let incarnation = Incarnation(incarnation);
         let theirs = HistoryRow { incarnation, ..line_in(with, seq, n) };
@@ -143,6 +149,11 @@ fn any_op() -> impl Strategy<Value = Op> {
             9 => Op::Hold(theirs),
             12 => match queue(with, seq, n) {
                 Op::Queue(row, history) => Op::Replace { old: id(n ^ 2), row, history },
+                other => other,
+            },
+            13 => Op::Import(HistoryRow { incarnation: Incarnation(0), seq: Seq(0), state: State::Read, ..theirs }),
+            14 => match queue(with, seq, n) {
+                Op::Queue(_, history) => Op::Import(HistoryRow { incarnation: Incarnation(0), seq: Seq(0), state, ..history }),
                 other => other,
             },
             10 => Op::Release(conversation(with), incarnation, Seq(seq)),

@@ -1,0 +1,52 @@
+//! Answers to `export` and `import`: the history, a page at a time, and lines for it. A file of them is the client's business.
+
+use super::{
+    answer::{Answer, Labels, ask, resolve, unexpected},
+    call::{Export, Import},
+    proto::{HistoryLine, ImportedLine, Line},
+    server::{Node, Out, Owner},
+};
+use crate::{
+    node::command::{self, Command, Reply},
+    store::HistoryQuery,
+};
+
+/// Lines of one page: a few, since each may be a mebibyte.
+const PAGE_ROWS: usize = 32;
+
+/// `export`.
+pub(super) async fn export<N: Node>(owner: &Owner<N>, call: Export, out: &Out) -> Answer {
+    let peer = match call.peer {
+        Some(peer) => Some(resolve(owner, peer, None, out).await?),
+        None => None,
+    };
+    let labels = Labels::read(owner).await?;
+    let query = HistoryQuery { peer, after: Some(call.after), limit: PAGE_ROWS, ..HistoryQuery::default() };
+    let page = owner.node.reader().history(&query)?;
+    for damaged in &page.damaged {
+        tracing::warn!(%damaged, "left out of the export");
+    }
+    for (n, row) in page.rows {
+        let name = labels.of(&row.peer);
+        out.say(Line::History(HistoryLine { n: Some(n), ..HistoryLine::new(row, name) })).await?;
+    }
+    Ok(())
+}
+
+/// `import`.
+pub(super) async fn import<N: Node>(owner: &Owner<N>, call: Import, out: &Out) -> Answer {
+    let lines = call.lines.into_iter().map(|line| command::Import {
+        id: line.id,
+        peer: line.peer,
+        direction: line.direction,
+        kind: line.kind.0,
+        text: line.text,
+        sent_at: line.sent_at.0,
+        received_at: line.received_at.0,
+        state: line.state,
+    });
+    match ask(owner, Command::Import(lines.collect())).await? {
+        Reply::Imported { added, known } => Ok(out.say(Line::Imported(ImportedLine { added, known, bad: 0 })).await?),
+        reply => Err(unexpected(&reply)),
+    }
+}
