@@ -355,7 +355,8 @@ mod tests {
         assert_eq!(parse_line("/pe"), Input::Peers);
         assert_eq!(parse_line("/PEERS"), Input::Peers);
         assert_eq!(parse_line("/q"), Input::Quit);
-        assert_eq!(parse_line("/ex"), Input::Quit);
+        assert_eq!(parse_line("/exi"), Input::Quit);
+        assert_eq!(wrong("/passw"), "write /passwd in full");
         assert_eq!(parse_line("/names"), Input::Peers);
         assert_eq!(parse_line("/query bob"), Input::To("bob".into()));
         assert_eq!(wrong("/cancel"), "usage: /cancel ID");
