@@ -1,6 +1,7 @@
 //! Opens everything and wires it together: which process owns the profile, what runs in which thread, and
 //! how a command ends. The only place that starts threads for the front doors.
 
+mod backup;
 mod own;
 mod password;
 mod profile;
@@ -145,6 +146,8 @@ async fn run(program: &Program, action: Option<Action>) -> Result<(), End> {
         }
         Some(Action::Peers(args)) => program.with_owner(async |client| commands::peers::run(program, &args, client).await).await,
         Some(Action::Whois(args)) => program.with_owner(async |client| commands::whois::run(program, &args, client).await).await,
+        Some(Action::Backup(args)) => program.signals.or(backup::back_up(program, &args.file)).await?,
+        Some(Action::Restore(args)) => program.signals.or(backup::restore(program, &args.file)).await?,
         Some(Action::Export(args)) => {
             let mut progress = commands::export::Progress::new(args);
             program.with_owner(async |client| commands::export::run(&mut progress, client).await).await

@@ -47,6 +47,15 @@ const EXAMPLES_WHOIS: &str = "\
 Examples:
   p2pchat-udp whois bob
   p2pchat-udp whois \"$LINK\" --json    exit 3: nobody here or at the seeds has that id";
+const EXAMPLES_BACKUP: &str = "\
+Identity, contacts, outbox and history, as encrypted as they are; without a password whoever has the file is you. config.toml is not in it.
+
+Examples:
+  p2pchat-udp backup ~/p2pchat.backup";
+const EXAMPLES_RESTORE: &str = "\
+Examples:
+  p2pchat-udp restore ~/p2pchat.backup
+  p2pchat-udp -d /tmp/other restore ~/p2pchat.backup";
 const EXAMPLES_EXPORT: &str = "\
 Examples:
   p2pchat-udp export > history.jsonl
@@ -256,6 +265,12 @@ pub enum Action {
     /// One peer in full
     #[command(after_help = EXAMPLES_WHOIS)]
     Whois(commands::whois::Args),
+    /// A copy of the whole profile in a new file, also while it is used
+    #[command(after_help = EXAMPLES_BACKUP)]
+    Backup(commands::backup::Args),
+    /// Make a profile of a backup, where there is none
+    #[command(after_help = EXAMPLES_RESTORE)]
+    Restore(commands::backup::RestoreArgs),
     /// The history as lines, for `import` or for people
     #[command(after_help = EXAMPLES_EXPORT)]
     Export(commands::export::Args),
@@ -440,7 +455,7 @@ mod tests {
 
     #[test]
     fn help_teaches_by_examples_that_can_be_typed() {
-        let of_all = "demo,daemon,send,listen,peers,whois,export,import,ping,doctor,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
+        let of_all = "demo,daemon,send,listen,peers,whois,backup,restore,export,import,ping,doctor,find,history,unread,mark-read,outbox,whoami,contact,contact add,outbox edit,requests,seed,seed status,seed list,\
                       seed lookup,seed register,seed unregister,passwd,config,completions,";
         let helps = of_all.split(',').map(|name| match parse_words(&format!("p2pchat-udp {name} --help")) {
             Err(Refused::Help(help)) => help,

@@ -19,7 +19,7 @@ use tokio::{
     sync::{Semaphore, oneshot},
 };
 
-use super::{Mode, Program, internal, password, profile, surroundings};
+use super::{Mode, Program, backup, internal, password, profile, surroundings};
 use crate::{
     config::Settings,
     control::{
@@ -122,6 +122,10 @@ impl Node for Running {
 
     async fn surroundings(&self) -> Surroundings {
         surroundings::look(&self.settings).await
+    }
+
+    async fn back_up(&self, path: PathBuf) -> Result<(), ErrorLine> {
+        self.keeper.back_up(path.clone()).await.map_err(|error| backup::not_written(&path, &error))
     }
 
     async fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> Result<(), ErrorLine> {

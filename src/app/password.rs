@@ -47,7 +47,7 @@ pub(super) async fn change(program: &Program) -> Result<(), End> {
     }
     let old = match profile::take(&program.settings, None)? {
         Taken::Store(_) => None,
-        Taken::Locked => return Err(in_use(program).into()),
+        Taken::Locked => return Err(profile::in_use(program).into()),
         Taken::Sealed => Some(unlock(old(program).await?)?),
     };
     if let Some(old) = &old {
@@ -95,11 +95,6 @@ async fn new() -> Result<Zeroizing<String>, ErrorLine> {
         return Err(ErrorLine::new("usage", 2, "the two passwords differ").hint("nothing was changed; try again"));
     }
     Ok(new)
-}
-
-fn in_use(program: &Program) -> ErrorLine {
-    let text = format!("the profile {} is in use: its password cannot be changed now", program.shown_dir());
-    ErrorLine::new("owned", 8, text).hint("its owner starts or ends at this moment: try again")
 }
 
 pub(super) fn unlock(password: Zeroizing<String>) -> Result<Unlock, ErrorLine> {

@@ -13,6 +13,7 @@ use nix::unistd::{Uid, User};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::Program;
 use crate::{
     config::Settings,
     control::proto::ErrorLine,
@@ -140,6 +141,12 @@ fn first_name_of(login: &str, host: &str) -> String {
 
 fn unusable(what: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> ErrorLine {
     ErrorLine::new("profile", 8, format!("cannot use the profile {what}: {why}"))
+}
+
+/// Its owner starts, or ends, at this moment.
+pub(super) fn in_use(program: &Program) -> ErrorLine {
+    let text = format!("the profile {} is in use", program.shown_dir());
+    ErrorLine::new("owned", 8, text).hint("its owner starts or ends at this moment: try again")
 }
 
 /// Why a store cannot be opened, and what to do about it.

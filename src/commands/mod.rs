@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments, its run, its output. Every command speaks the control protocol,
 //! to the owner of the profile or to a node of its own; which of both, only `app` knows.
 
+pub mod backup;
 pub mod completions;
 pub mod config;
 pub mod contact;

@@ -93,6 +93,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
             let new = call.new.filter(|new| !new.is_empty());
             owner.node.change_password(call.old, new).await.map_err(Stop::from)
         }
+        Call::Backup(call) => archive::backup(owner, call).await,
         Call::Export(call) => archive::export(owner, call, out).await,
         Call::Import(call) => archive::import(owner, call, out).await,
         Call::Ping(call) => ping::ping(owner, call, out).await,

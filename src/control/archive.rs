@@ -1,9 +1,9 @@
-//! Answers to `export` and `import`: the history, a page at a time, and lines for it. A file of them is the client's business.
+//! Answers to `backup`, `export` and `import`: a copy of the profile; the history, a page at a time, and lines for it. A file of them is the client's business.
 
 use super::{
     answer::{Answer, Labels, ask, resolve, unexpected},
-    call::{Export, Import},
-    proto::{HistoryLine, ImportedLine, Line},
+    call::{Backup, Export, Import},
+    proto::{ErrorLine, HistoryLine, ImportedLine, Line},
     server::{Node, Out, Owner},
 };
 use crate::{
@@ -13,6 +13,15 @@ use crate::{
 
 /// Lines of one page: a few, since each may be a mebibyte.
 const PAGE_ROWS: usize = 32;
+
+/// `backup`.
+pub(super) async fn backup<N: Node>(owner: &Owner<N>, call: Backup) -> Answer {
+    if call.file.is_relative() {
+        let text = format!("not a path from the root on: {}", call.file.display());
+        return Err(ErrorLine::new("bad-request", 2, text).into());
+    }
+    Ok(owner.node.back_up(call.file).await?)
+}
 
 /// `export`.
 pub(super) async fn export<N: Node>(owner: &Owner<N>, call: Export, out: &Out) -> Answer {

@@ -2,7 +2,7 @@
 
 mod people;
 
-use std::{fmt, ops::Not};
+use std::{fmt, ops::Not, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -101,6 +101,8 @@ pub enum Call {
     Seed(Seed),
     /// The profile has another password from now on, or none; done once it is so on the disk.
     Passwd(Passwd),
+    /// Copy the profile to a new file; done once it is on the disk.
+    Backup(Backup),
     /// The history in order of commit, a page at a time: `history` lines with their number `n`.
     Export(Export),
     /// Keep these lines in the history: one `imported` line.
@@ -113,7 +115,7 @@ pub enum Call {
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 26] = [
+    pub const NAMES: [&'static str; 27] = [
         "send",
         "peers",
         "whois",
@@ -136,6 +138,7 @@ impl Call {
         "receipts",
         "seed",
         "passwd",
+        "backup",
         "export",
         "import",
         "ping",
@@ -276,6 +279,14 @@ pub struct Outbox {
     /// Try now: this peer, or `""` for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
+}
+
+/// `backup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// Where to, from the root of the file system on.
+    pub file: PathBuf,
 }
 
 /// `export`.

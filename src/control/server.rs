@@ -59,6 +59,8 @@ pub trait Node: Send + Sync + 'static {
     fn keep(&self, key: &str, value: &str);
     /// What this machine's network looks like from inside, looked at now; takes at most half a second.
     fn surroundings(&self) -> impl Future<Output = Surroundings> + Send;
+    /// Copies the profile to a new file, whose path is absolute. Errors (exit 2: there is one of that name) have made none.
+    fn back_up(&self, path: PathBuf) -> impl Future<Output = Result<(), ErrorLine>> + Send;
     /// The profile has this password from now on, or none. Errors (exit 10: `old` is not what it has) have changed nothing.
     fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> impl Future<Output = Result<(), ErrorLine>> + Send;
 }

@@ -1,5 +1,5 @@
 //! The thread that commits batches: one at a time, in order. What is in them, and what waits for them,
-//! is the node's. Between two batches it gives the store another password, where somebody asks for that.
+//! is the node's. Between two batches it gives the store another password, or copies it, where somebody asks for that.
 
 use std::{
     io,
@@ -36,6 +36,7 @@ pub struct Committer {
 enum Job {
     Commit(WriteBatch),
     Password(Box<Change>, oneshot::Sender<Result<(), StoreError>>),
+    Backup(PathBuf, oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// Another password for the profile in `dir`.
@@ -51,7 +52,7 @@ pub struct Change {
     pub cost: Cost,
 }
 
-/// Gives an open store another password. It does not keep the store open.
+/// Gives an open store another password, and makes copies of it. It does not keep the store open.
 #[derive(Debug, Clone)]
 pub struct Keeper(Weak<std_mpsc::Sender<Job>>);
 
@@ -59,11 +60,20 @@ impl Keeper {
     /// [`Store::change_password`], after what was committed before; commits wait meanwhile. Where the store is closed:
     /// [`StoreError::Io`].
     pub async fn change_password(&self, change: Change) -> Result<(), StoreError> {
+        self.ask(|done| Job::Password(Box::new(change), done)).await
+    }
+
+    /// [`Store::back_up`], with the same words.
+    pub async fn back_up(&self, path: PathBuf) -> Result<(), StoreError> {
+        self.ask(|done| Job::Backup(path, done)).await
+    }
+
+    async fn ask(&self, job: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Job) -> Result<(), StoreError> {
         let closed = || StoreError::Io(io::Error::other("the profile is closed"));
         let (done, outcome) = oneshot::channel();
         {
             let jobs = self.0.upgrade().ok_or_else(closed)?;
-            jobs.send(Job::Password(Box::new(change), done)).map_err(|_| closed())?;
+            jobs.send(job(done)).map_err(|_| closed())?;
         }
         outcome.await.map_err(|_| closed())?
     }
@@ -105,6 +115,9 @@ impl Committer {
                         let Change { dir, old, new, cost } = *change;
                         // Whoever asked may be gone; it is done all the same.
                         let _ = done.send(store.change_password(&dir, old.as_ref(), new.as_ref(), cost));
+                    }
+                    Job::Backup(path, done) => {
+                        let _ = done.send(store.back_up(&path));
                     }
                 }
             }

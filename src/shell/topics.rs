@@ -173,7 +173,7 @@ pub const TOPICS: &[Topic] = &[
                 [],
                 "FILE",
                 File,
-                "what was said with your target, or with all, to a new FILE",
+                "writes what was said, with target or all, to a new FILE",
                 "`p2pchat-udp import FILE` reads it."
             ),
             entry!("unread", [], "", Other, "whose messages you have not read, and how many", ""),

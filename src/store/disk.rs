@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, Write},
     ops::Bound,
     path::Path,
     sync::{
@@ -53,7 +53,13 @@ impl Disk {
 
     /// A copy of the file as it lies there, synced, readable only by its owner.
     pub(super) fn copy_to(&self, path: &Path) -> io::Result<()> {
-        let mut copy = private().write(true).create(true).truncate(true).open(path)?;
+        let copy = private().write(true).create(true).truncate(true).open(path)?;
+        self.copy_into(copy)?;
+        path.parent().map_or(Ok(()), sync_directory)
+    }
+
+    /// The file as it lies there, written to another one and synced.
+    pub(super) fn copy_into(&self, mut copy: File) -> io::Result<()> {
         let len = self.backend.len()?;
         let mut offset = 0;
         let mut piece = vec![0; COPY_LEN];
@@ -63,8 +69,7 @@ impl Disk {
             copy.write_all(&piece[..now])?;
             offset += now as u64;
         }
-        copy.sync_all()?;
-        path.parent().map_or(Ok(()), sync_directory)
+        copy.sync_all()
     }
 
     fn seen<T>(&self, result: io::Result<T>) -> io::Result<T> {
@@ -131,15 +136,27 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 /// Opens the profile's file in `dir`. Errors with [`StoreError::NotOurs`] where it is no redb file.
 pub(super) fn open_file(dir: &Path) -> Result<File, StoreError> {
-    use io::Read;
-    let mut file = OpenOptions::new().read(true).write(true).open(dir.join(FILE_NAME)).map_err(|error| match error.kind() {
+    checked(OpenOptions::new().read(true).write(true).open(dir.join(FILE_NAME)))
+}
+
+/// The same of any file, to be read from its beginning.
+pub(super) fn open_path(path: &Path) -> Result<File, StoreError> {
+    checked(File::open(path))
+}
+
+fn checked(opened: io::Result<File>) -> Result<File, StoreError> {
+    let mut file = opened.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::Missing,
         io::ErrorKind::IsADirectory => StoreError::NotOurs,
         _ => StoreError::from_io(error),
     })?;
     let mut head = [0; MAGIC.len()];
     match file.read_exact(&mut head) {
-        Ok(()) if head == MAGIC => Ok(file),
+        Ok(()) if head == MAGIC => {
+            file.rewind().map_err(StoreError::from_io)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(StoreError::NotOurs),
         Ok(()) => Err(StoreError::NotOurs),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(StoreError::NotOurs),
         Err(error) => Err(StoreError::from_io(error)),
@@ -182,6 +199,23 @@ fn make_file(
     });
     let _ = fs::remove_file(&temporary);
     made
+}
+
+/// Lets `fill` write a new file for its owner only, which has its name once it is whole and on the disk. Errors with
+/// [`StoreError::Exists`] where there is one of that name; after any error there is none.
+pub(super) fn create_beside(path: &Path, fill: impl FnOnce(File) -> io::Result<()>) -> Result<(), StoreError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(StoreError::Exists);
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.new-{}", std::process::id()));
+    let _ = fs::remove_file(&temporary); // of an earlier process with this id
+    let file = private().write(true).create_new(true).open(&temporary).map_err(StoreError::from_io)?;
+    let made = fill(file).map_err(StoreError::from_io).and_then(|()| publish(&temporary, path));
+    let _ = fs::remove_file(&temporary);
+    made?;
+    sync_directory(dir).map_err(StoreError::from_io)
 }
 
 /// Tells later whether the profile's file in `dir` is still the one that was opened.

@@ -3,6 +3,7 @@
 //! starts no thread (`net::committer` does).
 
 mod apply;
+mod backup;
 mod cells;
 mod contacts;
 mod disk;

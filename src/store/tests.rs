@@ -1,5 +1,6 @@
 //! What each operation does.
 
+mod backup;
 mod file;
 mod oracle;
 mod sealed;

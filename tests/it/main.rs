@@ -2,6 +2,7 @@
 
 mod across;
 mod archive;
+mod backup;
 mod bots;
 mod chat;
 #[cfg(feature = "redis")]

@@ -75,6 +75,10 @@ impl Node for Fake {
         }
     }
 
+    async fn back_up(&self, path: PathBuf) -> Result<(), ErrorLine> {
+        self.store.back_up(&path).map_err(|error| ErrorLine::new("file", 2, error.to_string()))
+    }
+
     async fn change_password(&self, old: Option<Secret>, _: Option<Secret>) -> Result<(), ErrorLine> {
         let is_right = old.is_some_and(|old| old.into_inner().as_str() == "right");
         if is_right { Ok(()) } else { Err(ErrorLine::new("password", 10, "wrong password")) }
