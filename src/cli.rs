@@ -403,6 +403,8 @@ fn given(matches: &ArgMatches) -> Given {
     for key in crate::config::keys() {
         let origin = match matches.try_contains_id(key).ok().and_then(|_| matches.value_source(key)) {
             Some(ValueSource::CommandLine) => Origin::Flag,
+            // There the variable is the name of a peer, and must not become mine.
+            Some(ValueSource::EnvVariable) if key == "name" && crate::exec::is_told() => continue,
             Some(ValueSource::EnvVariable) => Origin::Environment,
             _ => continue,
         };

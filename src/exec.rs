@@ -27,6 +27,14 @@ use crate::{
 /// How long it may run.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
+/// In the environment of such a program, and of what it starts: which message it is run for.
+const MESSAGE_ID: &str = "P2PCHAT_MESSAGE_ID";
+
+/// True where this process was started by one that was run for a message.
+pub fn is_told() -> bool {
+    std::env::var_os(MESSAGE_ID).is_some()
+}
+
 /// A program and its arguments, as somebody wrote them in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exec {
@@ -78,7 +86,7 @@ impl Exec {
             .env("P2PCHAT_FROM", message.from.to_string())
             .env("P2PCHAT_NAME", Shown::line(name.as_str()).to_string())
             .env("P2PCHAT_ID", me.to_string())
-            .env("P2PCHAT_MESSAGE_ID", message.id.to_string())
+            .env(MESSAGE_ID, message.id.to_string())
             .stdin(Stdio::piped())
             .stdout(out())
             .stderr(out())

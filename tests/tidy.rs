@@ -66,7 +66,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "app",
         ],
     ),
-    ("cli", &["id", "clock", "text", "config", "control", "commands", "shell"]),
+    ("cli", &["id", "clock", "text", "config", "control", "commands", "shell", "exec"]),
 ];
 
 /// Everything that is handed its time, its chance and its input.

@@ -19,6 +19,7 @@ use crate::{
         client::Client,
         proto::{Call, ErrorLine, ExportLine, HistoryLine, ImportedLine, Line},
     },
+    id::PeerId,
 };
 
 /// Arguments of `import`.
@@ -70,7 +71,7 @@ impl Progress {
     }
 
     /// Reads on until enough wait to be handed over; false at the end of the file.
-    fn fill(&mut self) -> Result<bool, ErrorLine> {
+    fn fill(&mut self, me: &PeerId) -> Result<bool, ErrorLine> {
         while self.waiting.len() < LINES_MAX && self.len < BYTES_MAX {
             let mut line = Vec::new();
             let read = (&mut self.from).take(LINE_LEN_MAX as u64).read_until(b'\n', &mut line);
@@ -84,6 +85,7 @@ impl Progress {
                 self.bad(&"longer than any message");
             } else if !line.trim_ascii().is_empty() {
                 match ExportLine::parse(&line) {
+                    Ok(line) if line.peer == *me => self.bad(&"said with yourself"),
                     Ok(line) => {
                         self.waiting.push(line);
                         self.len += len;
@@ -130,7 +132,7 @@ impl Progress {
 /// Runs it with an owner.
 pub async fn run(program: &Program, progress: &mut Progress, client: &Client) -> Result<(), End> {
     loop {
-        let more = progress.fill()?;
+        let more = progress.fill(&client.ready().id)?;
         if !progress.waiting.is_empty() {
             let lines = progress.waiting.clone();
             for line in client.call(Call::Import(Import { lines })).all().await? {

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     node::command::{self, Command, Reply},
     store::HistoryQuery,
+    text::check_text,
 };
 
 /// Lines of one page: a few, since each may be a mebibyte.
@@ -44,6 +45,9 @@ pub(super) async fn export<N: Node>(owner: &Owner<N>, call: Export, out: &Out) -
 
 /// `import`.
 pub(super) async fn import<N: Node>(owner: &Owner<N>, call: Import, out: &Out) -> Answer {
+    for line in &call.lines {
+        check_text(&line.text).map_err(|why| ErrorLine::new("bad-text", 2, format!("{}: {why}", line.id)))?;
+    }
     let lines = call.lines.into_iter().map(|line| command::Import {
         id: line.id,
         peer: line.peer,

@@ -97,7 +97,7 @@ fn nothing_that_is_imported_is_sent_or_shown_as_new() {
 #[test]
 fn bad_lines_are_named_and_the_others_imported() {
     let net = Net::new();
-    let (_, _, file) = talked(&net);
+    let (_, bob, file) = talked(&net);
     let mut lines: Vec<String> = file.lines().map(str::to_owned).collect();
     lines.insert(0, "no JSON at all".to_owned());
     lines.insert(2, lines[1].replace("\"v\":1", "\"v\":2"));
@@ -114,6 +114,9 @@ fn bad_lines_are_named_and_the_others_imported() {
     assert!(ended.err.contains("4 lines of - are left out"), "{}", ended.err);
     let gone = carol.run(["import", "/nothing/here"]).expect(2);
     assert!(gone.err.contains("/nothing/here cannot be read"), "{}", gone.err);
+    // Bob has what Alice exported: to him it is said with himself.
+    let bobs = import(&bob, &file).expect(2);
+    assert!(imported(&bobs) == [0, 0, 6] && bobs.err.contains("said with yourself"), "{}", bobs.err);
     let many = "x\n".repeat(30);
     let ended = import(&carol, &many).expect(2);
     assert!(ended.err.lines().count() <= 25 && ended.err.contains("counted"), "{}", ended.err);

@@ -78,6 +78,23 @@ fn a_program_is_told_who_wrote_and_what_and_nothing_in_its_arguments() {
     assert!(text == big, "a mebibyte comes whole: {}", text.len());
 }
 
+/// A bot that called the program while no owner ran was called by its sender's name from then on.
+#[test]
+fn what_a_bot_starts_is_not_called_as_the_peer_is() {
+    let alice = Net::new().person("alice");
+    alice.run(["whoami"]).expect(0);
+    let whoami = |told: bool| {
+        let mut command = crate::person::program();
+        command.arg("-d").arg(alice.profile()).args(["whoami", "--json"]).env("P2PCHAT_NAME", "mallory");
+        if told {
+            command.env("P2PCHAT_MESSAGE_ID", "00000000-0000-0000-0000-000000000001");
+        }
+        crate::person::run(command).expect(0).lines()[0]["name"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(whoami(true), "alice");
+    assert_eq!(whoami(false), "mallory");
+}
+
 #[test]
 fn a_program_that_fails_or_hangs_costs_one_line_and_no_further_message() {
     let net = Net::new();

@@ -103,6 +103,8 @@ fn nothing_of_a_profile_with_a_password_can_be_read_nor_the_password_seen() {
     let _bob = bob.daemon();
     alice.run(["send", "bobthepeer", "the canary sings at dawn"]).expect(0);
     bob.run(["send", "alice", "the canary was heard"]).expect(0);
+    let again = format!("{PASSWORD}\nanother canary\nanother canary\n");
+    alice.run_with(again.as_bytes(), &["passwd"]).expect(0);
     let (me, peer) = (alice.id(), bob.id());
     for file in ["cmdline", "environ"] {
         let seen = std::fs::read(format!("/proc/{}/{file}", owner.child.id())).unwrap();
