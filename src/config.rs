@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ use toml_edit::{Document, DocumentMut, Item};
 
 use crate::{
     contact_link::check_seed,
-    control::proto::{Allow, ConfigLine, ErrorLine},
+    control::proto::{Allow, ConfigLine, ErrorLine, Span},
     exec::Exec,
     net::socket::{Groups, Listen},
     text::Name,
@@ -24,6 +25,9 @@ pub const FILE_NAME: &str = "config.toml";
 
 /// Seeds to use at most: each is asked for everybody who is looked for.
 pub const SEEDS_MAX: usize = 8;
+
+/// Nothing typed for this long: away, where nobody says otherwise.
+const AWAY_AFTER: Duration = Duration::from_secs(600);
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +63,7 @@ enum Shape {
 }
 
 /// Every key that a file may hold.
-const KEYS: [(&str, Shape); 16] = [
+const KEYS: [(&str, Shape); 17] = [
     ("name", Shape::Text),
     ("listen", Shape::Text),
     ("via", Shape::List),
@@ -71,6 +75,7 @@ const KEYS: [(&str, Shape); 16] = [
     ("group", Shape::List),
     ("plain", Shape::Switch),
     ("read_receipts", Shape::Switch),
+    ("away_after", Shape::Text),
     ("joins", Shape::Switch),
     ("bell", Shape::Switch),
     ("notify_cmd", Shape::Text),
@@ -116,6 +121,8 @@ pub struct Settings {
     pub plain: bool,
     /// Contacts are told what I have read.
     pub read_receipts: bool,
+    /// In the shell I am away once nothing was typed for this long; `None`: never by itself.
+    pub away_after: Option<Duration>,
     /// The shell says who comes and goes.
     pub joins: bool,
     /// The shell rings the bell.
@@ -158,6 +165,7 @@ impl Settings {
             groups: Groups::default(),
             plain: false,
             read_receipts: false,
+            away_after: Some(AWAY_AFTER),
             joins: true,
             bell: true,
             notify_cmd: None,
@@ -215,6 +223,7 @@ impl Settings {
             }
             "plain" => self.plain = switch(text)?,
             "read_receipts" => self.read_receipts = switch(text)?,
+            "away_after" => self.away_after = away_after(text)?,
             "joins" => self.joins = switch(text)?,
             "bell" => self.bell = switch(text)?,
             "notify_cmd" if text.trim().is_empty() => self.notify_cmd = None,
@@ -301,6 +310,7 @@ fn default_of(key: &str, shape: Shape) -> Vec<String> {
     match (key, shape) {
         ("allow", _) => vec!["lan".to_owned()],
         ("visibility", _) => vec!["findable".to_owned()],
+        ("away_after", _) => vec!["10m".to_owned()],
         ("network", _) => vec![String::new()],
         ("joins" | "bell", _) => vec!["true".to_owned()],
         (_, Shape::Switch) => vec!["false".to_owned()],
@@ -321,6 +331,13 @@ fn checked_network(text: &str) -> Result<String, String> {
         return Ok(String::new());
     }
     Name::parse(text).map(|name| name.as_str().to_owned()).map_err(|_| "1 to 64 bytes without control characters".to_owned())
+}
+
+fn away_after(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse::<Span>().map(|span| Some(span.0)).map_err(|error| format!("{error}; or off"))
 }
 
 fn visibility(text: &str) -> Result<Option<Visibility>, String> {

@@ -181,6 +181,7 @@ impl Own {
             settings: settings.of_the_start(),
             since: Instant::now(),
             name: Mutex::new(name),
+            keyboard: Mutex::default(),
             stop: tokio::sync::Notify::new(),
             node: Running { handle, keeper, settings: settings.clone() },
         });

@@ -26,6 +26,7 @@ pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
         bell: program.settings.bell,
         notify: program.settings.notify_cmd.clone().map(|exec| exec.for_profile(&program.settings.dir)),
         joins: program.settings.joins,
+        away_after: program.settings.away_after,
         company: company(front).await,
         rng_seed,
     };

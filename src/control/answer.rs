@@ -9,8 +9,8 @@ use tokio::time::timeout_at;
 
 use super::{
     SUBSCRIBER_EVENTS_MAX, archive,
-    call::{Away, Nick, Peers, Subscribe, Watch},
-    contacts, doctor, follow, phonebook, ping,
+    call::{Nick, Peers, Subscribe, Watch},
+    contacts, doctor, follow, keyboard, phonebook, ping,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
     requests,
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
@@ -80,8 +80,8 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Shutdown(_) => Ok(()),
         Call::Watch(Watch { peer }) => plain(owner, Command::Watch(peer)).await,
         Call::Nick(Nick { name }) => nick(owner, &name).await,
-        Call::Away(Away { text }) => plain(owner, Command::SetAway(Some(text))).await,
-        Call::Back(_) => plain(owner, Command::SetAway(None)).await,
+        Call::Away(call) => keyboard::away(owner, call).await,
+        Call::Back(call) => keyboard::back(owner, call).await,
         Call::Unread(call) => unread::unread(owner, call, out).await,
         Call::MarkRead(read) => unread::mark_read(owner, read, out).await,
         Call::Find(find) => phonebook::find(owner, find, out).await,

@@ -82,7 +82,7 @@ pub enum Call {
     /// I am away, with a word about it.
     Away(Away),
     /// I am back.
-    Back(Empty),
+    Back(Back),
     /// How many messages I have not read: `unread` lines, by peer.
     Unread(Unread),
     /// I have read this peer's messages, up to this one or all.
@@ -153,8 +153,6 @@ impl Call {
     pub const SHUTDOWN: Self = Self::Shutdown(Empty {});
     /// `doctor` without arguments.
     pub const DOCTOR: Self = Self::Doctor(Empty {});
-    /// `back` without arguments.
-    pub const BACK: Self = Self::Back(Empty {});
 }
 
 /// A call without arguments.
@@ -348,6 +346,18 @@ pub struct Away {
     /// A word about it.
     #[serde(default)]
     pub text: String,
+    /// Nobody said so: nothing was typed for a while. What somebody has said stays.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub idle: bool,
+}
+
+/// `back`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Back {
+    /// Something was typed again: only from where nothing was for a while.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub idle: bool,
 }
 
 /// `passwd`. Two secrets, which travel over a socket that is closed to other accounts.

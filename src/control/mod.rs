@@ -9,6 +9,7 @@ pub mod client;
 mod contacts;
 pub mod doctor;
 mod follow;
+pub mod keyboard;
 mod phonebook;
 mod ping;
 pub mod proto;

@@ -24,6 +24,7 @@ use super::{
     CONTROL_VERSION, LINE_LEN_MAX, answer,
     call::Secret,
     doctor::Surroundings,
+    keyboard::Keyboard,
     proto::{Call, ErrorLine, Line, ReadyLine, Request, Tagged},
 };
 use crate::{
@@ -108,11 +109,21 @@ pub struct Owner<N> {
     pub since: Instant,
     /// What we call ourselves now.
     pub name: Mutex<String>,
+    /// Whether somebody sits before it.
+    pub keyboard: Mutex<Keyboard>,
     /// A client asked for the end.
     pub stop: Notify,
 }
 
 impl<N: Node> Owner<N> {
+    /// Somebody sits down, or leaves: what was becomes what `change` gives; false where it gives nothing.
+    pub(super) fn sit(&self, change: impl FnOnce(Keyboard) -> Option<Keyboard>) -> bool {
+        let mut keyboard = self.keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(*keyboard);
+        *keyboard = changed.unwrap_or(*keyboard);
+        changed.is_some()
+    }
+
     /// What we call ourselves now.
     pub fn name(&self) -> String {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()

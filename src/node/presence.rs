@@ -158,7 +158,13 @@ impl Node {
         if away.is_some() && peer.away.is_some() && away.as_deref() == Some("") {
             return;
         }
+        let has_new_words = away.is_some() && peer.away.is_some() && away != peer.away;
         peer.away = away;
+        if has_new_words && peer.told == Some(Presence::Away) {
+            // Away as before, for another reason; or the announce was quicker than the reason.
+            let view = self.peers.get(&id).map(|peer| self.view(peer));
+            view.into_iter().for_each(|view| self.tell(Event::Peer(view)));
+        }
         self.tell_presence(now, id);
     }
 

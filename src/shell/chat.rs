@@ -6,6 +6,7 @@ mod asked;
 mod contacts;
 mod events;
 mod first;
+mod keyboard;
 mod own;
 mod passwd;
 mod people;
@@ -32,7 +33,9 @@ use super::{
 use crate::{
     clock::{Instant, Now, Unix},
     control::{
-        call::{Call, ContactAction, Find, History, Nick, Outbox, Peers, Ping, Requests, RequestsAction, Seed, Watch, Whois},
+        call::{
+            Back, Call, ContactAction, Find, History, Nick, Outbox, Peers, Ping, Requests, RequestsAction, Seed, Watch, Whois,
+        },
         client::CallError,
         proto::{ErrorLine, Kind, Line, MessageLine, ReadyLine},
     },
@@ -69,6 +72,15 @@ pub enum Mode {
     Plain,
     /// The lines are a script's.
     Script,
+}
+
+/// What a person has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Habits {
+    /// Comings and goings are said.
+    pub joins: bool,
+    /// Away once nothing was typed for this long; `None`: only by command.
+    pub away_after: Option<Duration>,
 }
 
 /// Who owns the profile.
@@ -122,7 +134,9 @@ pub struct Chat {
     look: Look,
     mode: Mode,
     company: Company,
-    joins: bool,
+    habits: Habits,
+    /// It was said that nothing is typed.
+    idle: bool,
     me: PeerId,
     name: String,
     people: People,
@@ -145,14 +159,22 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// A shell for whoever said `ready`. `joins`: comings and goings
-    /// are said. `rng_seed` makes ids.
-    pub fn new(look: Look, mode: Mode, ready: &ReadyLine, company: Company, joins: bool, rng_seed: [u8; 32], now: Now) -> Self {
+    /// A shell for whoever said `ready`. `rng_seed` makes ids.
+    pub fn new(
+        look: Look,
+        mode: Mode,
+        ready: &ReadyLine,
+        company: Company,
+        habits: Habits,
+        rng_seed: [u8; 32],
+        now: Now,
+    ) -> Self {
         let mut chat = Self {
             look,
             mode,
             company,
-            joins,
+            habits,
+            idle: false,
             me: ready.id,
             name: ready.name.clone(),
             people: People::new(ready.id),
@@ -233,13 +255,14 @@ impl Chat {
     /// Somebody touched the keyboard.
     pub fn handle_key(&mut self, now: Now) {
         self.typed_at = now.instant;
+        self.sit_down();
     }
 
     /// A line was typed, or read from a script. True where its text comes back as a message's line: what was
     /// typed can go.
     pub fn handle_line(&mut self, now: Now, line: &str) -> bool {
         self.unix = now.unix;
-        self.typed_at = now.instant;
+        self.handle_key(now);
         match parse_line(line) {
             Input::Nothing => {}
             Input::Text(text) => return self.send_to_target(now, text, CONTENT_TEXT),
@@ -287,6 +310,9 @@ impl Chat {
                 Err(error) => self.wrong(&error.to_string(), None),
             },
             Input::Passwd => self.call(Call::WHOAMI, Asked::Encrypted(false)),
+            Input::Away(text) => self.go_away(text),
+            Input::Back => self.call(Call::Back(Back::default()), Asked::Back),
+            Input::Joins(on) => self.set_joins(on),
             Input::Clear => self.actions.push_back(Action::Clear),
             Input::Help(Help::All) => self.print(self.look.help()),
             Input::Help(Help::Topic(topic)) => self.print(self.look.help_on(topic)),
@@ -342,6 +368,9 @@ impl Chat {
         self.unix = now.unix;
         self.print_owns(now);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.instant);
+        if is_due(self.idle_at()) {
+            self.stand_up();
+        }
         if is_due(self.first) {
             self.say_who_is_here();
         }
@@ -358,7 +387,7 @@ impl Chat {
 
     /// When `handle_timeout` has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.first, self.alone, self.owns.poll_timeout(), self.people.poll_timeout()].into_iter().flatten().min()
+        [self.first, self.alone, self.idle_at(), self.owns.poll_timeout(), self.people.poll_timeout()].into_iter().flatten().min()
     }
 
     /// What is to be done next.

@@ -16,6 +16,7 @@ use rustyline::{
     validate::Validator,
 };
 
+use tokio::sync::Notify;
 use unicode_width::UnicodeWidthStr;
 
 use super::{
@@ -35,6 +36,8 @@ pub struct Known(Arc<Inner>);
 struct Inner {
     lists: Mutex<Lists>,
     typed: AtomicBool,
+    /// Rings at each key.
+    keys: Notify,
 }
 
 /// Names as they are written, each with its id, and ids of messages that wait.
@@ -60,6 +63,11 @@ impl Known {
     /// True where a key was pressed since this was asked last.
     pub fn take_typed(&self) -> bool {
         self.0.typed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Waits for a key.
+    pub async fn key(&self) {
+        self.0.keys.notified().await;
     }
 
     fn lists(&self) -> Lists {
@@ -155,6 +163,7 @@ impl Hinter for Editing {
     /// No hints; but this is asked after each key, so it tells that somebody is there.
     fn hint(&self, _: &str, _: usize, _: &Context<'_>) -> Option<String> {
         self.known.0.typed.store(true, Ordering::Relaxed);
+        self.known.0.keys.notify_one();
         None
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod complete;
+mod environment;
 mod notify;
 pub mod parse;
 pub mod render;
@@ -13,13 +14,11 @@ pub mod topics;
 
 use std::{
     future::{Future, poll_fn},
-    io::IsTerminal,
     pin::{Pin, pin},
     task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use jiff::tz::TimeZone;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -29,10 +28,9 @@ pub use self::chat::Company;
 use zeroize::Zeroizing;
 
 use self::{
-    chat::{Action, Chat, Mode, Tag},
+    chat::{Action, Chat, Habits, Mode, Tag},
     complete::Known,
     notify::Notifier,
-    render::{Glyphs, Look},
     term::{Asking, Before, Desk, Did},
 };
 use crate::{
@@ -64,10 +62,18 @@ pub struct Options {
     pub notify: Option<Exec>,
     /// Comings and goings are said.
     pub joins: bool,
+    /// Away once nothing was typed for this long.
+    pub away_after: Option<Duration>,
     /// Who owns the profile.
     pub company: Company,
     /// For the ids of messages.
     pub rng_seed: [u8; 32],
+}
+
+impl Options {
+    const fn habits(&self) -> Habits {
+        Habits { joins: self.joins, away_after: self.away_after }
+    }
 }
 
 /// Runs until the person leaves, the script is through, or the owner ends: the exit code; or `until` is
@@ -80,8 +86,8 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         first = events.next() => first,
         ended = &mut until => return Err(ended),
     };
-    let mode = mode(options);
-    let look = look(mode, options);
+    let mode = environment::mode(options);
+    let look = environment::look(mode, options, columns());
     let known = Known::default();
     let desk = match mode {
         Mode::Edited => Desk::edited(known.clone(), look.color).map_err(|error| error.to_string()),
@@ -97,7 +103,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
     let clock = Clock { start: std::time::Instant::now() };
     let me = client.ready().id;
     let (tell, asides) = mpsc::unbounded_channel();
-    let chat = Chat::new(look, mode, client.ready(), options.company, options.joins, options.rng_seed, clock.now());
+    let chat = Chat::new(look, mode, client.ready(), options.company, options.habits(), options.rng_seed, clock.now());
     let mut shell = Shell {
         client,
         events,
@@ -130,39 +136,6 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
     };
     shell.on_event(clock.now(), first);
     shell.run(until).await
-}
-
-fn mode(options: &Options) -> Mode {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| ["", "dumb", "emacs", "cons25"].iter().any(|name| term == *name));
-    if !std::io::stdin().is_terminal() {
-        Mode::Script
-    } else if options.plain || dumb || !std::io::stdout().is_terminal() {
-        Mode::Plain
-    } else {
-        Mode::Edited
-    }
-}
-
-fn look(mode: Mode, options: &Options) -> Look {
-    let plain = options.plain || mode == Mode::Plain;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-    // The first that is set decides (POSIX, 8.2).
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(set).and_then(|name| std::env::var(name).ok());
-    let utf8 = locale.is_some_and(|name| {
-        let name = name.to_ascii_lowercase();
-        name.contains("utf-8") || name.contains("utf8")
-    });
-    Look {
-        color: mode == Mode::Edited && !no_color,
-        glyphs: match (plain, utf8) {
-            (true, _) => Glyphs::Words,
-            (false, true) => Glyphs::Unicode,
-            (false, false) => Glyphs::Ascii,
-        },
-        columns: columns(),
-        zone: TimeZone::system(),
-    }
 }
 
 fn columns() -> Option<usize> {
@@ -245,6 +218,7 @@ enum Step {
     Event(Option<Result<Line, CallError>>),
     Answer(usize, Option<Result<Line, CallError>>),
     Aside(Aside),
+    Key,
     Time,
 }
 
@@ -273,6 +247,8 @@ impl Shell {
                     self.chat.handle_answer(now, tag, answer);
                 }
                 Step::Aside(aside) => self.on_aside(aside),
+                // Taken above.
+                Step::Key => {}
                 Step::Time => self.chat.handle_timeout(now),
             }
             self.act();
@@ -290,13 +266,14 @@ impl Shell {
         };
         let wait = deadline.into_iter().chain(script_end).min();
         let (reads, deaf) = (self.reads(), self.deaf);
-        let Self { desk, events, calls, interrupts, asides, .. } = self;
+        let Self { desk, events, calls, interrupts, asides, known, .. } = self;
         tokio::select! {
             biased;
             (place, answer) = next_answer(calls) => Step::Answer(place, answer),
             event = events.next(), if !deaf => Step::Event(event),
             did = desk.next(), if reads => Step::Did(did),
             Some(text) = asides.recv() => Step::Aside(text),
+            () = known.key() => Step::Key,
             Some(()) = interrupted(interrupts) => Step::Did(Did::Interrupt),
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
         }

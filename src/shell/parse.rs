@@ -94,6 +94,12 @@ pub enum Input {
         /// Whether; absent: says what is so.
         told: Option<Told>,
     },
+    /// `/away [TEXT]`
+    Away(String),
+    /// `/back`
+    Back,
+    /// `/joins [on|off]`: whether comings and goings are said here; absent: says what is so.
+    Joins(Option<bool>),
     /// `/passwd`: another password for the profile, or none.
     Passwd,
     /// `/clear`: the screen.
@@ -176,6 +182,16 @@ pub fn find(word: &str) -> Result<&'static Entry, String> {
     }
 }
 
+/// The word behind `/joins`, where it makes sense.
+fn joins(rest: &str) -> Option<Option<bool>> {
+    match rest {
+        "" => Some(None),
+        "on" => Some(Some(true)),
+        "off" => Some(Some(false)),
+        _ => None,
+    }
+}
+
 /// The words behind `/receipts`, where they make sense.
 fn receipts(rest: &str) -> Option<Input> {
     let told = |word: &str| match word {
@@ -247,6 +263,9 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "unblock" => whole_peer(rest).map_or_else(usage, Input::Unblock),
         "outbox" => nothing(Input::Outbox),
         "close" => nothing(Input::Close),
+        "away" => Input::Away(rest.to_owned()),
+        "back" => nothing(Input::Back),
+        "joins" => joins(rest).map_or_else(usage, Input::Joins),
         "passwd" => nothing(Input::Passwd),
         "clear" => nothing(Input::Clear),
         "quit" => nothing(Input::Quit),
@@ -424,6 +443,7 @@ mod tests {
                     .replace("[yes]", "yes")
                     .replace("[PEER] [on|off|default]", "bob off")
                     .replace("[lan|requests|contacts]", "lan")
+                    .replace("[on|off]", "off")
             );
             assert!(!matches!(parse_line(&line), Input::Wrong(_)), "{line}");
         }

@@ -203,6 +203,16 @@ pub const TOPICS: &[Topic] = &[
         about: "you, and this window",
         commands: &[
             entry!("nick", [], "NAME", Other, "changes what you call yourself", ""),
+            entry!(
+                "away",
+                [],
+                "[TEXT]",
+                Other,
+                "the others see that you are away, and TEXT; then /back",
+                "By itself after 10 minutes without a key (`p2pchat-udp config away_after`)."
+            ),
+            entry!("back", [], "", Other, "you are at the keyboard again", ""),
+            entry!("joins", [], "[on|off]", Other, "whether this window says who comes and goes", ""),
             Entry {
                 name: "passwd",
                 aliases: &[],

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use super::STATUS_LEN_MAX;
 use super::{
-    HANDSHAKE_LEN_MAX, ITEM_LEN_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, REQUEST_LEN_MAX, SEQ_RANGES_MAX, STATUS_LEN_MAX,
-    TEXT_LEN_MAX, WireError, map,
+    HANDSHAKE_LEN_MAX, ITEM_LEN_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, REQUEST_LEN_MAX, SEQ_RANGES_MAX, TEXT_LEN_MAX, WireError, map,
 };
 use crate::id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq};
 

@@ -19,6 +19,7 @@ mod pane;
 mod password;
 mod person;
 mod phonebook;
+mod presence;
 mod profile;
 mod readme;
 mod receipts;

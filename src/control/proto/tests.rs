@@ -79,7 +79,7 @@ fn requests_are_read_with_one_peer_or_many() {
     };
     assert_eq!(send.peer, ["a", "b"]);
     assert_eq!(send.timeout, Some(Span(std::time::Duration::from_secs(2))));
-    for call in [Call::WHOAMI, Call::STATUS, Call::SHUTDOWN, Call::BACK, Call::Peers(Default::default())] {
+    for call in [Call::WHOAMI, Call::STATUS, Call::SHUTDOWN, Call::DOCTOR, Call::Peers(Default::default())] {
         let request = Request { call, tag: Some(1.into()) };
         assert_eq!(Request::parse(request.to_json().as_bytes()).unwrap(), request);
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     clock::Unix,
     control::{
-        call::{Nick, Peers, Send, Span, Subscribe, WaitFor},
+        call::{Away, Back, Nick, Peers, Send, Span, Subscribe, WaitFor},
         client::{CallError, Client},
         doctor::Firewall,
     },
@@ -105,6 +105,7 @@ fn owner() -> (Arc<Owner<Fake>>, Front) {
         settings: BTreeMap::new(),
         since: Instant::now(),
         name: Mutex::new("alice".to_owned()),
+        keyboard: Mutex::default(),
         stop: Notify::new(),
     };
     (Arc::new(owner), front)
@@ -333,7 +334,7 @@ async fn a_malformed_line_ends_its_client_and_no_other() {
     assert_eq!((&lines[2]["exit"], &lines[2]["tag"]), (&2.into(), &2.into()));
     assert_eq!(lines[3]["code"], "malformed");
     assert_eq!(lines.len(), 4);
-    other.call(Call::BACK).all().await.unwrap();
+    other.call(Call::Back(Back::default())).all().await.unwrap();
 }
 
 #[tokio::test]
@@ -493,4 +494,37 @@ async fn what_a_subscriber_is_sent_of_a_stranger_counts_as_shown_but_not_who_ask
     for _ in 0..2 {
         assert!(matches!(all.next().await, Some(Ok(Line::Message(_)))));
     }
+}
+
+#[tokio::test]
+async fn what_somebody_says_of_himself_goes_before_what_a_window_guesses() {
+    let (owner, front) = owner();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = told.clone();
+    run_node(front, move |command| {
+        if let Command::SetAway(away) = command {
+            seen.lock().unwrap().push(away);
+        }
+        vec![reply(Reply::Done)]
+    });
+    let client = Client::connect(connect(&owner)).await.unwrap();
+    let away = |text: &str, idle| Call::Away(Away { text: text.to_owned(), idle });
+    let back = |idle| Call::Back(Back { idle });
+    for (call, expected) in [
+        (back(true), None),
+        (away("", true), Some(Some(String::new()))),
+        (back(true), Some(None)),
+        (away("lunch", false), Some(Some("lunch".to_owned()))),
+        (away("", true), None),
+        (back(true), None),
+        (back(false), Some(None)),
+        (away("", true), Some(Some(String::new()))),
+        (away("out", false), Some(Some("out".to_owned()))),
+    ] {
+        told.lock().unwrap().clear();
+        client.call(call.clone()).all().await.unwrap();
+        assert_eq!(told.lock().unwrap().pop(), expected, "{call:?}");
+    }
+    let long = client.call(away(&"x".repeat(65), false)).all().await;
+    assert!(matches!(long, Err(CallError::Refused(error)) if error.code == "bad-text"));
 }

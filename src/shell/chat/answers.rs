@@ -123,6 +123,8 @@ impl Chat {
                 self.name = name.as_str().to_owned();
                 self.print(self.look.note(&format!("you are {name} now")));
             }
+            Asked::Away(text) => self.say_away(&text),
+            Asked::Back => self.print(self.look.note("you are back")),
             Asked::Encrypted(had_one) => self.ask_passwords(had_one),
             Asked::Passwd(changing) => self.say_changed(changing),
             Asked::Quit(rows) => self.leave(&rows),

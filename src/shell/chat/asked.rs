@@ -40,6 +40,8 @@ pub(super) enum Asked {
     Outbox(Vec<OutboxLine>),
     Cancel,
     Nick(Name),
+    Away(String),
+    Back,
     /// Whether the profile has a password.
     Encrypted(bool),
     Passwd(Changing),

@@ -38,7 +38,7 @@ impl Chat {
         if id == self.me {
             return;
         }
-        let told = self.joins && self.first.is_none() && self.mode != Mode::Script;
+        let told = self.habits.joins && self.first.is_none() && self.mode != Mode::Script;
         let before = self.people.label(&id);
         let here = matches!(peer.presence, Presence::Online | Presence::Away);
         if let Some(text) = self.people.on_peer(now.instant, peer, told) {

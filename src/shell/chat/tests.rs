@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::{
     control::{
-        call::WaitFor,
+        call::{Away, WaitFor},
         proto::{MessageLine, NoticeCode, NoticeLine, OutboxLine, PathKind, PeerLine, Presence, State, StatusLine, Time, Trust},
     },
     shell::render::Glyphs,
@@ -16,6 +16,8 @@ use crate::{
 
 /// 2026-01-02 10:00:00 UTC.
 const TEN: u64 = 1_767_348_000_000;
+
+const HABITS: Habits = Habits { joins: true, away_after: Some(Duration::from_secs(600)) };
 
 fn peer_id(n: u8) -> PeerId {
     let mut bytes = [0; 32];
@@ -86,7 +88,7 @@ impl Desk {
         };
         let now = Now { instant: Instant::default(), unix: Unix(TEN) };
         let mut desk = Self {
-            chat: Chat::new(look, mode, &ready, company, true, [7; 32], now),
+            chat: Chat::new(look, mode, &ready, company, HABITS, [7; 32], now),
             ms: 0,
             printed: Vec::new(),
             calls: VecDeque::new(),
@@ -553,4 +555,48 @@ fn a_new_password_is_asked_for_twice_and_the_old_one_where_there_is_one() {
     assert_eq!(call.new.unwrap().into_inner().as_str(), "one");
     assert_eq!(desk.printed.last().unwrap(), "-- the profile has a password from now on");
     assert!(desk.printed.contains(&"-- nothing was changed".to_owned()));
+}
+
+#[test]
+fn who_types_nothing_for_a_while_is_away_until_the_next_key() {
+    let mut desk = Desk::started(Mode::Edited, vec![]);
+    desk.wait(593_000);
+    assert!(desk.calls.is_empty(), "{:?}", desk.calls);
+    desk.wait(2_000);
+    assert_eq!(desk.answer(Vec::new()), Call::Away(Away { text: String::new(), idle: true }));
+    desk.wait(3_600_000);
+    assert!(desk.calls.is_empty(), "it is said once");
+    desk.chat.handle_key(desk.now());
+    desk.drain();
+    assert_eq!(desk.answer(Vec::new()), Call::Back(Back { idle: true }));
+    desk.line("/away lunch");
+    assert_eq!(desk.answer(Vec::new()), Call::Away(Away { text: "lunch".into(), idle: false }));
+    desk.line("/back");
+    assert_eq!(desk.answer(Vec::new()), Call::Back(Back { idle: false }));
+    assert_eq!(desk.printed[desk.printed.len() - 2..], ["-- you are away: lunch; /back when you are not", "-- you are back"]);
+    let mut script = Desk::started(Mode::Script, vec![]);
+    script.wait(3_600_000);
+    assert!(script.calls.is_empty(), "a script is nobody");
+}
+
+#[test]
+fn comings_and_goings_are_said_or_not_as_somebody_chooses() {
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    let comes_and_goes = |desk: &mut Desk| {
+        desk.printed.clear();
+        for presence in [Presence::Offline, Presence::Online] {
+            desk.event(Line::Peer(peer(2, "bob", presence)));
+            desk.wait(2_000);
+        }
+        desk.printed.len()
+    };
+    assert_eq!(comes_and_goes(&mut desk), 2);
+    desk.line("/joins off");
+    assert_eq!(comes_and_goes(&mut desk), 0);
+    desk.line("/joins");
+    assert_eq!(desk.printed, ["-- nobody's coming and going is said: /joins on"]);
+    desk.line("/joins on");
+    assert_eq!(comes_and_goes(&mut desk), 2);
+    desk.line("/joins sometimes");
+    assert!(desk.failed[0].text.starts_with("usage: /joins"));
 }

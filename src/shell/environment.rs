@@ -1,0 +1,47 @@
+//! How the shell runs and looks, by what surrounds it: terminal or not, colour, locale.
+
+use std::{
+    env,
+    io::{IsTerminal, stdin, stdout},
+};
+
+use jiff::tz::TimeZone;
+
+use super::{
+    Options,
+    chat::Mode,
+    render::{Glyphs, Look},
+};
+
+pub(super) fn mode(options: &Options) -> Mode {
+    let dumb = env::var_os("TERM").is_none_or(|term| ["", "dumb", "emacs", "cons25"].iter().any(|name| term == *name));
+    if !stdin().is_terminal() {
+        Mode::Script
+    } else if options.plain || dumb || !stdout().is_terminal() {
+        Mode::Plain
+    } else {
+        Mode::Edited
+    }
+}
+
+pub(super) fn look(mode: Mode, options: &Options, columns: Option<usize>) -> Look {
+    let plain = options.plain || mode == Mode::Plain;
+    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let set = |name: &&str| env::var(name).is_ok_and(|value| !value.is_empty());
+    // The first that is set decides (POSIX, 8.2).
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(set).and_then(|name| env::var(name).ok());
+    let utf8 = locale.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        name.contains("utf-8") || name.contains("utf8")
+    });
+    Look {
+        color: mode == Mode::Edited && !no_color,
+        glyphs: match (plain, utf8) {
+            (true, _) => Glyphs::Words,
+            (false, true) => Glyphs::Unicode,
+            (false, false) => Glyphs::Ascii,
+        },
+        columns,
+        zone: TimeZone::system(),
+    }
+}

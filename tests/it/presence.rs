@@ -1,0 +1,71 @@
+//! Away and back, through the program: by command and by itself, and what the others see.
+
+use crate::{
+    pane::Pane,
+    person::{Net, Person, Running},
+};
+
+/// Until `who` sees the peer so.
+fn until(who: &Running, name: &str, presence: &str, away: &str) {
+    who.until(|line| {
+        line["event"] == "peer"
+            && line["name"] == name
+            && line["presence"] == presence
+            && line["away"].as_str().unwrap_or_default() == away
+    });
+}
+
+fn events(person: &Person) -> Running {
+    let running = person.start(&["listen", "--events", "--json"]);
+    running.until(|line| line["event"] == "ready");
+    running
+}
+
+#[test]
+fn who_says_that_he_is_away_is_seen_so_until_he_says_that_he_is_back() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let mut at_alice = Pane::shell(&alice, &[]);
+    at_alice.until_last(">");
+    let at_bob = Pane::shell(&bob, &[]);
+    at_bob.until_row("Here: alice");
+    let bob_sees = events(&bob);
+    bob.run(["send", "alice", "hi"]).expect(0);
+    at_alice.until_row("<bob> hi");
+    at_alice.line("/away lunch");
+    at_alice.until_row("you are away: lunch");
+    until(&bob_sees, "alice", "away", "lunch");
+    at_bob.until_row("alice is away from the keyboard: lunch");
+    let whois = bob.run(["whois", "alice", "--json"]).expect(0).lines().remove(0);
+    assert_eq!((&whois["presence"], &whois["away"]), (&"away".into(), &"lunch".into()));
+    // It is delivered all the same.
+    bob.run(["send", "alice", "enjoy"]).expect(0);
+    at_alice.line("typing is not coming back");
+    at_alice.line("/back");
+    at_alice.until_row("you are back");
+    until(&bob_sees, "alice", "online", "");
+    at_bob.until_row("alice is back at the keyboard");
+    at_alice.line(&format!("/away {}", "x".repeat(65)));
+    at_alice.until_row("at most 64 bytes");
+    at_alice.line("/quit");
+    assert_eq!(at_alice.end(), 0);
+}
+
+#[test]
+fn who_types_nothing_is_away_by_himself_and_back_with_the_next_key() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    assert!(alice.run(["config", "away_after", "soon"]).expect(2).err.contains("off"));
+    // Longer than the pause between two announces of news: in a shorter time nobody would hear of the key.
+    alice.run(["config", "away_after", "8s"]).expect(0);
+    let _bob = bob.daemon();
+    let bob_sees = events(&bob);
+    let mut shell = Pane::shell(&alice, &[]);
+    shell.until_last(">");
+    until(&bob_sees, "alice", "away", "");
+    shell.keys("h");
+    until(&bob_sees, "alice", "online", "");
+    shell.keys("\x03");
+    shell.line("/quit");
+    assert_eq!(shell.end(), 0);
+}
