@@ -103,7 +103,15 @@ impl Exec {
                 let _ = stdin.write_all(message.text.as_bytes()).await;
             }
         };
-        let ended = tokio::time::timeout(TIME_MAX, async { tokio::join!(give, child.wait()).1 }).await;
+        let ended = async {
+            tokio::select! {
+                // What it has left running may hold the pipe, and read none of it.
+                status = child.wait() => return status,
+                () = give => {}
+            }
+            child.wait().await
+        };
+        let ended = tokio::time::timeout(TIME_MAX, ended).await;
         let Ok(status) = ended else {
             drop(group);
             let _ = child.wait().await;

@@ -187,3 +187,20 @@ fn the_shell_runs_notify_cmd_where_the_bell_rings() {
     shell.signal(Signal::SIGTERM);
     shell.end();
 }
+
+/// What was left running held the pipe, so the program had its 10 s and was ended though it had ended long before.
+#[test]
+fn a_program_that_leaves_one_behind_which_reads_nothing_is_done_when_it_ends() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _bob = bob.daemon();
+    // `sleep` keeps the other end of stdin; it ends with the test.
+    let script = "exec 3<&0; sleep 30 <&3 >&- 2>&- &";
+    let mut command = alice.command(["listen", "--count", "1", "--exec", &format!("sh -c '{script}'")]);
+    let log = alice.dir.path().join("log");
+    command.stderr(Stdio::from(std::fs::File::create(&log).unwrap()));
+    let mut listening = Running::new(command);
+    bob.run_with(&[b'x'; 1 << 20], &["send", "alice", "-"]).expect(0);
+    assert_eq!(listening.end(), 0);
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "");
+}
