@@ -24,6 +24,7 @@ mod profile;
 mod readme;
 mod receipts;
 mod requests;
+mod schema;
 mod searching;
 mod seed;
 mod seeds;

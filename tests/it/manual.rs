@@ -6,7 +6,7 @@ use p2pchat_udp::{config, control::call::Call, node::event::NoticeCode, shell::t
 
 use crate::person::{Net, program, run};
 
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     std::fs::read_to_string(format!("{}/man/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
@@ -97,7 +97,7 @@ fn every_setting_variable_and_shell_command_is_in_the_manual() {
 }
 
 /// The heads of the paragraphs of one section.
-fn heads(page: &str, section: &str) -> BTreeSet<String> {
+pub(crate) fn heads(page: &str, section: &str) -> BTreeSet<String> {
     let mut lines = page.lines().skip_while(|line| line.trim_start_matches(".SH ").trim_matches('"') != section).skip(1);
     let mut heads = BTreeSet::new();
     while let Some(line) = lines.next().filter(|line| !line.starts_with(".SH")) {

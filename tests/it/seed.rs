@@ -30,7 +30,7 @@ use crate::person::{HANG, Running, program, run};
 pub(crate) struct Seed {
     pub(crate) dir: PathBuf,
     pub(crate) running: Running,
-    ready: Value,
+    pub(crate) ready: Value,
 }
 
 impl Seed {
