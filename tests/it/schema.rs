@@ -115,7 +115,6 @@ fn requests() -> (Vec<Value>, Vec<Value>) {
         {"call": "subscribe"}, {"call": "subscribe", "after": UUID, "notices": true, "present": true},
         {"call": "watch"}, {"call": "watch", "peer": null}, {"call": "watch", "peer": id},
         {"call": "nick", "name": "bob"}, {"call": "away"}, {"call": "away", "text": "at lunch", "idle": true},
-        {"call": "back", "idle": true}, {"call": "backup", "file": "/tmp/backup"},
         {"call": "unread"}, {"call": "unread", "total": true},
         {"call": "mark-read", "peer": "bob"}, {"call": "mark-read", "peer": "bob", "id": UUID},
         {"call": "find", "words": "bo", "timeout": 1},
@@ -125,6 +124,9 @@ fn requests() -> (Vec<Value>, Vec<Value>) {
         {"call": "requests"}, {"call": "requests", "action": "accept", "peer": "bob"},
         {"call": "allow", "to": "contacts"}, {"call": "receipts", "on": false},
         {"call": "seed"}, {"call": "seed", "action": "lookup", "name": "bob", "seed": "a.example:1", "timeout": "2s"},
+    ]);
+    let further = json!([
+        {"call": "back", "idle": true}, {"call": "backup", "file": "/tmp/backup"},
         {"call": "passwd"}, {"call": "passwd", "old": "a", "new": "b"},
         {"call": "export"}, {"call": "export", "peer": "bob", "after": 7},
         {"call": "import", "lines": []}, {"call": "import", "lines": [line]},
@@ -139,7 +141,7 @@ fn requests() -> (Vec<Value>, Vec<Value>) {
         {"call": "import", "lines": [{"id": UUID}]}, {"call": "ping", "peer": "bob", "count": "many"},
     ]);
     let list = |value: Value| value.as_array().unwrap().clone();
-    (list(right), list(wrong))
+    ([list(right), list(further)].concat(), list(wrong))
 }
 
 #[test]
