@@ -125,6 +125,10 @@ pub(crate) struct Peer {
     /// Something of it was heard in this run.
     pub(crate) heard: bool,
     pub(crate) away: Option<String>,
+    /// That was taken last then.
+    pub(crate) away_at: Option<Instant>,
+    /// What it says about it by now, where that is too soon to be taken.
+    pub(crate) next_away: Option<Option<String>>,
     /// What it lets us write, by session, and the number of the item that said so.
     pub(crate) admissions: BTreeMap<SessionIndex, (u64, Admission)>,
     /// What it was told that it may write, and in which session.
@@ -186,6 +190,8 @@ impl Peer {
             aloof: false,
             heard: false,
             away: None,
+            away_at: None,
+            next_away: None,
             admissions: BTreeMap::new(),
             admitted: None,
             told_busy: None,

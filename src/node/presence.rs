@@ -18,7 +18,7 @@ use crate::{
 
 use std::time::Duration;
 
-/// A peer's new name is taken at most this often; of several meanwhile, the last one.
+/// A peer's new name is taken at most this often, and whether it is away; of several meanwhile, the last one.
 const RENAME_PAUSE: Duration = Duration::from_secs(1);
 
 impl Node {
@@ -138,16 +138,22 @@ impl Node {
 
     /// When the name that waits may be taken.
     pub(crate) fn rename_deadline(peer: &Peer) -> Option<Instant> {
-        peer.next_name.as_ref().and(peer.renamed_at).map(|at| at + RENAME_PAUSE)
+        let name = peer.next_name.as_ref().and(peer.renamed_at);
+        let away = peer.next_away.as_ref().and(peer.away_at);
+        name.into_iter().chain(away).min().map(|at| at + RENAME_PAUSE)
     }
 
-    /// Takes the name that has waited long enough.
+    /// Takes the name, and what was said about being away, that have waited long enough.
     pub(crate) fn take_next_name(&mut self, now: Now, id: PeerId) {
+        let is_over = |at: Option<Instant>| at.is_some_and(|at| at + RENAME_PAUSE <= now.instant);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if Self::rename_deadline(peer).is_some_and(|at| at <= now.instant)
-            && let Some(name) = peer.next_name.take()
-        {
+        let name = if is_over(peer.renamed_at) { peer.next_name.take() } else { None };
+        let away = if is_over(peer.away_at) { peer.next_away.take() } else { None };
+        if let Some(name) = name {
             self.on_name(id, &name);
+        }
+        if let Some(away) = away {
+            self.on_away(id, away);
         }
     }
 
@@ -158,6 +164,16 @@ impl Node {
         if away.is_some() && peer.away.is_some() && away.as_deref() == Some("") {
             return;
         }
+        peer.next_away = None;
+        if peer.away == away {
+            return;
+        }
+        let is_reason = away.is_some() && peer.away.as_deref() == Some("");
+        if !is_reason && peer.away_at.is_some_and(|at| now.instant < at + RENAME_PAUSE) {
+            peer.next_away = Some(away);
+            return self.touch(id);
+        }
+        peer.away_at = Some(now.instant);
         let has_new_words = away.is_some() && peer.away.is_some() && away != peer.away;
         peer.away = away;
         if has_new_words && peer.told == Some(Presence::Away) {

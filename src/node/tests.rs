@@ -18,6 +18,7 @@ use crate::{
     wire::message::{Item, Receipt},
 };
 
+mod away;
 mod contacts;
 mod limits;
 mod mapped;
