@@ -361,7 +361,7 @@ impl Front {
                     Stopped::Broken => Err(gone()),
                 },
                 signal = program.signals.next() => match (signal, &self.own) {
-                    (signals::HANGUP, Some(own)) => own.read_settings_again(program).await,
+                    (signals::HANGUP, Some(own)) => own.read_settings_again().await,
                     (signal, _) => return Err(End::Signal(signal)),
                 },
             }

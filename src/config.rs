@@ -13,7 +13,7 @@ use toml_edit::{Document, DocumentMut, Item};
 
 use crate::{
     contact_link::check_seed,
-    control::proto::{Allow, ConfigLine, ErrorLine, Span},
+    control::proto::{Allow, ConfigLine, Counts, ErrorLine, Span},
     exec::Exec,
     net::socket::{Groups, Listen},
     text::Name,
@@ -25,6 +25,9 @@ pub const FILE_NAME: &str = "config.toml";
 
 /// Seeds to use at most: each is asked for everybody who is looked for.
 pub const SEEDS_MAX: usize = 8;
+
+/// The shortest time for which messages are kept.
+const RETENTION_MIN: Duration = Duration::from_secs(3_600);
 
 /// Nothing typed for this long: away, where nobody says otherwise.
 const AWAY_AFTER: Duration = Duration::from_secs(600);
@@ -63,7 +66,7 @@ enum Shape {
 }
 
 /// Every key that a file may hold.
-const KEYS: [(&str, Shape); 17] = [
+const KEYS: [(&str, Shape); 18] = [
     ("name", Shape::Text),
     ("listen", Shape::Text),
     ("via", Shape::List),
@@ -79,6 +82,7 @@ const KEYS: [(&str, Shape); 17] = [
     ("joins", Shape::Switch),
     ("bell", Shape::Switch),
     ("notify_cmd", Shape::Text),
+    ("retention", Shape::Text),
     ("password_cmd", Shape::Text),
     ("log", Shape::Text),
 ];
@@ -90,6 +94,9 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 
 /// Keys that count from the start of an owner on: a client's have no effect.
 const KEYS_OF_THE_START: [&str; 7] = ["listen", "via", "network", "visibility", "no_lan", "interface", "group"];
+
+/// Keys that whoever starts with them goes by: a shell, a command, the log of a process.
+const KEYS_OF_A_PROCESS: [&str; 7] = ["plain", "away_after", "joins", "bell", "notify_cmd", "password_cmd", "log"];
 
 /// Values of options and environment variables, by key, as clap found them.
 pub type Given = BTreeMap<&'static str, (Vec<String>, Origin)>;
@@ -129,6 +136,8 @@ pub struct Settings {
     pub bell: bool,
     /// What the shell runs where the bell would ring.
     pub notify_cmd: Option<Exec>,
+    /// Messages older than this are removed; `None`: none ever is.
+    pub retention: Option<Duration>,
     /// A command that prints the profile's password.
     pub password_cmd: Option<String>,
     /// Filter of the log, as `RUST_LOG` takes it.
@@ -169,6 +178,7 @@ impl Settings {
             joins: true,
             bell: true,
             notify_cmd: None,
+            retention: None,
             password_cmd: None,
             log: None,
             values: BTreeMap::new(),
@@ -223,11 +233,12 @@ impl Settings {
             }
             "plain" => self.plain = switch(text)?,
             "read_receipts" => self.read_receipts = switch(text)?,
-            "away_after" => self.away_after = away_after(text)?,
+            "away_after" => self.away_after = span_or_off(text)?,
             "joins" => self.joins = switch(text)?,
             "bell" => self.bell = switch(text)?,
             "notify_cmd" if text.trim().is_empty() => self.notify_cmd = None,
             "notify_cmd" => self.notify_cmd = Some(text.parse().map_err(str::to_owned)?),
+            "retention" => self.retention = retention(text)?,
             "password_cmd" => self.password_cmd = Some(text.to_owned()).filter(|text| !text.trim().is_empty()),
             "log" => {
                 text.parse::<tracing_subscriber::filter::EnvFilter>().map_err(|e| e.to_string())?;
@@ -248,7 +259,7 @@ impl Settings {
             (Shape::Text, Some(text)) => Value::from(text.clone()),
             (Shape::Text, None) => Value::Null,
         };
-        Some(ConfigLine { key: key.to_owned(), value, origin: origin.word().to_owned() })
+        Some(ConfigLine { key: key.to_owned(), value, origin: origin.word().to_owned(), counts: None })
     }
 
     /// What an owner runs with from its start on.
@@ -257,9 +268,23 @@ impl Settings {
         KEYS_OF_THE_START.iter().filter_map(|key| line(key)).collect()
     }
 
-    /// True where an owner that runs goes on with what it was started with.
-    pub fn counts_at_start(key: &str) -> bool {
-        KEYS_OF_THE_START.contains(&key)
+    /// All settings as `config` shows them, or the one of this name. Errors (exit 2): there is none.
+    pub fn lines(&self, key: Option<&str>) -> Result<Vec<ConfigLine>, ErrorLine> {
+        match key {
+            Some(key) => self.line(key).map(|line| vec![line]).ok_or_else(|| unknown(key)),
+            None => Ok(keys().filter_map(|key| self.line(key)).collect()),
+        }
+    }
+
+    /// From when on another value in the file counts, where somebody runs already.
+    pub fn counts(key: &str) -> Counts {
+        if KEYS_OF_THE_START.contains(&key) {
+            Counts::OwnerStart
+        } else if KEYS_OF_A_PROCESS.contains(&key) {
+            Counts::NextStart
+        } else {
+            Counts::Now
+        }
     }
 
     /// The options of this command line that want something else than an owner runs with.
@@ -311,6 +336,7 @@ fn default_of(key: &str, shape: Shape) -> Vec<String> {
         ("allow", _) => vec!["lan".to_owned()],
         ("visibility", _) => vec!["findable".to_owned()],
         ("away_after", _) => vec!["10m".to_owned()],
+        ("retention", _) => vec!["off".to_owned()],
         ("network", _) => vec![String::new()],
         ("joins" | "bell", _) => vec!["true".to_owned()],
         (_, Shape::Switch) => vec!["false".to_owned()],
@@ -333,7 +359,15 @@ fn checked_network(text: &str) -> Result<String, String> {
     Name::parse(text).map(|name| name.as_str().to_owned()).map_err(|_| "1 to 64 bytes without control characters".to_owned())
 }
 
-fn away_after(text: &str) -> Result<Option<Duration>, String> {
+/// An hour at least: who mistypes must not lose what was said today.
+fn retention(text: &str) -> Result<Option<Duration>, String> {
+    match span_or_off(text)? {
+        Some(span) if span < RETENTION_MIN => Err("at least 1h is needed; or off".to_owned()),
+        span => Ok(span),
+    }
+}
+
+fn span_or_off(text: &str) -> Result<Option<Duration>, String> {
     if text == "off" {
         return Ok(None);
     }

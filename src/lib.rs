@@ -10,6 +10,7 @@ pub mod config;
 pub mod contact_link;
 pub mod control;
 pub mod crypto;
+pub mod editor;
 pub mod exec;
 pub mod id;
 pub mod net;

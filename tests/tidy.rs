@@ -45,8 +45,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::handle",
         ],
     ),
+    ("editor", &["control::proto"]),
     ("exec", &["id", "text", "control::proto"]),
-    ("shell", &["id", "clock", "text", "wire::message", "control", "exec"]),
+    ("shell", &["id", "clock", "text", "wire::message", "control", "editor", "exec"]),
     ("config", &["id", "clock", "text", "contact_link", "wire::record", "control::proto", "net::socket", "exec"]),
     (
         "commands",
@@ -59,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store",
             "node::command",
             "control",
+            "editor",
             "exec",
             "shell",
             "config",

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -21,13 +21,13 @@ use tokio::{
 
 use super::{Mode, Program, backup, internal, password, profile, surroundings};
 use crate::{
-    config::Settings,
+    config::{Given, Settings},
     control::{
         call::Secret,
         doctor::Surroundings,
-        newest_received,
-        proto::ErrorLine,
-        server::{Beginning, Events, NoEvents, Node, Owner, serve, serve_from_start},
+        follow_settings, newest_received,
+        proto::{ConfigLine, Counts, ErrorLine},
+        server::{Beginning, Events, Followed, NoEvents, Node, Owner, serve, serve_from_start},
     },
     crypto::vault::Cost,
     id::BatchId,
@@ -41,6 +41,7 @@ use crate::{
         command::{Command, Reply},
         event::Event,
     },
+    shell::forget_typed,
     store::{
         Reader, Store,
         row::{Op, WriteBatch},
@@ -83,7 +84,16 @@ pub enum Stopped {
 pub(super) struct Running {
     handle: Handle,
     keeper: Keeper,
-    settings: Settings,
+    dir: PathBuf,
+    /// As they were last read.
+    settings: Mutex<Settings>,
+    given: Given,
+}
+
+impl Running {
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Node for Running {
@@ -107,21 +117,40 @@ impl Node for Running {
 
     fn renamed(&self, name: &str) {
         // Where the file says who I am, it would win at the next start.
-        if self.settings.is_in_file("name")
-            && let Err(error) = self.settings.store("name", name)
+        let settings = self.settings();
+        if settings.is_in_file("name")
+            && let Err(error) = settings.store("name", name)
         {
             tracing::warn!(%error, "the new name was not written to config.toml");
         }
     }
 
     fn keep(&self, key: &str, value: &str) {
-        if let Err(error) = self.settings.store(key, value) {
+        if let Err(error) = self.settings().store(key, value) {
             tracing::warn!(%error, key, "not written to config.toml");
         }
     }
 
+    fn config(&self, key: Option<&str>) -> Result<Vec<ConfigLine>, ErrorLine> {
+        self.settings().lines(key)
+    }
+
+    fn set_config(&self, key: &str, value: &str) -> Result<Counts, ErrorLine> {
+        self.settings().store(key, value)?;
+        Ok(Settings::counts(key))
+    }
+
+    fn read_config(&self) -> Result<Followed, ErrorLine> {
+        let settings = Settings::load(self.dir.clone(), &self.given)?;
+        let name = settings.name.as_ref().map(|name| name.as_str().to_owned());
+        let followed = Followed { name, allow: settings.allow, read_receipts: settings.read_receipts };
+        *self.settings() = settings;
+        Ok(followed)
+    }
+
     async fn surroundings(&self) -> Surroundings {
-        surroundings::look(&self.settings).await
+        let settings = self.settings().clone();
+        surroundings::look(&settings).await
     }
 
     async fn back_up(&self, path: PathBuf) -> Result<(), ErrorLine> {
@@ -130,9 +159,14 @@ impl Node for Running {
 
     async fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> Result<(), ErrorLine> {
         let unlock = |secret: Option<Secret>| secret.map(|secret| password::unlock(secret.into_inner())).transpose();
-        let (dir, old, new) = (self.settings.dir.clone(), unlock(old)?, unlock(new)?);
+        let (dir, old, new) = (self.dir.clone(), unlock(old)?, unlock(new)?);
+        let seals = new.is_some();
         let changed = self.keeper.change_password(Change { dir, old, new, cost: Cost::NEW }).await;
-        changed.map_err(|error| profile::refused(&self.settings.dir, &error))
+        changed.map_err(|error| profile::refused(&self.dir, &error))?;
+        if seals {
+            forget_typed(&self.dir);
+        }
+        Ok(())
     }
 }
 
@@ -183,7 +217,13 @@ impl Own {
             name: Mutex::new(name),
             keyboard: Mutex::default(),
             stop: tokio::sync::Notify::new(),
-            node: Running { handle, keeper, settings: settings.clone() },
+            node: Running {
+                handle,
+                keeper,
+                dir: settings.dir.clone(),
+                settings: Mutex::new(settings.clone()),
+                given: program.given.clone(),
+            },
         });
         let (server, server_thread, end_server) = start_server(listener, owner.clone()).map_err(|e| internal(&e))?;
         Ok(Self { owner, beginning, socket, loop_thread, server, server_thread, end_server })
@@ -206,19 +246,9 @@ impl Own {
     }
 
     /// Takes from the settings what may change while running.
-    pub(super) async fn read_settings_again(&self, program: &Program) {
-        match Settings::load(program.settings.dir.clone(), &program.given) {
-            Ok(settings) => {
-                if let Some(name) = settings.name
-                    && *name.as_str() != self.owner.name()
-                {
-                    self.owner.node.handle.call(Command::SetName(name.as_str().to_owned())).await;
-                    self.owner.set_name(name.as_str());
-                }
-                self.owner.node.handle.call(Command::SetAllow(settings.allow)).await;
-                self.owner.node.handle.call(Command::SetReadReceipts(settings.read_receipts)).await;
-                tracing::info!("settings read again; all but name, allow and read_receipts count from the next start");
-            }
+    pub(super) async fn read_settings_again(&self) {
+        match follow_settings(&self.owner).await {
+            Ok(()) => tracing::info!("settings read again; what is for sockets and seeds counts from the next start"),
             Err(error) => tracing::warn!(%error, "settings not read again"),
         }
     }

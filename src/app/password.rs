@@ -21,6 +21,7 @@ use crate::{
         proto::{ErrorLine, Line},
     },
     crypto::vault::{Cost, PASSWORD_LEN_MAX, Unlock},
+    shell::forget_typed,
     store::Store,
 };
 
@@ -59,6 +60,9 @@ pub(super) async fn change(program: &Program) -> Result<(), End> {
     let has_one = !new.is_empty();
     let new = has_one.then(|| unlock(new)).transpose()?;
     Store::set_password(dir, old.as_ref(), new.as_ref(), Cost::NEW).map_err(|error| profile::refused(dir, &error))?;
+    if has_one {
+        forget_typed(dir);
+    }
     note(&format!("p2pchat-udp: {}", changed(had_one, has_one)));
     Ok(())
 }

@@ -6,12 +6,10 @@ use super::{
 };
 use crate::{
     app::Program,
-    config::{Given, Settings, keys},
     control::{
         call,
-        proto::{Call, ConfigLine, ErrorLine, Line},
+        proto::{Call, Line},
     },
-    text::Shown,
 };
 
 /// Arguments of `config`.
@@ -24,52 +22,25 @@ pub struct Args {
     value: Option<String>,
 }
 
-/// Runs it. It needs no owner: the file is the profile's, the rest is this command's.
+/// Runs it. It needs no owner: the file is the profile's, the rest is this command's. One that runs follows at once where it can.
 pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
     let output = Output { json: program.json };
     if let (Some(key), Some(value)) = (&args.key, &args.value) {
         program.make_dir()?;
-        program.settings.store(key, value)?;
-        tell_owner(program, key).await?;
-        if Settings::counts_at_start(key) && program.owner().await.is_ok() {
-            note(&format!("p2pchat-udp: {key} counts from the owner's next start; `p2pchat-udp stop` ends this one"));
+        let Ok(owner) = program.owner().await else { return Ok(program.settings.store(key, value)?) };
+        let call = call::Config { key: Some(key.clone()), value: Some(value.clone()) };
+        for line in owner.call(Call::Config(call)).all().await? {
+            if let Line::Config(line) = line
+                && let Some(later) = line.later()
+            {
+                note(&format!("p2pchat-udp: {later}"));
+            }
         }
         return Ok(());
     }
-    let wanted: Vec<&str> = args.key.as_deref().map_or_else(|| keys().collect(), |key| vec![key]);
-    for key in wanted {
-        let Some(line) = program.settings.line(key) else {
-            let all = keys().collect::<Vec<_>>().join(", ");
-            return Err(ErrorLine::new("bad-setting", 2, format!("unknown setting: {key}"))
-                .hint(format!("the settings are {all}"))
-                .into());
-        };
-        let text = human(&line);
+    for line in program.settings.lines(args.key.as_deref())? {
+        let text = line.words();
         output.say(&Line::Config(line), || text)?;
     }
     Ok(())
-}
-
-/// What an owner that runs follows at once.
-async fn tell_owner(program: &Program, key: &str) -> Result<(), End> {
-    if !["allow", "read_receipts"].contains(&key) {
-        return Ok(());
-    }
-    let Ok(owner) = program.owner().await else { return Ok(()) };
-    let settings = Settings::load(program.settings.dir.clone(), &Given::new())?;
-    let call = match key {
-        "allow" => Call::Allow(call::Allow { to: settings.allow }),
-        _ => Call::Receipts(call::Receipts { on: settings.read_receipts }),
-    };
-    owner.call(call).all().await?;
-    Ok(())
-}
-
-fn human(line: &ConfigLine) -> String {
-    let value = match &line.value {
-        serde_json::Value::String(text) => format!("{:?}", Shown::line(text).as_str()),
-        serde_json::Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
-    format!("{:<10} {value} ({})", line.key, line.origin)
 }

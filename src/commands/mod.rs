@@ -8,7 +8,6 @@ pub mod contact;
 pub mod daemon;
 pub mod demo;
 pub mod doctor;
-mod editor;
 pub mod export;
 pub mod find;
 pub mod history;

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use super::{
-    End, editor,
+    End,
     output::{self, Output, age},
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         client::Client,
         proto::{Call, ErrorLine, Line, OutboxLine, Time},
     },
+    editor,
     text::Shown,
 };
 

@@ -23,6 +23,7 @@ pub async fn run(program: &Program, front: &Front) -> Result<(), End> {
         plain: program.settings.plain,
         fail_fast: program.fail_fast,
         timeout: program.timeout.map(|span| span.0),
+        dir: program.settings.dir.clone(),
         bell: program.settings.bell,
         notify: program.settings.notify_cmd.clone().map(|exec| exec.for_profile(&program.settings.dir)),
         joins: program.settings.joins,

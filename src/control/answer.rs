@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use super::{
     SUBSCRIBER_EVENTS_MAX, archive,
     call::{Nick, Peers, Subscribe, Watch},
-    contacts, doctor, follow, keyboard, phonebook, ping,
+    config, contacts, doctor, follow, keyboard, phonebook, ping,
     proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
     requests,
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
@@ -97,6 +97,7 @@ pub(super) async fn run<N: Node>(owner: &Owner<N>, call: Call, out: &Out) {
         Call::Export(call) => archive::export(owner, call, out).await,
         Call::Import(call) => archive::import(owner, call, out).await,
         Call::Ping(call) => ping::ping(owner, call, out).await,
+        Call::Config(call) => config::config(owner, call, out).await,
         Call::Doctor(_) => doctor::doctor(owner, out).await,
         Call::Seed(seed) => phonebook::seed(owner, seed, out).await,
     };

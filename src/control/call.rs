@@ -111,11 +111,13 @@ pub enum Call {
     Ping(Ping),
     /// Why people do not see each other: `check` lines; error 9 where one of them is a `fail`.
     Doctor(Empty),
+    /// The owner's settings, or one: `config` lines; or sets one in the profile's file, and follows it where it can.
+    Config(Config),
 }
 
 impl Call {
     /// Every call's name.
-    pub const NAMES: [&'static str; 27] = [
+    pub const NAMES: [&'static str; 28] = [
         "send",
         "peers",
         "whois",
@@ -143,6 +145,7 @@ impl Call {
         "import",
         "ping",
         "doctor",
+        "config",
     ];
 
     /// `whoami` without arguments.
@@ -408,6 +411,18 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
+}
+
+/// `config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its value in the file from now on, as on the command line; empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// `unread`.

@@ -6,6 +6,7 @@ mod answer;
 mod archive;
 pub mod call;
 pub mod client;
+mod config;
 mod contacts;
 pub mod doctor;
 mod follow;
@@ -19,7 +20,7 @@ mod span;
 mod stored;
 mod unread;
 
-pub use self::stored::newest_received;
+pub use self::{config::follow_settings, stored::newest_received};
 
 /// Bytes of one line at most, its newline included; a longer one ends the connection.
 pub const LINE_LEN_MAX: usize = 8 * 1024 * 1024;

@@ -3,9 +3,10 @@
 
 mod archive;
 mod network;
+mod owner;
 mod people;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub use self::{
     archive::{BadLine, ExportLine, ImportedLine},
     network::{CheckLine, CheckResult, PingLine, PongLine},
+    owner::{ConfigLine, Counts, OwnerLine},
     people::{ContactLine, PeerLine, RelayPart, RequestLine, SeedLine},
 };
 pub use super::call::{Call, Request, Span};
@@ -345,59 +347,6 @@ pub struct WhoamiLine {
     pub version: String,
     /// Process that owns the profile; `null` where this command does for the moment.
     pub owner_pid: Option<u32>,
-}
-
-/// `owner`: how the owner is (`status`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OwnerLine {
-    /// Of the owner.
-    pub pid: u32,
-    /// `shell`, `daemon` or `command`.
-    pub mode: String,
-    /// Of the program.
-    pub version: String,
-    /// Since it was ready.
-    pub uptime_s: u64,
-    /// UDP port.
-    pub port: u16,
-    /// Sessions open now.
-    pub sessions: usize,
-    /// Peers heard on this LAN now.
-    pub neighbours: usize,
-    /// Seeds that have our record now.
-    #[serde(default)]
-    pub seeds: usize,
-    /// Messages that wait for a receipt.
-    pub outbox: u64,
-    /// Who may write to us.
-    #[serde(default)]
-    pub allow: Allow,
-    /// Strangers who ask to.
-    #[serde(default)]
-    pub requests: usize,
-    /// Contacts are told what we have read.
-    #[serde(default)]
-    pub read_receipts: bool,
-    /// Size of the profile's data.
-    pub store_bytes: u64,
-    /// The last commit's error, where it failed.
-    pub commit_error: Option<String>,
-    /// Datagrams that made no sense to us.
-    pub dropped: u64,
-    /// What it runs with, of the settings that count from its start on.
-    #[serde(default)]
-    pub settings: BTreeMap<String, Value>,
-}
-
-/// `config`: a setting.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ConfigLine {
-    /// Which.
-    pub key: String,
-    /// Its value; `null` where it has none.
-    pub value: Value,
-    /// `flag`, `environment`, `file`, `profile` or `default`.
-    pub origin: String,
 }
 
 /// `notice`.

@@ -25,7 +25,7 @@ use super::{
     call::Secret,
     doctor::Surroundings,
     keyboard::Keyboard,
-    proto::{Call, ErrorLine, Line, ReadyLine, Request, Tagged},
+    proto::{Allow, Call, ConfigLine, Counts, ErrorLine, Line, ReadyLine, Request, Tagged},
 };
 use crate::{
     clock::Unix,
@@ -58,12 +58,30 @@ pub trait Node: Send + Sync + 'static {
     fn renamed(&self, name: &str);
     /// A setting has this value from now on, also at the next start.
     fn keep(&self, key: &str, value: &str);
+    /// Settings as this owner has them: the one of this name, or all. Errors (exit 2): there is none.
+    fn config(&self, key: Option<&str>) -> Result<Vec<ConfigLine>, ErrorLine>;
+    /// Writes a setting into the profile's file, or with an empty value takes it out; when it counts. Errors (exit 2: it is
+    /// no such value) have changed nothing.
+    fn set_config(&self, key: &str, value: &str) -> Result<Counts, ErrorLine>;
+    /// Reads the settings again. Errors (exit 2, 8) have changed nothing.
+    fn read_config(&self) -> Result<Followed, ErrorLine>;
     /// What this machine's network looks like from inside, looked at now; takes at most half a second.
     fn surroundings(&self) -> impl Future<Output = Surroundings> + Send;
     /// Copies the profile to a new file, whose path is absolute. Errors (exit 2: there is one of that name) have made none.
     fn back_up(&self, path: PathBuf) -> impl Future<Output = Result<(), ErrorLine>> + Send;
     /// The profile has this password from now on, or none. Errors (exit 10: `old` is not what it has) have changed nothing.
     fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> impl Future<Output = Result<(), ErrorLine>> + Send;
+}
+
+/// What a node that runs takes from its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// What I call myself, where they say so.
+    pub name: Option<String>,
+    /// Who may write to me.
+    pub allow: Allow,
+    /// Contacts are told what I have read.
+    pub read_receipts: bool,
 }
 
 /// The events of a node, in order.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod asked;
+mod config;
 mod contacts;
 mod events;
 mod first;
@@ -11,6 +12,7 @@ mod own;
 mod passwd;
 mod people;
 mod requests;
+mod send;
 mod unread;
 
 use std::{
@@ -19,7 +21,7 @@ use std::{
 };
 
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_core::SeedableRng;
 
 use self::{
     asked::{About, Asked},
@@ -37,10 +39,10 @@ use crate::{
             Back, Call, ContactAction, Find, History, Nick, Outbox, Peers, Ping, Requests, RequestsAction, Seed, Watch, Whois,
         },
         client::CallError,
-        proto::{ErrorLine, Kind, Line, MessageLine, ReadyLine},
+        proto::{ErrorLine, Line, MessageLine, ReadyLine},
     },
-    id::{MessageId, PeerId},
-    text::{Name, check_text},
+    id::PeerId,
+    text::Name,
     wire::message::{CONTENT_ACTION, CONTENT_TEXT},
 };
 
@@ -114,6 +116,8 @@ pub enum Action {
         /// An id.
         peer: Option<String>,
     },
+    /// Have this text edited in the person's editor; what it becomes goes to `handle_edited`.
+    Edit(String),
     /// The next line is a secret, after this question: to `handle_secret`.
     Ask(&'static str),
     /// Clear the screen.
@@ -309,6 +313,8 @@ impl Chat {
                 Ok(name) => self.call(Call::Nick(Nick { name: name.as_str().to_owned() }), Asked::Nick(name)),
                 Err(error) => self.wrong(&error.to_string(), None),
             },
+            Input::Config { key, value } => self.config(key, value),
+            Input::Editor(text) => self.edit(text),
             Input::Passwd => self.call(Call::WHOAMI, Asked::Encrypted(false)),
             Input::Away(text) => self.go_away(text),
             Input::Back => self.call(Call::Back(Back::default()), Asked::Back),
@@ -410,36 +416,6 @@ impl Chat {
         self.next_tag += 1;
         self.asked.insert(tag, asked);
         self.actions.push_back(Action::Call(tag, call));
-    }
-
-    fn send_to_target(&mut self, now: Now, text: String, kind: u64) -> bool {
-        let Some(target) = &self.target else {
-            self.wrong("nobody to send this to: choose somebody with /to NAME first", None);
-            return false;
-        };
-        let to = target.id.to_string();
-        self.send(now, to, text, kind)
-    }
-
-    /// True where the text is on its way.
-    fn send(&mut self, now: Now, peer: String, text: String, kind: u64) -> bool {
-        if let Err(why) = check_text(&text) {
-            self.wrong(why, None);
-            return false;
-        }
-        let mut random = [0; 10];
-        self.rng.fill_bytes(&mut random);
-        let id = MessageId::new(now.unix.0, &random);
-        self.owns.insert(now, id, peer, text, Kind(kind));
-        self.send_next();
-        true
-    }
-
-    /// One at a time, so that they are queued in the order they were typed.
-    fn send_next(&mut self) {
-        let Some(own) = self.owns.next_unsent() else { return };
-        let (id, send) = (own.id, own.call());
-        self.call(Call::Send(send), Asked::Send(id));
     }
 
     fn ask_history(&mut self, rows: Option<u32>) {

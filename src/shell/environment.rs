@@ -1,8 +1,9 @@
-//! How the shell runs and looks, by what surrounds it: terminal or not, colour, locale.
+//! How the shell runs and looks, by what surrounds it: terminal or not, colour, locale, the time.
 
 use std::{
     env,
     io::{IsTerminal, stdin, stdout},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use jiff::tz::TimeZone;
@@ -11,6 +12,13 @@ use super::{
     Options,
     chat::Mode,
     render::{Glyphs, Look},
+};
+use crate::{
+    clock::{Instant, Now, Unix},
+    control::{
+        client::Client,
+        proto::{Call, Line},
+    },
 };
 
 pub(super) fn mode(options: &Options) -> Mode {
@@ -43,5 +51,35 @@ pub(super) fn look(mode: Mode, options: &Options, columns: Option<usize>) -> Loo
         },
         columns,
         zone: TimeZone::system(),
+    }
+}
+
+/// Whether what is stored lies under a password. Who cannot say is taken at the safer word.
+pub(super) async fn is_sealed(client: &Client) -> bool {
+    let lines = client.call(Call::WHOAMI).all().await.unwrap_or_default();
+    !lines.iter().any(|line| matches!(line, Line::Whoami(whoami) if !whoami.encrypted))
+}
+
+pub(super) fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(stdout())?;
+    Some(usize::from(width.0))
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    pub(super) fn now(self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            instant: Instant::from_start(self.start.elapsed()),
+            unix: Unix(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
+        }
     }
 }

@@ -14,9 +14,10 @@ pub mod topics;
 
 use std::{
     future::{Future, poll_fn},
+    path::PathBuf,
     pin::{Pin, pin},
     task::Poll,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::{
@@ -24,22 +25,24 @@ use tokio::{
     sync::mpsc,
 };
 
-pub use self::chat::Company;
+pub use self::{chat::Company, term::forget_typed};
 use zeroize::Zeroizing;
 
 use self::{
     chat::{Action, Chat, Habits, Mode, Tag},
     complete::Known,
+    environment::{Clock, columns},
     notify::Notifier,
-    term::{Asking, Before, Desk, Did},
+    term::{Asking, Before, Desk, Did, Typed},
 };
 use crate::{
-    clock::{Instant, Now, Unix},
+    clock::Now,
     control::{
         call::Subscribe,
         client::{CallError, Client, Replies},
         proto::{ErrorLine, Line},
     },
+    editor,
     exec::Exec,
     id::MessageId,
 };
@@ -58,6 +61,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// The bell may ring.
     pub bell: bool,
+    /// The profile's directory: for drafts, and for the lines that were typed.
+    pub dir: PathBuf,
     /// What runs where it would.
     pub notify: Option<Exec>,
     /// Comings and goings are said.
@@ -90,7 +95,10 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
     let look = environment::look(mode, options, columns());
     let known = Known::default();
     let desk = match mode {
-        Mode::Edited => Desk::edited(known.clone(), look.color).map_err(|error| error.to_string()),
+        Mode::Edited => {
+            let typed = Typed::open(&options.dir, environment::is_sealed(&client).await);
+            Desk::edited(known.clone(), look.color, typed).map_err(|error| error.to_string())
+        }
         Mode::Plain | Mode::Script => Desk::plain().map_err(|error| error.to_string()),
     };
     let desk = match desk {
@@ -100,7 +108,7 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
             return Ok(1);
         }
     };
-    let clock = Clock { start: std::time::Instant::now() };
+    let clock = Clock::start();
     let me = client.ready().id;
     let (tell, asides) = mpsc::unbounded_channel();
     let chat = Chat::new(look, mode, client.ready(), options.company, options.habits(), options.rng_seed, clock.now());
@@ -120,6 +128,9 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         tell,
         asides,
         saving: 0,
+        dir: options.dir.clone(),
+        editing: false,
+        edited: None,
         ringing: false,
         prompt: String::new(),
         question: None,
@@ -136,26 +147,6 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
     };
     shell.on_event(clock.now(), first);
     shell.run(until).await
-}
-
-fn columns() -> Option<usize> {
-    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
-    Some(usize::from(width.0))
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    start: std::time::Instant,
-}
-
-impl Clock {
-    fn now(self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            instant: Instant::from_start(self.start.elapsed()),
-            unix: Unix(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
-        }
-    }
 }
 
 /// Where the lines come from.
@@ -186,6 +177,11 @@ struct Shell {
     asides: mpsc::UnboundedReceiver<Aside>,
     /// Files that are being written: neither a script nor this program ends before.
     saving: usize,
+    dir: PathBuf,
+    /// The person's editor has the terminal.
+    editing: bool,
+    /// What came from it: Up finds it like a line that was typed.
+    edited: Option<String>,
     ringing: bool,
     prompt: String,
     /// The question that the next line answers, which is a secret.
@@ -211,6 +207,8 @@ enum Aside {
     Note(String),
     /// The end of an export.
     Saved(Result<String, ErrorLine>),
+    /// The editor gives the terminal back.
+    Edited(Result<String, ErrorLine>),
 }
 
 enum Step {
@@ -246,7 +244,7 @@ impl Shell {
                     }
                     self.chat.handle_answer(now, tag, answer);
                 }
-                Step::Aside(aside) => self.on_aside(aside),
+                Step::Aside(aside) => self.on_aside(now, aside),
                 // Taken above.
                 Step::Key => {}
                 Step::Time => self.chat.handle_timeout(now),
@@ -283,7 +281,7 @@ impl Shell {
     fn reads(&self) -> bool {
         match self.mode {
             Mode::Script => self.input == Input::Open && self.chat.is_settled() && self.saving == 0,
-            Mode::Edited | Mode::Plain => self.chat.is_prompt_settled(),
+            Mode::Edited | Mode::Plain => self.chat.is_prompt_settled() && !self.editing,
         }
     }
 
@@ -291,7 +289,7 @@ impl Shell {
         if self.reads() && self.input == Input::Open {
             let prompt = self.question.unwrap_or(&self.prompt).to_owned();
             let asking = Asking { prompt, hidden: self.question.is_some() };
-            self.desk.go_on(&asking, self.before, self.mode == Mode::Plain);
+            self.desk.go_on(&asking, self.before, self.edited.take(), self.mode == Mode::Plain);
             self.before = Before::Keep;
         }
     }
@@ -332,8 +330,19 @@ impl Shell {
         }
     }
 
-    fn on_aside(&mut self, aside: Aside) {
+    fn on_aside(&mut self, now: Now, aside: Aside) {
         match aside {
+            Aside::Edited(outcome) => {
+                self.editing = false;
+                self.desk.take_back();
+                match outcome {
+                    Ok(text) => {
+                        self.chat.handle_edited(now, &text);
+                        self.edited = Some(text);
+                    }
+                    Err(error) => self.fail(&error),
+                }
+            }
             Aside::Note(text) => self.desk.print(self.chat.look().note(&text)),
             Aside::Saved(outcome) => {
                 self.saving -= 1;
@@ -384,6 +393,14 @@ impl Shell {
                     let (tell, client) = (self.tell.clone(), self.client.clone());
                     tokio::spawn(async move {
                         let _ = tell.send(Aside::Saved(save::save(client, file, peer).await));
+                    });
+                }
+                Action::Edit(text) => {
+                    self.editing = true;
+                    self.desk.lend();
+                    let (tell, dir) = (self.tell.clone(), self.dir.clone());
+                    tokio::spawn(async move {
+                        let _ = tell.send(Aside::Edited(editor::edit(&dir, &text).await));
                     });
                 }
                 Action::Ask(question) => self.question = Some(question),

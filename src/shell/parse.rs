@@ -100,6 +100,15 @@ pub enum Input {
     Back,
     /// `/joins [on|off]`: whether comings and goings are said here; absent: says what is so.
     Joins(Option<bool>),
+    /// `/config [KEY [VALUE]]`: the settings, or one; or sets it.
+    Config {
+        /// Which; absent: all.
+        key: Option<String>,
+        /// Absent: says what it is. Empty: takes it out of the file.
+        value: Option<String>,
+    },
+    /// `/editor [TEXT]`: a message, written in the person's own editor.
+    Editor(String),
     /// `/passwd`: another password for the profile, or none.
     Passwd,
     /// `/clear`: the screen.
@@ -266,6 +275,12 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "away" => Input::Away(rest.to_owned()),
         "back" => nothing(Input::Back),
         "joins" => joins(rest).map_or_else(usage, Input::Joins),
+        "config" => match peer_and_rest(rest) {
+            None => Input::Config { key: None, value: None },
+            Some((key, "")) => Input::Config { key: Some(key), value: None },
+            Some((key, value)) => Input::Config { key: Some(key), value: Some(unquoted(value)) },
+        },
+        "editor" => Input::Editor(rest.to_owned()),
         "passwd" => nothing(Input::Passwd),
         "clear" => nothing(Input::Clear),
         "quit" => nothing(Input::Quit),
@@ -277,6 +292,14 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
             None => find(rest.trim_start_matches('/')).map_or_else(Input::Wrong, |entry| Input::Help(Help::Command(entry))),
         },
         other => Input::Wrong(format!("/{other} is not built")),
+    }
+}
+
+/// What stands in the double quotes around all of it, or else all of it.
+fn unquoted(rest: &str) -> String {
+    match peer_and_rest(rest) {
+        Some((text, "")) if rest.starts_with('"') => text,
+        _ => rest.to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! so that the rows which were just typed are the last ones on the screen and can be taken back.
 
 mod printer;
+mod typed;
 
 use std::{
     io::{BufRead, IsTerminal},
@@ -24,16 +25,18 @@ use nix::{
 use rustyline::{
     Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
     GraphemeClusterMode, KeyEvent, Modifiers, Movement, RepeatCount, config::Configurer, error::ReadlineError,
-    history::MemHistory,
+    history::FileHistory,
 };
 use tokio::sync::mpsc as async_mpsc;
 
 use self::printer::{Out, Phase, Shared, start_printer, write_out};
+pub(super) use self::typed::Typed;
+pub use self::typed::forget_typed;
 use super::complete::{Editing, Known};
 
 /// Texts that wait to be printed at most; past it they are counted, not kept.
 const PRINTS_MAX: usize = 10_000;
-/// Lines that Up and Ctrl-R find. They are in memory only: the profile may be under a password.
+/// Lines that Up and Ctrl-R find.
 const HISTORY_MAX: usize = 1_000;
 /// How long Escape waits for what belongs to it, in milliseconds.
 const ESCAPE_WAIT: u16 = 50;
@@ -71,6 +74,8 @@ pub(super) enum Before {
 struct Go {
     asking: Asking,
     before: Before,
+    /// A text from elsewhere, that Up shall find.
+    typed: Option<String>,
 }
 
 /// What stands before the next line, and whether that is shown while it is typed.
@@ -99,15 +104,16 @@ pub(super) struct Desk {
 
 impl Desk {
     /// A line editor on the terminal.
-    pub(super) fn edited(known: Known, color: bool) -> rustyline::Result<Self> {
+    pub(super) fn edited(known: Known, color: bool, typed: Typed) -> rustyline::Result<Self> {
         let (did_sender, did) = async_mpsc::channel(1);
         let (go, goes) = mpsc::channel();
         let held = Held::default();
         let mut editor = editor(known, color, &held)?;
+        typed.load(&mut editor);
         let printer = editor.create_external_printer()?;
         let saved = quiet_terminal();
         let (shared, prints, done) = start_printer(Phase::Between, Some(Box::new(printer)));
-        let own = Own { shared: shared.clone(), held, saved: saved.clone() };
+        let own = Own { shared: shared.clone(), held, saved: saved.clone(), typed };
         thread::Builder::new().name("editor".to_owned()).spawn(move || edit(editor, &goes, &did_sender, &own))?;
         Ok(Self {
             shared,
@@ -156,11 +162,11 @@ impl Desk {
     }
 
     /// Asks for the next line, where none is asked for.
-    pub(super) fn go_on(&mut self, asking: &Asking, before: Before, show_prompt: bool) {
+    pub(super) fn go_on(&mut self, asking: &Asking, before: Before, typed: Option<String>, show_prompt: bool) {
         if let Some(go) = &self.go
             && !self.awaited
         {
-            self.awaited = go.send(Go { asking: asking.clone(), before }).is_ok();
+            self.awaited = go.send(Go { asking: asking.clone(), before, typed }).is_ok();
         } else if self.go.is_none()
             && show_prompt
             && self.asked.as_ref() != Some(asking)
@@ -172,6 +178,16 @@ impl Desk {
             let _ = prints.send(Out::Prompt(asking.prompt.clone()));
             self.asked = Some(asking.clone());
         }
+    }
+
+    /// Gives the terminal away as it was before, between two lines: nothing is printed until [`Self::take_back`].
+    pub(super) fn lend(&self) {
+        give_back(self.saved.as_ref());
+    }
+
+    /// The terminal is ours again.
+    pub(super) fn take_back(&self) {
+        quiet_terminal();
     }
 
     /// The terminal has thrown away what was typed on its plain line: the prompt stands on a new one.
@@ -228,7 +244,7 @@ fn give_back(saved: Option<&Termios>) {
     }
 }
 
-fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Editing, MemHistory>> {
+fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Editing, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_MAX)?
         .history_ignore_dups(true)?
@@ -239,7 +255,7 @@ fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Ed
         // Without it nothing could be hidden; `Editing` knows whether there is colour.
         .color_mode(ColorMode::Enabled)
         .build();
-    let history = MemHistory::with_config(&config);
+    let history = FileHistory::with_config(&config);
     let mut editor = Editor::with_history(config, history)?;
     editor.set_helper(Some(Editing { known, color, hidden: false }));
     editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
@@ -277,11 +293,12 @@ struct Own {
     shared: Arc<Shared>,
     held: Held,
     saved: Option<Termios>,
+    typed: Typed,
 }
 
 impl Own {
     /// Edits one line; one that was left by Ctrl-Z goes on where it was.
-    fn read_line(&self, editor: &mut Editor<Editing, MemHistory>, prompt: &str) -> rustyline::Result<String> {
+    fn read_line(&self, editor: &mut Editor<Editing, FileHistory>, prompt: &str) -> rustyline::Result<String> {
         let mut line = editor.readline(prompt);
         while let Some((before, behind)) = self.take_held() {
             self.shared.enter(Phase::Between);
@@ -324,15 +341,18 @@ fn quiet_terminal() -> Option<Termios> {
 }
 
 /// Edits line after line. At the end the terminal is as it was, also where a last line was entered meanwhile.
-fn edit(editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
+fn edit(editor: Editor<Editing, FileHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
     edit_lines(editor, goes, did, own);
     give_back(own.saved.as_ref());
 }
 
-fn edit_lines(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
+fn edit_lines(mut editor: Editor<Editing, FileHistory>, goes: &mpsc::Receiver<Go>, did: &async_mpsc::Sender<Did>, own: &Own) {
     let shared = &own.shared;
     let mut typed_rows = 0;
-    while let Ok(Go { asking: Asking { prompt, hidden }, before }) = goes.recv() {
+    while let Ok(Go { asking: Asking { prompt, hidden }, before, typed }) = goes.recv() {
+        if let Some(text) = typed {
+            own.typed.add(&mut editor, &text);
+        }
         match before {
             Before::TakeBack if typed_rows > 0 => write_out(&format!("\x1b[{typed_rows}A\r\x1b[J")),
             Before::Clear => write_out("\x1b[H\x1b[2J"),
@@ -348,6 +368,7 @@ fn edit_lines(mut editor: Editor<Editing, MemHistory>, goes: &mpsc::Receiver<Go>
             editing.hidden = hidden;
         }
         let line = own.read_line(&mut editor, &prompt);
+        own.typed.keep(&mut editor);
         // Where a text may stand behind the line, its rows stay.
         let alone = match try_for(Duration::from_millis(20), || shared.gate.try_lock()) {
             Some(mut gate) => {

@@ -75,6 +75,14 @@ pub const TOPICS: &[Topic] = &[
             ),
             entry!("reply", [], "TEXT", Other, "one message to whoever wrote last", ""),
             entry!("me", [], "TEXT", Other, "an action: /me waves", ""),
+            entry!(
+                "editor",
+                [],
+                "[TEXT]",
+                Other,
+                "a message to your target, in your own editor ($EDITOR)",
+                "It begins with TEXT. Saved empty, or left with an error: nothing is sent."
+            ),
             entry!("close", [], "", Other, "no target any more", ""),
         ],
     },
@@ -213,6 +221,14 @@ pub const TOPICS: &[Topic] = &[
             ),
             entry!("back", [], "", Other, "you are at the keyboard again", ""),
             entry!("joins", [], "[on|off]", Other, "whether this window says who comes and goes", ""),
+            entry!(
+                "config",
+                [],
+                "[KEY [VALUE]]",
+                Other,
+                "your settings, or one; or sets it",
+                "/config KEY \"\" takes it back. The manual has them all: man p2pchat-udp."
+            ),
             Entry {
                 name: "passwd",
                 aliases: &[],

@@ -44,10 +44,143 @@ fn a_message_that_waits_gets_another_text_from_the_line_a_pipe_and_an_editor() {
     assert!(
         std::fs::read_dir(alice.profile()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().starts_with("draft"))
     );
-    let (_alice, _bob) = (alice.daemon(), bob.daemon());
-    bob.listen().until(|line| line["text"] == "from an editor");
+    let _bob = bob.daemon();
+    let mut listen = bob.listen();
+    let _alice = alice.daemon();
+    listen.until(|line| line["text"] == "from an editor");
     assert_eq!(bob.history(), ["in one delivered", "in from an editor delivered"]);
     let newest = alice.run(["history", "--json", "--limit", "1"]).expect(0).events("history").remove(0);
     let late = alice.run(["outbox", "edit", newest["id"].as_str().unwrap(), "no"]).expect(2);
     assert!(late.err.contains("no such message in the outbox"), "{}", late.err);
+}
+
+#[test]
+fn a_message_is_written_in_ones_own_editor_from_within_the_shell() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _bob = bob.daemon();
+    let mut command = alice.command::<&str>([]);
+    command.env(
+        "EDITOR",
+        "sh -c 'test \"$(cat \"$1\")\" = \"$2\" && shift; stty -a | grep -q \" echo \" && printf \"one\\ntwo\\n\" > \"$1\"' sh",
+    );
+    let mut pane = Pane::open(command);
+    pane.until_row("bob");
+    pane.line("/editor");
+    pane.until_row("choose somebody with /to NAME first");
+    pane.line("/to bob");
+    pane.until_last("bob>");
+    pane.line("/editor a draft");
+    pane.until_row("two");
+    pane.until("the mark", |rows| rows.iter().any(|row| row.contains("<alice> one")) && rows.iter().any(|row| row.contains('✓')));
+    assert_eq!(bob.history(), ["in one\ntwo delivered"]);
+    // What came from the editor is found like what was typed.
+    pane.keys("\x1b[A");
+    pane.until_last("two");
+    pane.keys("\x03");
+    pane.until_last("bob>");
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    let mut command = alice.command::<&str>([]);
+    command.env("EDITOR", "false");
+    let mut pane = Pane::open(command);
+    pane.until_row("bob");
+    pane.line("/to bob");
+    pane.until_last("bob>");
+    pane.line("/editor");
+    pane.until_row("EDITOR names the editor to use");
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    assert_eq!(bob.history().len(), 1);
+    let script = alice.run_with(b"/to bob\n/editor\n", &[] as &[&str]).expect(2);
+    assert!(script.err.contains("line 2: /editor needs the terminal to itself"), "{}", script.err);
+}
+
+#[test]
+fn what_was_typed_is_found_again_in_the_next_run_but_not_under_a_password() {
+    use std::os::unix::fs::PermissionsExt;
+    let net = Net::new();
+    let alice = net.person("alice");
+    let file = alice.profile().join("input-history");
+    let mut pane = Pane::shell(&alice, &[]);
+    pane.until_row("Nobody here yet");
+    pane.line("/search needle");
+    pane.until_row("nothing");
+    // The other window's lines are kept too.
+    let mut other = Pane::shell(&alice, &[]);
+    other.until_last(">");
+    other.line("/help kept");
+    other.until_row("/outbox");
+    pane.line("/joins");
+    pane.until_row("who comes and goes");
+    for pane in [&mut pane, &mut other] {
+        pane.line("/quit");
+        assert_eq!(pane.end(), 0);
+    }
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut pane = Pane::shell(&alice, &[]);
+    pane.until_row("Nobody here yet");
+    pane.keys("\x12needl");
+    pane.until_row("/search needle");
+    pane.keys("\x03\x12kept");
+    pane.until_row("/help kept");
+    pane.keys("\x03");
+    pane.until_last(">");
+    // Once the profile is to lie under a password, nothing of it stays in the open.
+    pane.line("/passwd");
+    pane.until_row("New password");
+    pane.line("secret");
+    pane.until_row("same again");
+    pane.line("secret");
+    pane.until_row("has a password from now on");
+    assert!(!file.exists());
+    pane.line("/outbox");
+    pane.until_row("nothing");
+    pane.keys("\x12needl");
+    pane.until_row("/search needle");
+    pane.keys("\x03");
+    pane.until_last(">");
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    assert!(!file.exists());
+    let mut command = alice.command::<&str>([]);
+    command.env("P2PCHAT_PASSWORD_CMD", "echo secret");
+    let mut pane = Pane::open(command);
+    pane.until_last(">");
+    pane.keys("\x1b[A");
+    pane.keys("x");
+    pane.until_last("> x");
+    pane.keys("\x03");
+    pane.until_last(">");
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_setting_is_said_and_changed_in_the_shell_and_followed_at_once_where_it_can_be() {
+    let net = Net::new();
+    let alice = net.person("alice");
+    let owner = alice.daemon();
+    let script = "/config allow\n/config allow requests\n/config visibility listed\n/config joins off\n/config retention 1y\n\
+                  /config no_such\n/config name \"Ann Lee\"\n";
+    let ended = alice.run_with(script.as_bytes(), &[] as &[&str]).expect(2);
+    for row in [
+        "allow         \"lan\" (default)",
+        "allow         \"requests\" (file)",
+        "visibility    \"listed\" (file)",
+        "visibility counts from the owner's next start",
+        "joins         false (file)",
+        "name: this owner was started with another one, by flag",
+    ] {
+        assert!(ended.out.contains(row), "{row}: {}", ended.out);
+    }
+    for row in ["line 5: retention 1y", "line 6: unknown setting: no_such"] {
+        assert!(ended.err.contains(row), "{row}: {}", ended.err);
+    }
+    let status = alice.run(["status", "--json"]).expect(0).lines().remove(0);
+    assert_eq!(status["allow"], "requests", "the owner goes by it");
+    let told = alice.run(["config", "visibility", "hidden"]).expect(0);
+    assert!(told.err.contains("visibility counts from the owner's next start"), "{}", told.err);
+    drop(owner);
 }

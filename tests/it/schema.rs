@@ -126,6 +126,7 @@ fn requests() -> (Vec<Value>, Vec<Value>) {
         {"call": "seed"}, {"call": "seed", "action": "lookup", "name": "bob", "seed": "a.example:1", "timeout": "2s"},
     ]);
     let further = json!([
+        {"call": "config"}, {"call": "config", "key": "allow"}, {"call": "config", "key": "joins", "value": "off"},
         {"call": "back", "idle": true}, {"call": "backup", "file": "/tmp/backup"},
         {"call": "passwd"}, {"call": "passwd", "old": "a", "new": "b"},
         {"call": "export"}, {"call": "export", "peer": "bob", "after": 7},

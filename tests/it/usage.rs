@@ -189,7 +189,7 @@ fn stdin_is_mended_with_a_notice_and_loses_one_newline() {
 }
 
 /// Key, value by file, environment and flag.
-const KEYS: [(&str, &str, &str, &str); 14] = [
+const KEYS: [(&str, &str, &str, &str); 15] = [
     ("name", "file", "environment", "flag"),
     ("listen", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
     ("via", "a.example:1", "b.example:2", "c.example:3"),
@@ -204,6 +204,7 @@ const KEYS: [(&str, &str, &str, &str); 14] = [
     ("joins", "false", "", ""),
     ("notify_cmd", "beep", "", ""),
     ("away_after", "5m", "", ""),
+    ("retention", "30d", "", ""),
 ];
 
 #[test]

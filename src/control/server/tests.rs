@@ -63,6 +63,18 @@ impl Node for Fake {
 
     fn keep(&self, _: &str, _: &str) {}
 
+    fn config(&self, _: Option<&str>) -> Result<Vec<ConfigLine>, ErrorLine> {
+        Ok(Vec::new())
+    }
+
+    fn set_config(&self, _: &str, _: &str) -> Result<Counts, ErrorLine> {
+        Ok(Counts::Now)
+    }
+
+    fn read_config(&self) -> Result<Followed, ErrorLine> {
+        Ok(Followed { name: None, allow: Allow::Lan, read_receipts: false })
+    }
+
     async fn surroundings(&self) -> Surroundings {
         Surroundings {
             interfaces: Vec::new(),

@@ -29,6 +29,7 @@ impl Chat {
             }
             (Asked::Checks, Line::Pong(pong)) => self.print(self.look.note(&pong.words())),
             (Asked::Checks, Line::Ping(ping)) => self.print(self.look.note(&ping.words())),
+            (Asked::Config, Line::Config(line)) => self.on_config(&line),
             (Asked::Checks, Line::Check(check)) => self.print(check.words()),
             (Asked::Peers(rows) | Asked::Find(rows), Line::Peer(peer)) => rows.push(peer),
             (Asked::Seeds(rows), Line::Seed(seed)) => rows.push(seed),
@@ -72,6 +73,7 @@ impl Chat {
             | Asked::Cancel
             | Asked::Whois
             | Asked::Checks
+            | Asked::Config
             | Asked::Contact(_)
             | Asked::Answer(_)
             | Asked::Status(_) => {}

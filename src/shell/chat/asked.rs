@@ -42,6 +42,7 @@ pub(super) enum Asked {
     Nick(Name),
     Away(String),
     Back,
+    Config,
     /// Whether the profile has a password.
     Encrypted(bool),
     Passwd(Changing),

@@ -8,8 +8,11 @@ use super::*;
 use crate::{
     control::{
         call::{Away, WaitFor},
-        proto::{MessageLine, NoticeCode, NoticeLine, OutboxLine, PathKind, PeerLine, Presence, State, StatusLine, Time, Trust},
+        proto::{
+            Kind, MessageLine, NoticeCode, NoticeLine, OutboxLine, PathKind, PeerLine, Presence, State, StatusLine, Time, Trust,
+        },
     },
+    id::MessageId,
     shell::render::Glyphs,
     text::Shown,
 };
@@ -116,7 +119,7 @@ impl Desk {
                 Action::Prompt(prompt) => self.prompt = prompt,
                 Action::Bell(_) => self.bells += 1,
                 Action::Ask(question) => self.asks.push(question),
-                Action::Clear | Action::Export { .. } => {}
+                Action::Clear | Action::Export { .. } | Action::Edit(_) => {}
                 Action::End(code) => self.end = Some(code),
             }
         }

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::End;
 use crate::control::proto::ErrorLine;
 
 /// The file that the editor is given; gone when it is over, whatever happened.
@@ -21,7 +20,7 @@ impl Drop for Draft {
 
 /// Has `text` edited, in a file of the profile `dir` that nobody else can read; one newline at its end is dropped. Errors
 /// where there is no editor or it failed (exit 2), or the result is no text.
-pub(super) async fn edit(dir: &Path, text: &str) -> Result<String, End> {
+pub async fn edit(dir: &Path, text: &str) -> Result<String, ErrorLine> {
     let draft = Draft(dir.join(format!("draft.{}.txt", std::process::id())));
     let failed = |error: io::Error| ErrorLine::new("editor", 2, format!("cannot edit {}: {error}", draft.0.display()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft.0).map_err(failed)?;
@@ -34,7 +33,7 @@ pub(super) async fn edit(dir: &Path, text: &str) -> Result<String, End> {
     let status = command.status().await.map_err(failed)?;
     if !status.success() {
         let error = ErrorLine::new("editor", 2, format!("the editor {editor} ended with {status}: nothing was changed"));
-        return Err(error.hint("EDITOR names the editor to use").into());
+        return Err(error.hint("EDITOR names the editor to use"));
     }
     let text = fs::read_to_string(&draft.0).map_err(failed)?;
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
