@@ -32,7 +32,7 @@ use crate::{
     crypto::vault::Cost,
     id::BatchId,
     net::{
-        committer::{Change, Keeper},
+        committer::{Change, Keep, Keeper},
         driver::{Driver, DriverConfig, StartError},
         handle::{Handle, Subscription, Unsubscribed},
     },
@@ -43,7 +43,7 @@ use crate::{
     },
     shell::forget_typed,
     store::{
-        Reader, Store,
+        Progress, Reader, Store,
         row::{Op, WriteBatch},
     },
 };
@@ -142,10 +142,15 @@ impl Node for Running {
 
     fn read_config(&self) -> Result<Followed, ErrorLine> {
         let settings = Settings::load(self.dir.clone(), &self.given)?;
+        self.keeper.set_retention(settings.retention);
         let name = settings.name.as_ref().map(|name| name.as_str().to_owned());
         let followed = Followed { name, allow: settings.allow, read_receipts: settings.read_receipts };
         *self.settings() = settings;
         Ok(followed)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        self.keeper.progress()
     }
 
     async fn surroundings(&self) -> Surroundings {
@@ -188,6 +193,7 @@ impl Own {
         let listener = bind(&socket)?;
         let config = DriverConfig {
             sockets: surroundings::sockets(settings),
+            keep: Keep { dir: Some(settings.dir.clone()), retention: settings.retention },
             node: NodeConfig {
                 name: name.clone(),
                 network: settings.network.clone(),

@@ -36,7 +36,8 @@ pub async fn run(program: &Program, _: Args) -> Result<(), End> {
                     ("commit error", error.to_owned()),
                     ("dropped", format!("{} datagrams that made no sense", owner.dropped)),
                 ];
-                rows.map(|(key, value)| format!("{key:<13} {value}")).join("\n")
+                let upkeep = owner.upkeep.as_ref().map(|upkeep| ("upkeep", upkeep.words()));
+                rows.into_iter().chain(upkeep).map(|(key, value)| format!("{key:<13} {value}")).collect::<Vec<_>>().join("\n")
             }
             other => other.to_json(),
         })?;

@@ -11,7 +11,10 @@ use super::{
     SUBSCRIBER_EVENTS_MAX, archive,
     call::{Nick, Peers, Subscribe, Watch},
     config, contacts, doctor, follow, keyboard, phonebook, ping,
-    proto::{Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, WhoamiLine},
+    proto::{
+        Call, ErrorLine, Line, MessageLine, NoticeLine, OwnerLine, PeerLine, ReadyLine, Span, StatusLine, Time, UpkeepLine,
+        WhoamiLine,
+    },
     requests,
     server::{Beginning, Events, Gone, NoEvents, Node, Out, Owner},
     stored, unread,
@@ -374,6 +377,7 @@ async fn status<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
         read_receipts: status.read_receipts,
         store_bytes: std::fs::metadata(&owner.store_file).map_or(0, |file| file.len()),
         commit_error: status.commit_error.map(|error| error.to_string()),
+        upkeep: owner.node.progress().map(UpkeepLine::from),
         dropped: status.dropped,
         settings: owner.settings.clone(),
     };

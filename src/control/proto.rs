@@ -14,7 +14,7 @@ use serde_json::Value;
 pub use self::{
     archive::{BadLine, ExportLine, ImportedLine},
     network::{CheckLine, CheckResult, PingLine, PongLine},
-    owner::{ConfigLine, Counts, OwnerLine},
+    owner::{ConfigLine, Counts, OwnerLine, UpkeepLine},
     people::{ContactLine, PeerLine, RelayPart, RequestLine, SeedLine},
 };
 pub use super::call::{Call, Request, Span};

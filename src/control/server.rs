@@ -34,7 +34,7 @@ use crate::{
         command::{Command, Reply},
         event::Event,
     },
-    store::Reader,
+    store::{Progress, Reader},
 };
 
 /// Calls of one client that run at the same time at most; past it, its further lines wait unread.
@@ -65,6 +65,8 @@ pub trait Node: Send + Sync + 'static {
     fn set_config(&self, key: &str, value: &str) -> Result<Counts, ErrorLine>;
     /// Reads the settings again. Errors (exit 2, 8) have changed nothing.
     fn read_config(&self) -> Result<Followed, ErrorLine>;
+    /// What is done to the store meanwhile, and how far that is.
+    fn progress(&self) -> Option<Progress>;
     /// What this machine's network looks like from inside, looked at now; takes at most half a second.
     fn surroundings(&self) -> impl Future<Output = Surroundings> + Send;
     /// Copies the profile to a new file, whose path is absolute. Errors (exit 2: there is one of that name) have made none.

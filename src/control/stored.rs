@@ -257,24 +257,14 @@ pub(super) async fn replay<N: Node>(
 ) -> Result<BTreeSet<(PeerId, MessageId)>, Stop> {
     let labels = Labels::read(owner).await?;
     let reader = owner.node.reader();
-    let mut query = HistoryQuery::default();
-    let start = loop {
-        if after == NOTHING {
-            break 0;
-        }
-        let page = reader.history(&query)?;
-        if let Some((number, _)) = page.rows.iter().rev().find(|(_, row)| row.id == after && row.direction == Direction::In) {
-            break *number;
-        }
-        let Some((first, _)) = page.rows.first() else {
-            return Err(
-                ErrorLine::new("no-such-message", 2, format!("no such message: {after}: it was not received here")).into()
-            );
-        };
-        query.before = Some(*first);
+    let start = if after == NOTHING {
+        0
+    } else {
+        let unknown = || ErrorLine::new("no-such-message", 2, format!("no such message: {after}: it was not received here"));
+        reader.received_line(after)?.ok_or_else(unknown)?
     };
     let mut said = BTreeSet::new();
-    query = HistoryQuery { after: Some(start), ..HistoryQuery::default() };
+    let mut query = HistoryQuery { after: Some(start), ..HistoryQuery::default() };
     loop {
         let page = reader.history(&query)?;
         let Some((last, _)) = page.rows.last() else { break };

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     clock::{self, SleepWatch},
-    committer::{Committer, Keeper},
+    committer::{Committer, Keep, Keeper},
     counters::Counters,
     doorbell::Doorbell,
     handle::{self, Front, Handle},
@@ -70,6 +70,8 @@ pub struct DriverConfig {
     pub sockets: SocketConfig,
     /// The node's settings. `port`, `lan` and `interfaces` are set by the driver.
     pub node: NodeConfig,
+    /// What is kept of the store's history.
+    pub keep: Keep,
 }
 
 /// A node could not be started; nothing is left running.
@@ -160,7 +162,7 @@ impl Driver {
         let lan = !config.sockets.no_lan;
         let node_config = NodeConfig { port: sockets.port(), lan, interfaces: config.sockets.interfaces, ..config.node };
         let port_mapper = port_mapper(&node_config, config.sockets.listen).map_err(StartError::Random)?;
-        let committer = Committer::spawn(store).map_err(StartError::Thread)?;
+        let committer = Committer::spawn(store, config.keep).map_err(StartError::Thread)?;
         let mut node = Node::new(node_config, identity, loaded, reader, rng_seed, now);
         node.handle_interfaces(now, interfaces.clone());
         let driver = Self {

@@ -59,7 +59,12 @@ impl Node {
             return asked.commands.push(command);
         }
         match self.reader.own_by_id(message) {
-            Ok(None) => {}
+            Ok(None) => match self.reader.has_own(message) {
+                Ok(false) => {}
+                // Its text is no longer kept, so nobody can say whether it is the same.
+                Ok(true) => return self.fail(command, CommandError::TakenId),
+                Err(_) => return self.fail(command, CommandError::Store),
+            },
             Ok(Some(row)) if is_same(&row) => return self.reply(command, Reply::Queued(message)),
             Ok(Some(_)) => return self.fail(command, CommandError::TakenId),
             // Without a look it might be queued twice.

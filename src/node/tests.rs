@@ -27,6 +27,7 @@ mod ping;
 mod reading;
 mod receipts;
 mod requests;
+mod retention;
 mod rewriting;
 mod withdrawing;
 

@@ -23,6 +23,8 @@ pub(super) struct Directory {
     pub(super) next_line: u64,
     /// Segments of the history whose index is known to be there.
     pub(super) indexed: u64,
+    /// Lines that were removed since the file was last written anew.
+    pub(super) removed: u64,
     /// How many transactions were committed in this file's life.
     pub(super) commits: u64,
 }
@@ -31,7 +33,9 @@ impl Directory {
     /// Reads it anew.
     pub(super) fn load(snapshot: &Snapshot) -> Result<Self, ReadError> {
         let commits = snapshot.meta_number("commits")?;
-        let mut directory = Self { numbers: BTreeMap::new(), next_line: 1, indexed: 0, commits };
+        let next_line = snapshot.meta_number("lines")?.max(1);
+        let removed = snapshot.meta_number("removed")?;
+        let mut directory = Self { numbers: BTreeMap::new(), next_line, indexed: 0, removed, commits };
         let history = snapshot.open(tables::HISTORY)?;
         for row in snapshot.open(tables::CONVERSATIONS)?.iter()? {
             match row?.open() {

@@ -13,6 +13,7 @@ mod index;
 mod outbox;
 mod password;
 mod reader;
+mod retention;
 pub mod row;
 mod search;
 mod snapshot;
@@ -32,6 +33,7 @@ use reader::Slot;
 pub use reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Reader, Rows};
 pub use redb::StorageBackend;
 use redb::{Builder, Database, ReadableDatabase, backends::FileBackend};
+pub use retention::{Progress, Upkeep, Walk};
 use row::{CommitError, Committed, WriteBatch};
 use snapshot::Snapshot;
 use tables::Step;
@@ -93,6 +95,9 @@ pub enum StoreError {
     /// The system denies access.
     #[error("no permission to read and write the profile")]
     Permission,
+    /// Something else came between, and goes before.
+    #[error("given up for something else")]
+    GivenUp,
     /// No room on the disk.
     #[error("the disk is full")]
     Full,

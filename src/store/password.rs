@@ -3,6 +3,7 @@
 
 use std::{cell::RefCell, path::Path, sync::Arc};
 
+use rand_chacha::ChaCha20Rng;
 use redb::{Database, Key, StorageBackend, TableError, Value, WriteTransaction, backends::FileBackend};
 
 use super::{
@@ -15,6 +16,28 @@ use super::{
     tables,
 };
 use crate::crypto::vault::{Cost, LockedOut, Unlock, Vault};
+
+/// Single values that a copy has of its own, or none: what lies open, and how many lines are missing in the file.
+const NOT_COPIED: [&str; 4] = [tables::OPEN[0], tables::OPEN[1], tables::OPEN[2], "removed"];
+/// Rows between two questions whether to go on.
+const ASK_EVERY: u64 = 256;
+
+/// What a copy's values are sealed with.
+pub(super) struct Lock {
+    pub(super) vault: Arc<Vault>,
+    pub(super) wrapped: Vec<u8>,
+    pub(super) rng: RefCell<ChaCha20Rng>,
+}
+
+impl Lock {
+    /// A key of its own, wrapped with this password.
+    fn new(unlock: &Unlock, cost: Cost) -> Result<Self, StoreError> {
+        let mut rng = unlock.rng();
+        let vault = Arc::new(Vault::generate(&mut rng));
+        let wrapped = vault.wrap(unlock, cost, &mut rng)?;
+        Ok(Self { vault, wrapped, rng: RefCell::new(rng) })
+    }
+}
 
 /// A wrapped key that a password has opened.
 pub(super) struct Seen {
@@ -77,7 +100,10 @@ impl Store {
                 let wrapped = vault.wrap(new, cost, &mut new.rng())?;
                 look(|| self.rewrap(&wrapped).map_err(StoreError::from_redb))
             }
-            (Some(_), None) | (None, Some(_)) => self.move_to_copy(dir, new, cost),
+            (Some(_), None) | (None, Some(_)) => {
+                let lock = new.map(|new| Lock::new(new, cost)).transpose()?;
+                self.move_to_copy(dir, lock, new.map(Unlock::rng), &mut |_, _| true)
+            }
         }
     }
 
@@ -90,12 +116,18 @@ impl Store {
     }
 
     /// A copy takes the place of the file, and this store goes on with it.
-    fn move_to_copy(&mut self, dir: &Path, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
+    pub(super) fn move_to_copy(
+        &mut self,
+        dir: &Path,
+        lock: Option<Lock>,
+        chance: Option<ChaCha20Rng>,
+        go_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<(), StoreError> {
         let mut made = None;
         let replaced = disk::replace_file(dir, |file| {
             let is_there = disk::still(dir, &file);
             let disk = Disk::new(FileBackend::new(file).map_err(StoreError::from_redb)?);
-            let (database, vault) = self.copy_onto(&disk, new, cost)?;
+            let (database, vault) = self.copy_onto(&disk, lock, go_on)?;
             let directory = look(|| load_directory(&database, vault.as_ref()))?;
             made = Some((is_there, disk, database, vault, directory));
             Ok(())
@@ -107,7 +139,7 @@ impl Store {
             self.slot.put(database, vault);
             self.disk = disk;
             self.directory = directory;
-            self.chance = new.map(Unlock::rng);
+            self.chance = chance;
         }
         replaced
     }
@@ -115,35 +147,28 @@ impl Store {
     /// Writes all that is here to an empty backend, sealed under `new` with a key of its own where that is given. Errors
     /// where a row is damaged: it would be lost there.
     pub fn copy_to(&self, backend: impl StorageBackend, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
-        self.copy_onto(&Disk::new(backend), new, cost).map(drop)
+        let lock = new.map(|new| Lock::new(new, cost)).transpose()?;
+        self.copy_onto(&Disk::new(backend), lock, &mut |_, _| true).map(drop)
     }
 
     fn copy_onto(
         &self,
         disk: &Arc<Disk>,
-        new: Option<&Unlock>,
-        cost: Cost,
+        lock: Option<Lock>,
+        go_on: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<(Database, Option<Arc<Vault>>), StoreError> {
-        let lock = match new {
-            None => None,
-            Some(new) => {
-                let mut rng = new.rng();
-                let vault = Arc::new(Vault::generate(&mut rng));
-                let wrapped = vault.wrap(new, cost, &mut rng)?;
-                Some((vault, wrapped, RefCell::new(rng)))
-            }
-        };
-        let sealed = lock.as_ref().map(|(vault, wrapped, rng)| (Sealer { vault, rng }, wrapped.as_slice()));
+        let sealed = lock.as_ref().map(|lock| (Sealer { vault: &lock.vault, rng: &lock.rng }, lock.wrapped.as_slice()));
         let database = open_database(disk, CACHE_LEN)?;
         look(|| {
             let mut transaction = database.begin_write().map_err(StoreError::from_redb)?;
             transaction.set_quick_repair(true);
             tables::lay_out(&transaction, tables::SCHEMA, sealed).map_err(StoreError::from_redb)?;
-            let copy = Copy { from: &self.slot.snapshot()?, to: &transaction, sealer: sealed.map(|(sealer, _)| sealer) };
+            let from = &self.slot.snapshot()?;
+            let mut copy = Copy { from, to: &transaction, sealer: sealed.map(|(sealer, _)| sealer), done: 0, of: 0, go_on };
             copy.all()?;
             transaction.commit().map_err(StoreError::from_redb)
         })?;
-        Ok((database, lock.map(|(vault, ..)| vault)))
+        Ok((database, lock.map(|lock| lock.vault)))
     }
 }
 
@@ -152,11 +177,17 @@ struct Copy<'t> {
     from: &'t Snapshot,
     to: &'t WriteTransaction,
     sealer: Option<Sealer<'t>>,
+    /// Rows that are there, of how many.
+    done: u64,
+    of: u64,
+    go_on: &'t mut dyn FnMut(u64, u64) -> bool,
 }
 
 impl Copy<'_> {
     /// The index of words is left out: it is made anew.
-    fn all(&self) -> Result<(), StoreError> {
+    fn all(&mut self) -> Result<(), StoreError> {
+        self.of =
+            self.rows(tables::HISTORY)? + self.rows(tables::MARKS)? + self.rows(tables::IDS)? + self.rows(tables::RECEIVED)?;
         self.table(tables::META)?;
         self.table(tables::CONTACTS)?;
         self.table(tables::CONVERSATIONS)?;
@@ -172,7 +203,11 @@ impl Copy<'_> {
         self.table(tables::UNREAD)
     }
 
-    fn table<K: Key + 'static, V: Value + 'static>(&self, cells: Cells<K, V>) -> Result<(), StoreError> {
+    fn rows<K: Key + 'static, V: Value + 'static>(&self, cells: Cells<K, V>) -> Result<u64, StoreError> {
+        Ok(self.from.open(cells)?.len().map_err(ReadError::from)?)
+    }
+
+    fn table<K: Key + 'static, V: Value + 'static>(&mut self, cells: Cells<K, V>) -> Result<(), StoreError> {
         let from = match self.from.open(cells) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             from => from.map_err(ReadError::from)?,
@@ -180,8 +215,12 @@ impl Copy<'_> {
         let mut to = cells.open(self.to, self.sealer).map_err(StoreError::from_redb)?;
         for row in from.iter().map_err(StoreError::from_redb)? {
             let row = row.map_err(StoreError::from_redb)?;
-            if cells.name == tables::META.name && tables::OPEN.iter().any(|open| row.stored() == open.as_bytes()) {
+            if cells.name == tables::META.name && NOT_COPIED.iter().any(|key| row.stored() == key.as_bytes()) {
                 continue;
+            }
+            self.done += 1;
+            if self.done.is_multiple_of(ASK_EVERY) && !(self.go_on)(self.done, self.of.max(self.done)) {
+                return Err(StoreError::GivenUp);
             }
             let (key, value) = row.open().map_err(ReadError::from)?;
             to.insert(key.value(), value.value()).map_err(StoreError::from_redb)?;

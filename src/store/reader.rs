@@ -337,6 +337,31 @@ impl Reader {
         })
     }
 
+    /// True where a message of this peer's came with this id, also where its text is no longer kept.
+    pub fn has_received(&self, peer: PeerId, id: MessageId) -> Result<bool, ReadError> {
+        self.look(|snapshot| match snapshot.number_with(peer)? {
+            Some(number) => Ok(snapshot.known(id, number)?.is_some()),
+            None => Ok(false),
+        })
+    }
+
+    /// True where a message of ours has this id, also where its text is no longer kept.
+    pub fn has_own(&self, id: MessageId) -> Result<bool, ReadError> {
+        self.look(|snapshot| Ok(snapshot.known(id, OWN)?.is_some()))
+    }
+
+    /// The line of the history at which a message with this id came, also where it is no longer kept.
+    pub fn received_line(&self, id: MessageId) -> Result<Option<u64>, ReadError> {
+        self.look(|snapshot| {
+            for number in snapshot.all_numbers()? {
+                if let Some((_, line, _)) = snapshot.known(id, number)? {
+                    return Ok(Some(line));
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// Lines of the history with their numbers, which grow in order of commit.
     pub fn history(&self, query: &HistoryQuery) -> Result<Rows<(u64, HistoryRow)>, ReadError> {
         self.look(|snapshot| snapshot.history(query))

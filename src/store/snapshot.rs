@@ -285,7 +285,7 @@ impl Snapshot {
         Ok(rows)
     }
 
-    fn all_numbers(&self) -> Result<Vec<u32>, ReadError> {
+    pub(super) fn all_numbers(&self) -> Result<Vec<u32>, ReadError> {
         let numbers = self.open(tables::NUMBERS)?;
         numbers.iter()?.map(|entry| Ok(entry?.key())).collect()
     }

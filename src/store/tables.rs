@@ -16,7 +16,8 @@ use super::{
 /// What this version writes.
 pub(super) const SCHEMA: u32 = 1;
 
-/// Single values: `application`, `schema`, `secret`, `name`, `boot`, `commits`; and `vault`, the wrapped key, which with the first
+/// Single values: `application`, `schema`, `secret`, `name`, `boot`, `commits`; `lines` and `removed` where lines were removed: the
+/// number of the next one then, and how many; and `vault`, the wrapped key, which with the first
 /// two is never sealed.
 pub(super) const META: Cells<&'static str, &'static [u8]> = Cells::new("meta");
 /// PeerId to `row::Contact`.

@@ -3,6 +3,7 @@
 mod backup;
 mod file;
 mod oracle;
+mod retention;
 mod sealed;
 mod sealing;
 mod searching;

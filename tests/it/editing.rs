@@ -45,7 +45,7 @@ fn a_message_that_waits_gets_another_text_from_the_line_a_pipe_and_an_editor() {
         std::fs::read_dir(alice.profile()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().starts_with("draft"))
     );
     let _bob = bob.daemon();
-    let mut listen = bob.listen();
+    let listen = bob.listen();
     let _alice = alice.daemon();
     listen.until(|line| line["text"] == "from an editor");
     assert_eq!(bob.history(), ["in one delivered", "in from an editor delivered"]);
@@ -113,7 +113,7 @@ fn what_was_typed_is_found_again_in_the_next_run_but_not_under_a_password() {
     other.until_row("/outbox");
     pane.line("/joins");
     pane.until_row("who comes and goes");
-    for pane in [&mut pane, &mut other] {
+    for pane in [&mut other, &mut pane] {
         pane.line("/quit");
         assert_eq!(pane.end(), 0);
     }

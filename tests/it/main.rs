@@ -24,6 +24,7 @@ mod profile;
 mod readme;
 mod receipts;
 mod requests;
+mod retention;
 mod schema;
 mod searching;
 mod seed;

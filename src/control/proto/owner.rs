@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Allow;
-use crate::text::Shown;
+use crate::{
+    store::{Progress, Upkeep},
+    text::Shown,
+};
 
 /// `owner`: how the owner is (`status`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,11 +46,43 @@ pub struct OwnerLine {
     pub store_bytes: u64,
     /// The last commit's error, where it failed.
     pub commit_error: Option<String>,
+    /// What is done to the store meanwhile; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepLine>,
     /// Datagrams that made no sense to us.
     pub dropped: u64,
     /// What it runs with, of the settings that count from its start on.
     #[serde(default)]
     pub settings: BTreeMap<String, Value>,
+}
+
+/// What an owner does to its store while nobody waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpkeepLine {
+    /// `retention`: old messages are removed; `compaction`: the file is written anew.
+    pub what: String,
+    /// Rows that were dealt with.
+    pub done: u64,
+    /// Of about so many.
+    pub of: u64,
+}
+
+impl From<Progress> for UpkeepLine {
+    fn from(progress: Progress) -> Self {
+        let what = match progress.what {
+            Upkeep::Retention => "retention",
+            Upkeep::Compaction => "compaction",
+        };
+        Self { what: what.to_owned(), done: progress.done, of: progress.of }
+    }
+}
+
+impl UpkeepLine {
+    /// As people read it.
+    pub fn words(&self) -> String {
+        let what = if self.what == "retention" { "removing old messages" } else { "writing the file anew" };
+        format!("{what}, {} %", self.done * 100 / self.of.max(1))
+    }
 }
 
 /// `config`: a setting.

@@ -63,6 +63,10 @@ impl Node for Fake {
 
     fn keep(&self, _: &str, _: &str) {}
 
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+
     fn config(&self, _: Option<&str>) -> Result<Vec<ConfigLine>, ErrorLine> {
         Ok(Vec::new())
     }

@@ -40,7 +40,7 @@ fn start(dir: &Path, name: &str, port: u16) -> Running {
     let listen = Some(":0".parse().unwrap());
     let sockets = SocketConfig { listen, groups, no_lan: false, interfaces: vec!["lo".to_owned()] };
     let node = NodeConfig { name: name.to_owned(), ..NodeConfig::default() };
-    let (driver, handle) = Driver::start(DriverConfig { sockets, node }, store.unwrap()).unwrap();
+    let (driver, handle) = Driver::start(DriverConfig { sockets, node, keep: Keep::default() }, store.unwrap()).unwrap();
     let events = handle.subscribe();
     Running { handle, events, task: tokio::task::spawn_local(driver.run()) }
 }

@@ -248,7 +248,7 @@ impl Node {
     ) -> Result<Option<MessageId>, ReadError> {
         let Some(id) = self.reader.received_id(conversation, incarnation, seq)? else { return Ok(None) };
         let held = self.reader.held(conversation, incarnation, seq)?.rows;
-        let is_message = held.iter().any(|row| row.kind != HELD_VOID) || self.reader.history_by_id(peer, id)?.is_some();
+        let is_message = held.iter().any(|row| row.kind != HELD_VOID) || self.reader.has_received(peer, id)?;
         Ok(is_message.then_some(id))
     }
 

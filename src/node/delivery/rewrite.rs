@@ -29,7 +29,7 @@ impl Node {
     fn may_rewrite(&mut self, old: MessageId, id: MessageId, text: &str) -> Result<OutboxRow, CommandError> {
         let row = self.reader.outbox_by_id(old).map_err(|_| CommandError::Store)?.ok_or(CommandError::NoSuchMessage)?;
         self.may_send(&row.peer, text)?;
-        if self.reader.own_by_id(id).map_err(|_| CommandError::Store)?.is_some() || self.asked.contains_key(&id) {
+        if self.reader.has_own(id).map_err(|_| CommandError::Store)? || self.asked.contains_key(&id) {
             return Err(CommandError::TakenId);
         }
         if row.void.is_some() || self.is_settled(&row) {

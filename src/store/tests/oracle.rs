@@ -1,6 +1,6 @@
 //! Any operations in any order, beside a model of maps that says what they should do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use redb::backends::InMemoryBackend;
@@ -21,6 +21,8 @@ struct Model {
     /// The row, and the line of the history that it stands for.
     outbox: BTreeMap<(ConversationId, Seq), (OutboxRow, Option<usize>)>,
     history: Vec<HistoryRow>,
+    /// Lines that were too old.
+    gone: BTreeSet<usize>,
     own: BTreeMap<MessageId, usize>,
     theirs: BTreeMap<(PeerId, MessageId), usize>,
     received: BTreeMap<Slot, MessageId>,
@@ -119,6 +121,22 @@ impl Model {
         lines.collect()
     }
 
+    /// What stands at each line, as it is read.
+    fn kept(&self) -> Vec<HistoryRow> {
+        let lines = self.shown().into_iter().enumerate().filter(|(line, _)| !self.gone.contains(line));
+        lines.map(|(_, row)| row).collect()
+    }
+
+    fn remove_old(&mut self, before: Unix) {
+        for (line, row) in self.shown().into_iter().enumerate() {
+            let waits = row.direction == Direction::Out && self.outbox.values().any(|(_, stands)| *stands == Some(line));
+            let is_unread = row.direction == Direction::In && row.state != State::Read;
+            if row.received_at < before && !waits && !is_unread {
+                self.gone.insert(line);
+            }
+        }
+    }
+
     fn unread(&self) -> BTreeMap<PeerId, u64> {
         let mut unread = BTreeMap::new();
         for row in self.shown() {
@@ -164,7 +182,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 
 fn same(store: &Store, model: &Model) {
     let reader = store.reader();
-    assert_eq!(history(store), model.shown());
+    assert_eq!(history(store), model.kept());
     assert_eq!(reader.unread().unwrap(), model.unread());
     for with in 1..3 {
         let rows = model.outbox.range((conversation(with), Seq(0))..=(conversation(with), Seq(u64::MAX)));
@@ -186,10 +204,12 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_operations_do_what_the_model_says(batches in proptest::collection::vec(proptest::collection::vec(any_op(), 1..8), 1..12)) {
+    fn any_operations_do_what_the_model_says(
+        batches in proptest::collection::vec((proptest::collection::vec(any_op(), 1..8), 0..40u64), 1..12)
+    ) {
         let mut store = Store::create_backend(InMemoryBackend::new(), &fresh()).unwrap();
         let mut model = Model::default();
-        for ops in batches {
+        for (ops, before) in batches {
             (model.duplicates, model.released) = (Vec::new(), Vec::new());
             for op in &ops {
                 model.apply(op);
@@ -201,6 +221,10 @@ proptest! {
                     prop_assert_eq!(committed.is_duplicate(row), model.duplicates.contains(&row.place()));
                 }
             }
+            // Mostly nothing is too old.
+            let before = Unix(1_000 + before.saturating_sub(20));
+            model.remove_old(before);
+            prop_assert!(!store.remove_old(before, &mut Walk::default()).unwrap());
         }
         same(&store, &model);
     }

@@ -17,7 +17,7 @@ use super::{
 
 /// A disk that copies the whole directory before each change of a file.
 #[derive(Debug)]
-struct Imaging {
+pub(super) struct Imaging {
     backend: FileBackend,
     dir: PathBuf,
     images: Arc<Mutex<Vec<tempfile::TempDir>>>,
@@ -25,7 +25,7 @@ struct Imaging {
 }
 
 impl Imaging {
-    fn new(file: std::fs::File, dir: &Path, images: &Arc<Mutex<Vec<tempfile::TempDir>>>) -> Self {
+    pub(super) fn new(file: std::fs::File, dir: &Path, images: &Arc<Mutex<Vec<tempfile::TempDir>>>) -> Self {
         let backend = FileBackend::new(file).unwrap();
         Self { backend, dir: dir.to_owned(), images: Arc::clone(images), changes: AtomicUsize::new(0) }
     }
