@@ -191,6 +191,23 @@ pub fn find(word: &str) -> Result<&'static Entry, String> {
     }
 }
 
+/// A peer, and what it is to be called, where that is said.
+fn with_petname(rest: &str) -> Option<(String, Option<String>)> {
+    match peer_and_rest(rest)? {
+        (peer, "") => Some((peer, None)),
+        (peer, petname) => Some((peer, Some(whole_peer(petname)?))),
+    }
+}
+
+/// The words behind `/config`.
+fn config(rest: &str) -> Input {
+    match peer_and_rest(rest) {
+        None => Input::Config { key: None, value: None },
+        Some((key, "")) => Input::Config { key: Some(key), value: None },
+        Some((key, value)) => Input::Config { key: Some(key), value: Some(unquoted(value)) },
+    }
+}
+
 /// The word behind `/joins`, where it makes sense.
 fn joins(rest: &str) -> Option<Option<bool>> {
     match rest {
@@ -243,20 +260,8 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "doctor" => nothing(Input::Doctor),
         "find" => whole_peer(rest).map_or_else(usage, Input::Find),
         "seeds" => nothing(Input::Seeds),
-        "add" => match peer_and_rest(rest) {
-            Some((link, "")) => Input::Add { link, petname: None },
-            Some((link, petname)) => {
-                whole_peer(petname).map_or_else(usage, |petname| Input::Add { link, petname: Some(petname) })
-            }
-            None => usage(),
-        },
-        "rename" => match peer_and_rest(rest) {
-            Some((peer, "")) => Input::Rename { peer, petname: None },
-            Some((peer, petname)) => {
-                whole_peer(petname).map_or_else(usage, |petname| Input::Rename { peer, petname: Some(petname) })
-            }
-            None => usage(),
-        },
+        "add" => with_petname(rest).map_or_else(usage, |(link, petname)| Input::Add { link, petname }),
+        "rename" => with_petname(rest).map_or_else(usage, |(peer, petname)| Input::Rename { peer, petname }),
         "verify" => match peer_and_rest(rest) {
             Some((peer, "")) => Input::Verify { peer, yes: false },
             Some((peer, "yes")) => Input::Verify { peer, yes: true },
@@ -275,11 +280,7 @@ fn arguments(entry: &'static Entry, rest: &str) -> Input {
         "away" => Input::Away(rest.to_owned()),
         "back" => nothing(Input::Back),
         "joins" => joins(rest).map_or_else(usage, Input::Joins),
-        "config" => match peer_and_rest(rest) {
-            None => Input::Config { key: None, value: None },
-            Some((key, "")) => Input::Config { key: Some(key), value: None },
-            Some((key, value)) => Input::Config { key: Some(key), value: Some(unquoted(value)) },
-        },
+        "config" => config(rest),
         "editor" => Input::Editor(rest.to_owned()),
         "passwd" => nothing(Input::Passwd),
         "clear" => nothing(Input::Clear),
