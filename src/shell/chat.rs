@@ -141,6 +141,8 @@ pub struct Chat {
     habits: Habits,
     /// It was said that nothing is typed.
     idle: bool,
+    /// Somebody looks at the terminal, as far as is known.
+    attached: bool,
     me: PeerId,
     name: String,
     people: People,
@@ -179,6 +181,7 @@ impl Chat {
             company,
             habits,
             idle: false,
+            attached: true,
             me: ready.id,
             name: ready.name.clone(),
             people: People::new(ready.id),

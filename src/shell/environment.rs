@@ -1,4 +1,5 @@
-//! How the shell runs and looks, by what surrounds it: terminal or not, colour, locale, the time.
+//! How the shell runs and looks, by what surrounds it: terminal or not, colour, locale, the time; and hints as they are
+//! followed here.
 
 use std::{
     env,
@@ -82,4 +83,16 @@ impl Clock {
             unix: Unix(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
         }
     }
+}
+
+/// What to do, for somebody who is in the shell already.
+pub(super) fn in_the_shell(hint: &str) -> String {
+    let as_command = [
+        ("`p2pchat-udp peers`", "/peers"),
+        ("`p2pchat-udp seed status`", "/seeds"),
+        ("`p2pchat-udp doctor`", "/doctor"),
+        ("`p2pchat-udp outbox`", "/outbox"),
+        ("`outbox cancel ID`", "/cancel ID"),
+    ];
+    as_command.iter().fold(hint.to_owned(), |hint, (outside, inside)| hint.replace(outside, inside))
 }

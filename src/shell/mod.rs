@@ -5,6 +5,7 @@
 pub mod chat;
 pub mod complete;
 mod environment;
+mod multiplexer;
 mod notify;
 pub mod parse;
 pub mod render;
@@ -32,6 +33,7 @@ use self::{
     chat::{Action, Chat, Habits, Mode, Tag},
     complete::Known,
     environment::{Clock, columns},
+    multiplexer::{LOOK_EVERY, Multiplexer},
     notify::Notifier,
     term::{Asking, Before, Desk, Did, Typed},
 };
@@ -142,6 +144,8 @@ pub async fn run<T>(client: Client, options: &Options, until: impl Future<Output
         code: None,
         told_how_to_leave: false,
         deaf: false,
+        look: tokio::time::interval(LOOK_EVERY),
+        multiplexer: (mode != Mode::Script).then(Multiplexer::around).flatten(),
         names_version: 0,
         interrupts: (mode != Mode::Script).then(|| signal(SignalKind::interrupt()).ok()).flatten(),
     };
@@ -196,6 +200,9 @@ struct Shell {
     /// The owner says nothing any more.
     deaf: bool,
     names_version: u64,
+    /// Around this terminal.
+    multiplexer: Option<Multiplexer>,
+    look: tokio::time::Interval,
     /// Ctrl-C where the terminal makes a signal of it. A script is ended by it, as by default.
     interrupts: Option<Signal>,
 }
@@ -218,6 +225,8 @@ enum Step {
     Aside(Aside),
     Key,
     Time,
+    /// It is time to see whether somebody is attached.
+    Look,
 }
 
 impl Shell {
@@ -248,6 +257,10 @@ impl Shell {
                 // Taken above.
                 Step::Key => {}
                 Step::Time => self.chat.handle_timeout(now),
+                Step::Look => {
+                    let attached = self.multiplexer.as_ref().is_none_or(Multiplexer::is_attached);
+                    self.chat.handle_attached(now, attached);
+                }
             }
             self.act();
             self.end_of_script();
@@ -264,7 +277,8 @@ impl Shell {
         };
         let wait = deadline.into_iter().chain(script_end).min();
         let (reads, deaf) = (self.reads(), self.deaf);
-        let Self { desk, events, calls, interrupts, asides, known, .. } = self;
+        let has_multiplexer = self.multiplexer.is_some();
+        let Self { desk, events, calls, interrupts, asides, known, look, .. } = self;
         tokio::select! {
             biased;
             (place, answer) = next_answer(calls) => Step::Answer(place, answer),
@@ -274,6 +288,7 @@ impl Shell {
             () = known.key() => Step::Key,
             Some(()) = interrupted(interrupts) => Step::Did(Did::Interrupt),
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => Step::Time,
+            _ = look.tick(), if has_multiplexer => Step::Look,
         }
     }
 
@@ -424,7 +439,7 @@ impl Shell {
 
     fn fail(&mut self, error: &ErrorLine) {
         if self.mode != Mode::Script {
-            let hint = error.hint.as_deref().map(in_the_shell);
+            let hint = error.hint.as_deref().map(environment::in_the_shell);
             return self.desk.print(self.chat.look().error(&error.text, hint.as_deref()));
         }
         eprintln!("p2pchat-udp: line {}: {error}", self.line);
@@ -451,18 +466,6 @@ impl Shell {
             self.code = Some(self.first_failure.unwrap_or(5));
         }
     }
-}
-
-/// What to do, for somebody who is in the shell already.
-fn in_the_shell(hint: &str) -> String {
-    let as_command = [
-        ("`p2pchat-udp peers`", "/peers"),
-        ("`p2pchat-udp seed status`", "/seeds"),
-        ("`p2pchat-udp doctor`", "/doctor"),
-        ("`p2pchat-udp outbox`", "/outbox"),
-        ("`outbox cancel ID`", "/cancel ID"),
-    ];
-    as_command.iter().fold(hint.to_owned(), |hint, (outside, inside)| hint.replace(outside, inside))
 }
 
 /// Ctrl-C; for ever where it is nobody's business.

@@ -52,6 +52,31 @@ fn who_says_that_he_is_away_is_seen_so_until_he_says_that_he_is_back() {
 }
 
 #[test]
+fn who_leaves_his_tmux_is_away_until_he_is_attached_again() {
+    use std::os::unix::fs::PermissionsExt;
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    // tmux says it by the mode of its socket.
+    let socket = alice.profile().with_extension("tmux,socket");
+    std::fs::write(&socket, "").unwrap();
+    let attach = |mode| std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode)).unwrap();
+    attach(0o770);
+    let _bob = bob.daemon();
+    let bob_sees = events(&bob);
+    let mut command = alice.command::<&str>([]);
+    command.env("TMUX", format!("{},1,0", socket.display())).env_remove("STY");
+    let mut shell = Pane::open(command);
+    shell.until_row("Here: bob");
+    until(&bob_sees, "alice", "online", "");
+    attach(0o660);
+    until(&bob_sees, "alice", "away", "");
+    attach(0o770);
+    until(&bob_sees, "alice", "online", "");
+    shell.line("/quit");
+    assert_eq!(shell.end(), 0);
+}
+
+#[test]
 fn who_types_nothing_is_away_by_himself_and_back_with_the_next_key() {
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));

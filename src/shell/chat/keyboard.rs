@@ -2,7 +2,7 @@
 
 use super::{Chat, Mode, asked::Asked};
 use crate::{
-    clock::Instant,
+    clock::{Instant, Now},
     control::call::{Away, Back, Call},
     text::Shown,
 };
@@ -12,6 +12,19 @@ impl Chat {
     pub(super) fn idle_at(&self) -> Option<Instant> {
         let after = self.habits.away_after.filter(|_| !self.idle && self.mode != Mode::Script && !self.is_ended())?;
         Some(self.typed_at + after)
+    }
+
+    /// Somebody looks at the terminal, or nobody does.
+    pub fn handle_attached(&mut self, now: Now, attached: bool) {
+        // Who is never away by himself is not so here.
+        if self.habits.away_after.is_none() || std::mem::replace(&mut self.attached, attached) == attached {
+            return;
+        }
+        if attached {
+            self.handle_key(now);
+        } else if !self.idle {
+            self.stand_up();
+        }
     }
 
     pub(super) fn stand_up(&mut self) {
