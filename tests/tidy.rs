@@ -514,6 +514,38 @@ fn walk_names(page: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// A manual page, a unit or a bot that is not in the package's list would be missing on every machine that has the package.
+#[test]
+fn the_debian_package_lists_what_there_is() {
+    let list = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml is there");
+    let list = list.split_once("[package.metadata.deb]").and_then(|(_, rest)| rest.split_once("\n[lib]")).expect("its part").0;
+    let mut missing = Vec::new();
+    for dir in ["man", "docs", "examples/bots", "contrib/systemd"] {
+        for entry in fs::read_dir(root().join(dir)).expect(dir).map(Result::unwrap) {
+            let name = entry.file_name().into_string().expect("a name in ASCII");
+            let (unit, end) = name.rsplit_once('.').expect("an ending");
+            let listed = [format!("[\"{dir}/{name}\""), format!("[\"{dir}/*.{end}\""), format!("[\"{dir}/*\"")];
+            let is_unit = dir == "contrib/systemd" && list.contains(&format!("unit-name = \"{unit}\""));
+            if !is_unit && !listed.iter().any(|asset| list.contains(asset)) {
+                missing.push(format!("{dir}/{name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in the package: {missing:?}");
+}
+
+/// What a package says of its licence is what LICENSE-MIT says.
+#[test]
+fn the_debian_package_has_the_licence() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let package = read("contrib/debian/copyright");
+    for line in
+        read("LICENSE-MIT").lines().skip(2).map(|line| line.trim_start_matches("Copyright (c) ")).filter(|line| !line.is_empty())
+    {
+        assert!(package.contains(line), "contrib/debian/copyright: {line}");
+    }
+}
+
 /// The rules themselves: each finds what it is for and nothing else.
 mod rules {
     use super::*;

@@ -98,7 +98,9 @@ fn the_service_manager_is_told_when_all_is_ready() {
     let path = alice.dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(crate::person::HANG)).unwrap();
-    let mut command = alice.command(["daemon", "--json"]);
+    let unit = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/systemd/p2pchat-udp.service")).unwrap();
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let mut command = alice.command(start.split_whitespace().skip(1));
     command.env("NOTIFY_SOCKET", &path);
     let _daemon = Running::new(command);
     let mut bytes = [0; 256];
