@@ -18,7 +18,7 @@ use std::{
 };
 
 use tokio::net::UnixStream;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use self::{
     own::Own,
@@ -438,15 +438,16 @@ fn start_log(verbose: u8, setting: Option<&str>) {
     };
     let wanted = if verbose == 0 { setting.unwrap_or(by_count) } else { by_count };
     let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = EnvFilter::try_new(from_environment.as_deref().unwrap_or(wanted)).unwrap_or_else(|_| EnvFilter::new(by_count));
+    let filter: Targets = from_environment.as_deref().unwrap_or(wanted).parse().or_else(|_| by_count.parse()).unwrap_or_default();
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour);
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(std::io::stderr).with_ansi(colour);
+    let log = tracing_subscriber::registry().with(filter);
     // Already set where tests run several programs in one process.
-    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().try_init() } else { log.try_init() };
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.with(lines.without_time()).try_init()
+    } else {
+        log.with(lines).try_init()
+    };
 }
 
 /// Says what went wrong, and gives the exit code.

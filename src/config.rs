@@ -241,7 +241,7 @@ impl Settings {
             "retention" => self.retention = retention(text)?,
             "password_cmd" => self.password_cmd = Some(text.to_owned()).filter(|text| !text.trim().is_empty()),
             "log" => {
-                text.parse::<tracing_subscriber::filter::EnvFilter>().map_err(|e| e.to_string())?;
+                text.parse::<tracing_subscriber::filter::Targets>().map_err(|e| e.to_string())?;
                 self.log = Some(text.to_owned());
             }
             _ => return Err("unknown setting".to_owned()),

@@ -160,6 +160,8 @@ pub struct Chat {
     alone: Option<Instant>,
     bell_at: Option<Instant>,
     typed_at: Instant,
+    /// The day of the last message that was printed, or of the start.
+    day: String,
     unix: Unix,
     ended: bool,
 }
@@ -175,8 +177,10 @@ impl Chat {
         rng_seed: [u8; 32],
         now: Now,
     ) -> Self {
+        let day = look.day(now.unix);
         let mut chat = Self {
             look,
+            day,
             mode,
             company,
             habits,

@@ -204,6 +204,11 @@ impl Look {
         time.strftime(format).to_string()
     }
 
+    /// A day, as the line says it that stands before its first message.
+    pub fn day(&self, time: Unix) -> String {
+        self.zoned(time).strftime("%A, %Y-%m-%d").to_string()
+    }
+
     /// When it was written, and for a late one also when it came.
     fn times(&self, sent: Unix, received: Unix, late: bool, now: Unix) -> String {
         let sent_text = self.time(sent, now);

@@ -17,6 +17,7 @@ impl Chat {
     pub(super) fn on_message(&mut self, now: Now, message: &MessageLine) {
         // What we wrote stands before its answer.
         self.print_owns_to(now, message.from);
+        self.say_day(now);
         let label = self.people.meet(message.from, &message.name);
         if let Some(text) = self.people.first_word(&message.from) {
             self.print(self.look.note(&text));
@@ -63,6 +64,15 @@ impl Chat {
         }
     }
 
+    /// The first message of a new day stands below its date: the times above are another day's.
+    fn say_day(&mut self, now: Now) {
+        let day = self.look.day(now.unix);
+        if self.mode != Mode::Script && self.day != day {
+            self.print(self.look.note(&day));
+            self.day = day;
+        }
+    }
+
     /// What we wrote to this peer is printed now, whatever its mark.
     fn print_owns_to(&mut self, now: Now, peer: PeerId) {
         self.print_due(now, Some(peer));
@@ -74,6 +84,7 @@ impl Chat {
             let label = self.people.label(&own.to);
             let elsewhere = self.target.as_ref().is_none_or(|target| target.id != own.to);
             let line = own.as_shown(&me, elsewhere.then_some(&label));
+            self.say_day(now);
             let text = if self.mode == Mode::Plain {
                 self.look.own_plain(&line, &label, now.unix)
             } else {

@@ -603,3 +603,16 @@ fn comings_and_goings_are_said_or_not_as_somebody_chooses() {
     desk.line("/joins sometimes");
     assert!(desk.failed[0].text.starts_with("usage: /joins"));
 }
+
+#[test]
+fn the_first_message_of_a_day_stands_below_its_date() {
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    desk.event(desk.message(2, "bob", "good night", 0));
+    desk.wait(15 * 3_600_000);
+    desk.event(desk.message(2, "bob", "good morning", 0));
+    desk.event(desk.message(2, "bob", "again", 0));
+    assert_eq!(
+        desk.printed,
+        ["10:00 <bob> good night", "-- Saturday, 2026-01-03", "01:00 <bob> good morning", "01:00 <bob> again"]
+    );
+}
