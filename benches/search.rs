@@ -79,6 +79,7 @@ fn fill(dir: &Path, messages: u64, sealed: bool) -> Store {
         id: MessageId::new(n, &[1; 10]),
         conversation: ConversationId::from_bytes([1; 32]),
         peer: peer(),
+        name: String::new(),
         direction: Direction::In,
         incarnation: Incarnation(1),
         seq: Seq(n),

@@ -27,6 +27,7 @@ fn line(peer: PeerId, n: u64, direction: Direction) -> HistoryRow {
         id: MessageId::new(n, &[1; 10]),
         conversation: ConversationId::from_bytes([1; 32]),
         peer,
+        name: String::new(),
         direction,
         incarnation: Incarnation(1),
         seq: Seq(n),

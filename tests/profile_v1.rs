@@ -38,6 +38,7 @@ fn line(with: usize, direction: Direction, seq: u64, n: u64, text: &str) -> Hist
         id: id(n),
         conversation: conversation(with),
         peer: peer(with),
+        name: String::new(),
         direction,
         incarnation: Incarnation(1),
         seq: Seq(seq),

@@ -89,6 +89,7 @@ static PROFILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         id: MessageId::from_bytes([seq as u8; 16]),
         conversation,
         peer,
+        name: String::new(),
         direction,
         incarnation: Incarnation(5),
         seq: Seq(seq),

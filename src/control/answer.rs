@@ -26,7 +26,10 @@ use crate::{
         command::{Command, CommandError, PeerView, Reason, Reply},
         event::Event,
     },
-    store::{ReadError, row::State},
+    store::{
+        ReadError,
+        row::{HistoryRow, State},
+    },
     text::{Name, Shown},
 };
 
@@ -242,18 +245,28 @@ pub(super) async fn peers<N: Node>(owner: &Owner<N>, settle: bool) -> Result<Vec
     }
 }
 
-/// What lists call the peers: petname, else own name.
+/// What lists call the peers: petname, else own name; and whether it is a petname.
 #[derive(Debug)]
-pub(super) struct Labels(BTreeMap<PeerId, String>);
+pub(super) struct Labels(BTreeMap<PeerId, (String, bool)>);
 
 impl Labels {
     pub(super) async fn read<N: Node>(owner: &Owner<N>) -> Result<Self, Stop> {
         let peers = peers(owner, false).await?;
-        Ok(Self(peers.into_iter().map(|peer| (peer.id, peer.petname.unwrap_or(peer.name))).collect()))
+        let label = |name, petname: Option<String>| petname.map_or((name, false), |petname| (petname, true));
+        Ok(Self(peers.into_iter().map(|peer| (peer.id, label(peer.name, peer.petname))).collect()))
     }
 
     pub(super) fn of(&self, id: &PeerId) -> String {
-        self.0.get(id).cloned().unwrap_or_else(|| id.short())
+        self.0.get(id).map_or_else(|| id.short(), |(label, _)| label.clone())
+    }
+
+    /// The same for the other side of a stored message: what I call it now, or what it called itself then.
+    pub(super) fn then(&self, row: &HistoryRow) -> String {
+        match self.0.get(&row.peer) {
+            Some((petname, true)) => petname.clone(),
+            _ if !row.name.is_empty() => row.name.clone(),
+            _ => self.of(&row.peer),
+        }
     }
 
     /// The same, with the short id where another one is called so too, or looks so.
@@ -261,7 +274,7 @@ impl Labels {
         let label = self.of(id);
         let looks = |id: &PeerId, label: &str| Name::or_short_id(label, id).looks();
         let own = looks(id, &label);
-        let is_shared = self.0.iter().any(|(other, name)| other != id && !looks(other, name).is_disjoint(&own));
+        let is_shared = self.0.iter().any(|(other, (name, _))| other != id && !looks(other, name).is_disjoint(&own));
         if is_shared { format!("{label}·{}", id.short()) } else { label }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     node::command::{self, Command, Reply},
     store::HistoryQuery,
-    text::check_text,
+    text::{Name, check_text},
 };
 
 /// Lines of one page: a few, since each may be a mebibyte.
@@ -37,7 +37,7 @@ pub(super) async fn export<N: Node>(owner: &Owner<N>, call: Export, out: &Out) -
         tracing::warn!(%damaged, "left out of the export");
     }
     for (n, row) in page.rows {
-        let name = labels.of(&row.peer);
+        let name = labels.then(&row);
         out.say(Line::History(HistoryLine { n: Some(n), ..HistoryLine::new(row, name) })).await?;
     }
     Ok(())
@@ -51,6 +51,7 @@ pub(super) async fn import<N: Node>(owner: &Owner<N>, call: Import, out: &Out) -
     let lines = call.lines.into_iter().map(|line| command::Import {
         id: line.id,
         peer: line.peer,
+        name: Name::parse(&line.name).map_or_else(|_| String::new(), |name| name.as_str().to_owned()),
         direction: line.direction,
         kind: line.kind.0,
         text: line.text,

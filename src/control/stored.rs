@@ -52,7 +52,7 @@ pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out)
         query.after = Some(*last);
         left = left.saturating_sub(page.rows.len());
         for (_, row) in page.rows {
-            let name = labels.of(&row.peer);
+            let name = labels.then(&row);
             if row.direction == Direction::In {
                 shown.insert(row.peer);
             }
@@ -273,7 +273,7 @@ pub(super) async fn replay<N: Node>(
         let is_news = |row: &HistoryRow| row.direction == Direction::In && !row.is_imported();
         for (_, row) in page.rows.into_iter().filter(|(_, row)| is_news(row)) {
             said.insert((row.peer, row.id));
-            let name = labels.of(&row.peer);
+            let name = labels.then(&row);
             out.say(Line::Message(MessageLine::new(row, name))).await?;
         }
     }

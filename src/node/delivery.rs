@@ -89,6 +89,7 @@ impl Node {
             id: message,
             conversation: row.conversation,
             peer: id,
+            name: peer.contact.name.clone(),
             direction: Direction::Out,
             incarnation: conversation.row.mine.incarnation,
             seq,

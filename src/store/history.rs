@@ -30,6 +30,8 @@ pub(super) struct Line<'a> {
     pub(super) incarnation: Incarnation,
     #[serde(rename = "s")]
     pub(super) seq: Seq,
+    #[serde(rename = "u", default, skip_serializing_if = "str::is_empty")]
+    pub(super) name: Cow<'a, str>,
     #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
     pub(super) kind: u64,
     #[serde(rename = "t")]
@@ -64,6 +66,7 @@ impl<'a> Line<'a> {
             direction: row.direction,
             incarnation: row.incarnation,
             seq: row.seq,
+            name: Cow::Borrowed(&row.name),
             kind: row.kind,
             text: Cow::Borrowed(&row.text),
             more: Cow::Borrowed(Bytes::new(&row.more)),
@@ -81,6 +84,7 @@ impl<'a> Line<'a> {
             id: self.id,
             conversation,
             peer,
+            name: self.name.into_owned(),
             direction: self.direction,
             incarnation: self.incarnation,
             seq: self.seq,

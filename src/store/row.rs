@@ -216,6 +216,9 @@ pub struct HistoryRow {
     pub conversation: ConversationId,
     /// The other side.
     pub peer: PeerId,
+    /// What the other side called itself then; empty: nobody knows.
+    #[serde(default)]
+    pub name: String,
     /// Who wrote it.
     pub direction: Direction,
     /// Place in its author's direction.

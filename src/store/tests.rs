@@ -58,6 +58,7 @@ fn line_in(from: u8, seq: u64, n: u64) -> HistoryRow {
         id: id(n),
         conversation: conversation(from),
         peer: peer(from),
+        name: String::new(),
         direction: Direction::In,
         incarnation: Incarnation(1),
         seq: Seq(seq),

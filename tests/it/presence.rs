@@ -94,3 +94,38 @@ fn who_types_nothing_is_away_by_himself_and_back_with_the_next_key() {
     shell.line("/quit");
     assert_eq!(shell.end(), 0);
 }
+
+#[test]
+fn a_new_name_reaches_the_others_and_the_history_keeps_the_old_one() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let mut at_alice = Pane::shell(&alice, &[]);
+    at_alice.until_last(">");
+    let mut at_bob = Pane::shell(&bob, &[]);
+    at_bob.until_row("Here: alice");
+    let alice_sees = events(&alice);
+    let short = bob.id()[..8].to_owned();
+    bob.run(["send", "alice", "as bob"]).expect(0);
+    at_alice.until_row("<bob> as bob");
+    at_bob.line("/nick robert");
+    at_bob.until_row("you are robert now");
+    until(&alice_sees, "robert", "online", "");
+    at_alice.until_row("bob is called robert now");
+    at_bob.line("/msg alice as robert");
+    at_alice.until_row("<robert> as robert");
+    let names = |args: &[&str]| {
+        let rows = alice.run(args).expect(0).events("history");
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["history", "--json"]), ["bob", "robert"]);
+    assert_eq!(names(&["export"]), ["bob", "robert"]);
+    at_alice.line("/history");
+    at_alice.until_row(&format!("<bob·{short}> as bob"));
+    // What I call somebody goes before what he ever called himself.
+    alice.run(["contact", "add", &bob.id(), "--petname", "rob"]).expect(0);
+    assert_eq!(names(&["history", "--json"]), ["rob", "rob"]);
+    for pane in [&mut at_alice, &mut at_bob] {
+        pane.line("/quit");
+        assert_eq!(pane.end(), 0);
+    }
+}

@@ -350,6 +350,7 @@ mod tests {
             id: id(n),
             conversation: ConversationId::direct(&person(1), &person(2)),
             peer,
+            name: String::new(),
             direction,
             incarnation: Incarnation(1),
             seq: Seq(n.into()),

@@ -62,6 +62,7 @@ fn line(cast: &Cast, rng: &mut ChaCha20Rng, direction: Direction) -> HistoryRow 
         id,
         conversation: cast.conversations[peer],
         peer: cast.peers[peer],
+        name: String::new(),
         direction,
         incarnation: Incarnation(1 + below(rng, 2)),
         seq: Seq(1 + below(rng, SEQS)),

@@ -161,6 +161,7 @@ fn message(number: u64, text: &str) -> Event {
         id: MessageId::new(number, &[0; 10]),
         conversation: ConversationId::direct(&id(1), &id(2)),
         peer: id(2),
+        name: String::new(),
         direction: Direction::In,
         incarnation: Incarnation(1),
         seq: Seq(number),

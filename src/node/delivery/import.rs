@@ -20,6 +20,8 @@ pub struct Import {
     pub id: MessageId,
     /// The other side.
     pub peer: PeerId,
+    /// What the other side was called then.
+    pub name: String,
     /// Who wrote it.
     pub direction: Direction,
     /// Content kind.
@@ -68,6 +70,7 @@ fn row(me: &PeerId, line: Import) -> HistoryRow {
         id: line.id,
         conversation: ConversationId::direct(me, &line.peer),
         peer: line.peer,
+        name: line.name,
         direction: line.direction,
         // No message has these: nothing that is said of one is about this line.
         incarnation: Incarnation(0),

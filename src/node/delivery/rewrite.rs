@@ -42,13 +42,16 @@ impl Node {
     }
 
     fn replace(&mut self, command: CommandId, row: OutboxRow, old: MessageId) {
-        let Some(conversation) = self.peers.get_mut(&row.peer).and_then(|peer| peer.conversation.as_mut()) else { return };
+        let Some(peer) = self.peers.get_mut(&row.peer) else { return };
+        let name = peer.contact.name.clone();
+        let Some(conversation) = peer.conversation.as_mut() else { return };
         // Neither text leaves before the disk has decided.
         conversation.rewriting.insert(row.seq);
         let history = HistoryRow {
             id: row.id,
             conversation: row.conversation,
             peer: row.peer,
+            name,
             direction: Direction::Out,
             incarnation: conversation.row.mine.incarnation,
             seq: row.seq,

@@ -215,7 +215,7 @@ impl Chat {
         let lines: Vec<String> = rows
             .iter()
             .map(|row| {
-                let label = self.people.meet(row.peer, &row.name);
+                let label = self.people.label_then(row.peer, &row.name);
                 self.look.history(row, &me, &label, now.unix)
             })
             .collect();

@@ -101,6 +101,16 @@ impl People {
         self.label(&id)
     }
 
+    /// The label of somebody in a stored message, which has another name where it was called so then: with its id, since
+    /// somebody else may be called so now.
+    pub(super) fn label_then(&mut self, id: PeerId, name: &str) -> Shown {
+        let label = self.meet(id, name);
+        match (self.map.get(&id), Name::parse(name)) {
+            (Some(person), Ok(then)) if person.called() != &then => Shown::line(&format!("{then}·{}", id.short())),
+            _ => label,
+        }
+    }
+
     /// Something else is said of somebody from now on: its label.
     pub(super) fn say_of(&mut self, contact: &ContactLine, action: ContactAction) -> Shown {
         let ContactLine { id, petname, name, .. } = contact;
