@@ -41,7 +41,7 @@ fn in_full(peer: &PeerLine) -> String {
     }
     rows.push(("id", peer.id.to_string()));
     rows.push(("presence", output::presence(peer.presence).to_owned()));
-    if let Some(away) = &peer.away {
+    if let Some(away) = peer.away.as_ref().filter(|away| !away.is_empty()) {
         rows.push(("away", Shown::line(away).to_string()));
     }
     rows.push(("path", output::path(peer.path).to_owned()));
