@@ -147,7 +147,7 @@ impl Folder {
 
     fn word(&mut self, word: &str) {
         let Some(columns) = self.columns else { return self.out.push_str(word) };
-        let bare = word.trim_end_matches(' ').width();
+        let bare = columns_of(word.trim_end_matches(' '));
         if self.column + bare > columns && self.column > self.indent {
             self.new_row();
         }
@@ -156,7 +156,7 @@ impl Folder {
         let address = word.starts_with("http") && word.trim_end().bytes().all(|b| b.is_ascii_graphic());
         if self.column + bare <= columns || address {
             self.out.push_str(word);
-            self.column += word.width();
+            self.column += columns_of(word);
             return;
         }
         for c in word.chars() {
@@ -168,6 +168,12 @@ impl Folder {
             self.column += width;
         }
     }
+}
+
+/// Columns that a text takes at most: a terminal that knows no joiners draws each person of a family for itself. Where a row is
+/// folded too late the terminal does it, and what follows stands where lines of ours begin.
+fn columns_of(text: &str) -> usize {
+    text.width().max(text.chars().map(|c| c.width().unwrap_or(0)).sum())
 }
 
 impl Look {

@@ -10,6 +10,7 @@ mod cluster;
 mod contacts;
 mod corpus;
 mod editing;
+mod hostile;
 mod log;
 mod manual;
 mod network;

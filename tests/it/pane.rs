@@ -19,6 +19,8 @@ use crate::person::{HANG, PROGRAM, Person, code};
 
 pub(crate) const ROWS: u16 = 24;
 pub(crate) const COLUMNS: u16 = 80;
+/// Of any terminal here.
+const COLUMNS_MAX: u16 = 200;
 
 /// A terminal with the program on it. Killed when it is dropped.
 pub(crate) struct Pane {
@@ -42,7 +44,12 @@ impl Pane {
 
     /// The program with these arguments and environment, on a terminal of its own.
     pub(crate) fn open(command: Command) -> Self {
-        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+        Self::open_in(COLUMNS, command)
+    }
+
+    /// The same on one of so many columns.
+    pub(crate) fn open_in(columns: u16, command: Command) -> Self {
+        let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
         // Makes the terminal the controlling one, so that Ctrl-C can be a signal.
         let mut session = Command::new("setsid");
@@ -59,12 +66,15 @@ impl Pane {
                 session.env(name, value);
             }
         }
-        session.env_remove("NO_COLOR").env_remove("TERM_PROGRAM");
+        session.env_remove("TERM_PROGRAM");
+        if !has("NO_COLOR") {
+            session.env_remove("NO_COLOR");
+        }
         session.stdin(Stdio::from(slave.try_clone().unwrap()));
         session.stdout(Stdio::from(slave.try_clone().unwrap())).stderr(Stdio::from(slave));
         let child = session.spawn().expect("setsid of util-linux starts it");
         drop(session);
-        let screen = vt100::Parser::new(ROWS.try_into().unwrap(), COLUMNS.try_into().unwrap(), 1_000);
+        let screen = vt100::Parser::new(ROWS.try_into().unwrap(), columns.try_into().unwrap(), 5_000);
         let seen = Arc::new((Mutex::new(Seen { screen, bytes: Vec::new(), over: false }), Condvar::new()));
         let keys = File::from(master);
         let mut output = keys.try_clone().unwrap();
@@ -105,6 +115,29 @@ impl Pane {
     /// The rows of the screen as they are now, without blanks at their ends nor empty ones below.
     pub(crate) fn rows(&self) -> Vec<String> {
         rows(&lock(&self.seen).screen)
+    }
+
+    /// Every row that was ever on the screen, and those that are now.
+    pub(crate) fn all_rows(&self) -> Vec<String> {
+        let mut seen = lock(&self.seen);
+        let mut all = Vec::new();
+        let back = seen.screen.screen().scrollback_len();
+        let screen = seen.screen.screen_mut();
+        for up in (1..=back).rev() {
+            screen.set_scrollback(up);
+            all.extend(screen.rows(0, COLUMNS_MAX).next().map(|row| row.trim_end().to_owned()));
+        }
+        screen.set_scrollback(0);
+        all.extend(rows(&seen.screen));
+        all
+    }
+
+    /// The person makes the window this wide.
+    pub(crate) fn resize(&self, columns: u16) {
+        lock(&self.seen).screen.screen_mut().set_size(ROWS.try_into().unwrap(), columns.try_into().unwrap());
+        let master = self.keys.try_clone().unwrap();
+        let status = Command::new("stty").args(["columns", &columns.to_string()]).stdin(Stdio::from(master)).status();
+        assert!(status.expect("stty of coreutils starts").success());
     }
 
     /// Everything that was ever written to the terminal.
@@ -203,7 +236,7 @@ fn lock(seen: &(Mutex<Seen>, Condvar)) -> MutexGuard<'_, Seen> {
 }
 
 fn rows(screen: &vt100::Parser) -> Vec<String> {
-    let mut rows: Vec<String> = screen.screen().rows(0, COLUMNS).map(|row| row.trim_end().to_owned()).collect();
+    let mut rows: Vec<String> = screen.screen().rows(0, COLUMNS_MAX).map(|row| row.trim_end().to_owned()).collect();
     while rows.last().is_some_and(String::is_empty) {
         rows.pop();
     }

@@ -170,3 +170,14 @@ fn a_prompt_is_short() {
     assert_eq!(prompt(Some(&Shown::line("bob"))), "bob> ");
     assert!(prompt(Some(&Shown::line(&"x".repeat(64)))).width() <= NAME_COLUMNS_MAX + 2);
 }
+
+#[test]
+fn joined_emoji_are_folded_as_if_no_terminal_joined_them() {
+    let family = "👨\u{200d}".repeat(60);
+    let text = shown(&message(&format!("{family} 12:34 <alice> yes")), &Look { columns: Some(40), ..look(Glyphs::Unicode) });
+    for row in text.lines() {
+        let columns: usize = row.chars().map(|c| UnicodeWidthChar::width(c).unwrap_or(0)).sum();
+        assert!(columns <= 40, "{columns}: {row}");
+    }
+    assert!(text.lines().skip(1).all(|row| row.starts_with("      ")), "{text}");
+}
