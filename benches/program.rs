@@ -1,4 +1,4 @@
-//! The whole program: from its start to the prompt, the memory of one that is idle among 1, 10 and 100 others, and its size.
+//! The whole program: from its start to the prompt, the memory of one that is idle among 1, 10 and 60 others, and its size.
 //! `cargo bench --bench program` prints; nothing is asserted. Linux only, and everybody is on the loopback interface.
 
 use std::{
@@ -83,8 +83,9 @@ fn resident(pid: u32) -> (u64, u64) {
 
 fn memory(dir: &Path) {
     let subject = Running(command(dir, "subject").arg("daemon").spawn().unwrap());
+    // Of one machine at most 64 are listed.
     let mut others = Vec::new();
-    for peers in [0, 1, 10, 100] {
+    for peers in [0, 1, 10, 60] {
         while others.len() < peers {
             others.push(Running(command(dir, &format!("peer{}", others.len())).arg("daemon").spawn().unwrap()));
         }

@@ -184,3 +184,39 @@ fn a_setting_is_said_and_changed_in_the_shell_and_followed_at_once_where_it_can_
     assert!(told.err.contains("visibility counts from the owner's next start"), "{}", told.err);
     drop(owner);
 }
+
+#[test]
+fn what_waits_is_listed_and_withdrawn_in_the_shell_and_without_a_target_nothing_goes() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let mut pane = Pane::shell(&alice, &[]);
+    pane.until_row("Nobody here yet");
+    pane.line(&format!("/to {}", bob.id()));
+    pane.until_row("is not here since");
+    pane.line("never mind");
+    pane.until_row("<alice> never mind …");
+    let waiting = alice.run(["outbox", "list", "--json"]).expect(0).events("outbox").remove(0);
+    let id = waiting["id"].as_str().unwrap().to_owned();
+    let short = &id[id.len() - 6..];
+    pane.line("/outbox");
+    pane.until_row(short);
+    // In full: what cannot be taken back is not guessed.
+    pane.line(&format!("/can {short}"));
+    pane.until_row("write /cancel in full");
+    pane.line(&format!("/cancel {short}"));
+    pane.until_row("is withdrawn, unless it has arrived already");
+    assert_eq!(alice.run(["outbox", "list", "--json"]).expect(0).events("outbox")[0]["reason"], "withdrawn");
+    pane.line("/close");
+    pane.until_last(">");
+    pane.line("to nobody");
+    pane.until_row("choose somebody with /to NAME first");
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    let listen = bob.listen();
+    let _alice = alice.daemon();
+    bob.run(["peers", "--wait", "1"]).expect(0);
+    alice.run(["send", &bob.id(), "instead"]).expect(0);
+    assert_eq!(alice.history(), ["out never mind cancelled", "out instead delivered"]);
+    listen.until(|line| line["text"] == "instead");
+    assert_eq!(bob.history(), ["in instead delivered"]);
+}

@@ -315,3 +315,60 @@ fn bash_completes_commands_actions_options_and_values() {
     command.args(["completions", "tcsh"]);
     assert!(run(command).expect(2).err.contains("bash, zsh, fish"));
 }
+
+/// What stands in the tests that run the program, but for those that compare lists with lists.
+fn tested() -> String {
+    let mut all = String::new();
+    for room in ["it", "lan"] {
+        let dir = format!("{}/tests/{room}", env!("CARGO_MANIFEST_DIR"));
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let lists = ["manual.rs", "schema.rs"].map(std::ffi::OsStr::new);
+            if path.is_file() && !lists.contains(&path.file_name().unwrap()) {
+                let text = std::fs::read_to_string(path).unwrap();
+                // Behind this file's own lists.
+                all += text.split_once("\nfn help(").map_or(text.as_str(), |(_, tests)| tests);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_row_of_the_contract_that_is_built_is_used_by_a_test_through_the_program() {
+    let tested = tested();
+    let has = |words: &[String]| words.iter().any(|word| tested.contains(word.as_str()));
+    let mut missing = Vec::new();
+    for command in COMMANDS {
+        if !has(&[format!("\"{command}\""), format!("p2pchat-udp {command}")]) {
+            missing.push(command.to_owned());
+        }
+    }
+    let options = OPTIONS.iter().copied().chain(OF_COMMANDS.iter().flat_map(|(_, options)| options.iter().copied()));
+    for option in options {
+        let short = if option == "--verbose" { "\"-v\"".to_owned() } else { format!("{option} ") };
+        if !has(&[format!("\"{option}\""), format!("\"{option}="), short]) {
+            missing.push(option.to_owned());
+        }
+    }
+    for (command, actions) in ACTIONS {
+        for action in actions {
+            if !has(&[format!("\"{command}\", \"{action}\""), format!("{command} {action}"), format!("{command}\", \"{action}")])
+            {
+                missing.push(format!("{command} {action}"));
+            }
+        }
+    }
+    for entry in p2pchat_udp::shell::topics::commands() {
+        let name = entry.name;
+        if !has(&[format!("/{name}\""), format!("/{name} "), format!("/{name}\\n"), format!("/{name}\\r")]) {
+            missing.push(format!("/{name}"));
+        }
+    }
+    for key in p2pchat_udp::config::keys() {
+        if !KEYS.iter().any(|(known, ..)| *known == key) && !has(&[format!("\"{key}\""), format!("{key} =")]) {
+            missing.push(format!("config {key}"));
+        }
+    }
+    assert_eq!(missing, [] as [String; 0]);
+}

@@ -51,6 +51,8 @@ impl Chat {
             (Asked::Cancel, Line::Status(status)) => {
                 let text = match status.state {
                     State::Cancelled => format!("{} is withdrawn", status.id.short()),
+                    // Its receiver has not said yet whether it has it.
+                    State::Queued | State::Sent => format!("{} is withdrawn, unless it has arrived already", status.id.short()),
                     state => format!("{}: too late, it is {}", status.id.short(), self.word(state)),
                 };
                 self.owns.silence(&status);
