@@ -24,6 +24,7 @@ mod presence;
 mod profile;
 mod readme;
 mod receipts;
+mod recorded;
 mod requests;
 mod retention;
 mod schema;

@@ -29,6 +29,13 @@ pub(crate) struct Pane {
     seen: Arc<(Mutex<Seen>, Condvar)>,
 }
 
+/// A row of a screen, and the same with escape sequences for its colours.
+#[derive(Debug, Clone)]
+pub(crate) struct Styled {
+    pub(crate) plain: String,
+    pub(crate) ansi: String,
+}
+
 struct Seen {
     screen: vt100::Parser,
     /// Everything that was ever written to the terminal.
@@ -130,6 +137,14 @@ impl Pane {
         screen.set_scrollback(0);
         all.extend(rows(&seen.screen));
         all
+    }
+
+    /// The rows of the screen as they are now, in their colours.
+    pub(crate) fn styled(&self) -> Vec<Styled> {
+        let seen = lock(&self.seen);
+        let plain = rows(&seen.screen);
+        let styled = plain.into_iter().zip(0..).map(|(plain, row)| Styled { plain, ansi: ansi(seen.screen.screen(), row) });
+        styled.collect()
     }
 
     /// The person makes the window this wide.
@@ -241,4 +256,28 @@ fn rows(screen: &vt100::Parser) -> Vec<String> {
         rows.pop();
     }
     rows
+}
+
+/// A row with what colours it, and nothing else.
+fn ansi(screen: &vt100::Screen, row: u16) -> String {
+    let (mut out, mut before) = (String::new(), String::new());
+    for column in 0..COLUMNS {
+        let Some(cell) = screen.cell(row, column).filter(|cell| !cell.is_wide_continuation()) else { continue };
+        let mut style = String::from("0");
+        if cell.bold() {
+            style += ";1";
+        }
+        if cell.dim() {
+            style += ";2";
+        }
+        if let vt100::Color::Idx(colour) = cell.fgcolor() {
+            style += &format!(";{}", 30 + colour);
+        }
+        if style != before {
+            out += &format!("\x1b[{style}m");
+            before = style;
+        }
+        out += if cell.has_contents() { cell.contents() } else { " " };
+    }
+    format!("{}\x1b[0m", out.trim_end())
 }
