@@ -16,6 +16,7 @@ mod manual;
 mod network;
 mod output;
 mod owner;
+mod pages;
 mod pane;
 mod password;
 mod person;
