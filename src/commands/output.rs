@@ -13,6 +13,7 @@ use crate::{
         ContactLine, ErrorLine, HistoryLine, Kind, Line, MessageLine, PeerLine, RequestLine, SeedLine, SeedState, Time,
     },
     node::command::{PathKind, Presence},
+    shell::render::fold,
     store::row::{Direction, State, Trust},
     text::Shown,
     wire::message::CONTENT_ACTION,
@@ -73,19 +74,27 @@ pub fn local_time(time: Time, now: Unix) -> String {
 pub fn message(line: &MessageLine, now: Unix) -> String {
     let received = local_time(line.received_at, now);
     let time = if line.late { format!("{}→{received}", local_time(line.sent_at, now)) } else { received };
-    format!("{time} {}", said(&line.name, line.kind, &line.text))
+    folded(format!("{time} {}", said(&line.name, line.kind, &line.text)))
+}
+
+/// On a terminal in rows of ours: one that the terminal has folded could pass for a line of somebody else's.
+fn folded(text: String) -> String {
+    match terminal_size::terminal_size_of(std::io::stdout()) {
+        Some((columns, _)) => fold(&text, usize::from(columns.0)),
+        None => text,
+    }
 }
 
 /// A line of the history: who wrote it, and for my own what became of it.
 pub fn history(line: &HistoryLine, now: Unix) -> String {
     let time = local_time(line.received_at, now);
-    match line.direction {
+    folded(match line.direction {
         Direction::In => format!("{time} {}", said(&line.name, line.kind, &line.text)),
         Direction::Out => {
             let to = format!("me→{}", line.name);
             format!("{time} {} [{}]", said(&to, line.kind, &line.text), state(line.state))
         }
-    }
+    })
 }
 
 fn said(name: &str, kind: Kind, text: &str) -> String {
@@ -149,7 +158,7 @@ pub const fn receipts(told: Told) -> &'static str {
 /// Who asks to write, and with what.
 pub fn request(line: &RequestLine, now: Unix) -> String {
     let text = said(&line.name, line.kind, &line.text);
-    format!("{} {} {text}", local_time(line.received_at, now), line.peer.short())
+    folded(format!("{} {} {text}", local_time(line.received_at, now), line.peer.short()))
 }
 
 /// Safety words, four in a row.

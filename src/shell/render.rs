@@ -170,6 +170,18 @@ impl Folder {
     }
 }
 
+/// The same for a message that is not printed in the shell: its rows, none longer than so many columns. What is folded stands
+/// as far in as the further lines of a message.
+pub fn fold(text: &str, columns: usize) -> String {
+    let folded = text.split('\n').map(|line| {
+        let mut row =
+            Folder { out: String::new(), column: 0, indent: INDENT, columns: Some(columns).filter(|c| *c > INDENT + 20) };
+        line.split_inclusive(' ').for_each(|word| row.word(word));
+        row.out
+    });
+    folded.collect::<Vec<_>>().join("\n")
+}
+
 /// Columns that a text takes at most: a terminal that knows no joiners draws each person of a family for itself. Where a row is
 /// folded too late the terminal does it, and what follows stands where lines of ours begin.
 fn columns_of(text: &str) -> usize {

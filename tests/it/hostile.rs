@@ -122,6 +122,22 @@ fn no_command_prints_what_steers_a_terminal() {
 }
 
 #[test]
+fn on_a_terminal_no_message_passes_for_another_line_of_a_command() {
+    let (mut shell, alice) = written_to(80, &[]);
+    for columns in [80, 40] {
+        let mut pane = Pane::open_in(columns, alice.command(["history"]));
+        assert_eq!(pane.end(), 0);
+        pane.until_row("that was all");
+        let rows = pane.all_rows();
+        let strange: Vec<_> = rows.iter().filter(|row| !is_bobs(row) && !row.contains(" <me\u{2192}bob> hello")).collect();
+        assert!(strange.is_empty(), "{strange:#?}");
+    }
+    shell.keys("\x03");
+    shell.line("/quit");
+    assert_eq!(shell.end(), 0);
+}
+
+#[test]
 fn a_line_that_is_typed_outlives_a_window_that_changes_its_width_while_messages_come() {
     let net = Net::new();
     let (alice, bob) = (net.person("alice"), net.person("bob"));
