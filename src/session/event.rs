@@ -122,6 +122,8 @@ pub struct Stats {
     pub spurious: u64,
     /// Messages and fragments sent once more.
     pub retransmitted: u64,
+    /// Messages sent once more while they were unacked, in packets with room to spare.
+    pub copied: u64,
     /// Received messages and fragments that were there already.
     pub duplicate: u64,
     /// Probe timeouts.

@@ -25,6 +25,7 @@ mod receive;
 mod recovery;
 mod rekey;
 mod rtt;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -46,6 +47,7 @@ use self::{
     recovery::{Piece, Recovery},
     rekey::Rekey,
     rtt::{PROBE_TIMEOUT_MAX, Rtt},
+    spare::Spare,
     timer::{Timer, Timers},
 };
 use crate::{
@@ -103,6 +105,7 @@ pub struct Session {
     pacer: Pacer,
     paths: Paths,
     outgoing: Outgoing,
+    spare: Spare,
     assembler: Assembler,
     timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -148,6 +151,7 @@ impl Session {
             pacer: Pacer::new(now),
             paths: Paths::new(path, now),
             outgoing: Outgoing::new(if path.relay.is_some() { FRAGMENT_LEN_RELAYED } else { FRAGMENT_LEN }),
+            spare: Spare::new(now),
             assembler: Assembler::new(now),
             timers: Timers::default(),
             events: VecDeque::new(),
@@ -346,6 +350,7 @@ impl Session {
             Piece::Credit => assembler.on_limit_lost(),
             Piece::Rekey { epoch, part, reply } => rekey.on_lost(epoch, part, reply, keys),
             Piece::Ping => *ping_due |= pong_asked_at.is_some(),
+            Piece::Copy { .. } => {}
         });
         if packets > 0 {
             self.stats.lost = self.stats.lost.saturating_add(packets);

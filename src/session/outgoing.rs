@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::recovery::Piece;
+use super::{recovery::Piece, spare::COPY_LEN_MAX};
 use crate::wire::{DATAGRAM_LEN_MAX, FRAGMENTS_MAX, MESSAGE_LEN_MAX, frame::Frame, relay::RELAYED_LEN_MAX};
 
 /// Bytes of a fragment, and of the longest message that travels whole: fits a datagram of 1,200 bytes
@@ -25,6 +25,8 @@ pub(super) const QUEUED_LEN_MAX: usize = 16 << 20;
 /// Control items that may wait for the peer's credit or ack. A peer that lets more come together takes
 /// what it is sent without ever granting, and is not served any more.
 const CONTROL_ITEMS_MAX: usize = 16_384;
+/// Among so many of the youngest messages those to copy are looked for.
+const COPIED_AMONG: u64 = 16;
 /// Messages that an idle lane keeps room for.
 const CAPACITY_KEPT: usize = 256;
 /// The two low bits of a message's number name its lane; the rest counts within it.
@@ -113,6 +115,8 @@ impl Queue {
 pub(super) struct Filled {
     /// Messages and fragments sent for the first time.
     pub(super) fresh: u64,
+    /// Their bytes.
+    pub(super) fresh_len: u64,
     /// Messages and fragments sent once more.
     pub(super) again: u64,
 }
@@ -250,6 +254,7 @@ impl Outgoing {
                     }
                     _ => (0, None),
                 };
+                filled.fresh_len = filled.fresh_len.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
                 self.on_fresh_sent(lane, len, last_fragment);
             }
             run.into_iter().for_each(|(first, count)| hold(Piece::Messages { first, count }));
@@ -269,6 +274,31 @@ impl Outgoing {
             queue.next_fragment = 0;
         }
         self.partials = self.partials.saturating_add(usize::from(begins));
+    }
+
+    /// Place of the first message that has never left.
+    pub(super) const fn next_message(&self) -> u64 {
+        self.message.next
+    }
+
+    /// Appends up to `copies` of the youngest short messages that are unacked and stand before `place`, while they fit into
+    /// `len_max` bytes; how many.
+    pub(super) fn copy(&self, out: &mut Vec<u8>, len_max: usize, copies: usize, place: u64, mut hold: impl FnMut(Piece)) -> u64 {
+        let mut copied: usize = 0;
+        for place in (place.saturating_sub(COPIED_AMONG)..place).rev() {
+            let Some(Slot::Whole(bytes)) = self.message.slot(place) else { continue };
+            let frame = Frame::Message { n: number(Lane::Message, place), bytes };
+            if bytes.len() > COPY_LEN_MAX || out.len().saturating_add(frame.encoded_len()) > len_max {
+                continue;
+            }
+            frame.encode(out);
+            hold(Piece::Copy { n: number(Lane::Message, place) });
+            copied = copied.saturating_add(1);
+            if copied == copies {
+                break;
+            }
+        }
+        u64::try_from(copied).unwrap_or(u64::MAX)
     }
 
     /// Appends what a packet held and was not acked meanwhile; returns what of it did not fit.
@@ -307,7 +337,8 @@ impl Outgoing {
                 *count = count.saturating_add(1);
                 hold(piece);
             }
-            Piece::Credit | Piece::Rekey { .. } | Piece::Ping => {}
+            // The first one counts.
+            Piece::Copy { .. } | Piece::Credit | Piece::Rekey { .. } | Piece::Ping => {}
         }
         None
     }
@@ -321,6 +352,7 @@ impl Outgoing {
     pub(super) fn on_acked(&mut self, piece: Piece, mut done: impl FnMut(u64)) {
         let (first, run, index) = match piece {
             Piece::Messages { first, count } => (first, count, None),
+            Piece::Copy { n } => (n, 1, None),
             Piece::Fragment { n, index } => (n, 1, Some(index)),
             Piece::Credit | Piece::Rekey { .. } | Piece::Ping => return,
         };

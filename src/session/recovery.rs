@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{congestion::RateSample, rtt::Rtt};
+use super::{congestion::RateSample, rtt::Rtt, spare::LossRate};
 use crate::{
     clock::Instant,
     id::{Epoch, PacketNumber},
@@ -39,6 +39,11 @@ pub(super) enum Piece {
         first: u64,
         /// How many.
         count: u32,
+    },
+    /// A message once more while it was unacked: where it is lost nothing follows, the first one counts.
+    Copy {
+        /// Its number.
+        n: u64,
     },
     /// A fragment.
     Fragment {
@@ -136,6 +141,7 @@ pub(super) struct Recovery {
     largest_acked: Option<u64>,
     /// In flight and below the largest acked.
     waiting: BTreeSet<u64>,
+    loss_rate: LossRate,
     /// Declared lost, and remembered in case they arrive after all.
     lost: BTreeSet<u64>,
     in_flight: usize,
@@ -164,6 +170,7 @@ impl Recovery {
             lost: BTreeSet::new(),
             in_flight: 0,
             in_flight_packets: 0,
+            loss_rate: LossRate::default(),
             packet_threshold: PACKET_THRESHOLD,
             time_eighths: TIME_THRESHOLD_EIGHTHS,
             loss_at: None,
@@ -292,10 +299,12 @@ impl Recovery {
                 self.in_flight = self.in_flight.saturating_sub(len);
                 self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
                 self.waiting.remove(&number);
+                self.loss_rate.on_acked();
                 acked.len = acked.len.saturating_add(len);
             }
             State::Lost => {
                 self.lost.remove(&number);
+                self.loss_rate.undo();
                 acked.spurious = acked.spurious.saturating_add(1);
                 acked.spurious_len = acked.spurious_len.saturating_add(len);
                 // It was late, not lost: have more patience from now on.
@@ -347,6 +356,7 @@ impl Recovery {
             let held = (sent.pieces_at, sent.pieces);
             self.waiting.remove(&number);
             self.lost.insert(number);
+            self.loss_rate.on_lost();
             self.in_flight = self.in_flight.saturating_sub(len);
             self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
             packets = packets.saturating_add(1);
@@ -385,6 +395,11 @@ impl Recovery {
         if self.sent.is_empty() && self.sent.capacity() > CAPACITY_KEPT {
             (self.sent, self.pieces) = (VecDeque::new(), VecDeque::new());
         }
+    }
+
+    /// The part of packets that are lost.
+    pub(super) const fn loss_rate(&self) -> LossRate {
+        self.loss_rate
     }
 
     /// When to call [`detect_lost`](Self::detect_lost) next.

@@ -12,6 +12,7 @@ use crate::{crypto::keys::tests::established_pair, wire::MESSAGE_LEN_MAX};
 
 mod attack;
 mod faults;
+mod latency;
 mod rekeying;
 mod relaying;
 mod roaming;

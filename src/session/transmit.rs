@@ -168,12 +168,27 @@ impl Session {
             self.write_limit(now, out, written);
         }
         let Self { outgoing, recovery, .. } = self;
+        let place = outgoing.next_message();
         let filled = outgoing.fill(out, len_max, |piece| recovery.hold(piece));
         if filled != Filled::default() {
             written.ack_eliciting = true;
             self.idle_since = now;
         }
         self.stats.retransmitted = self.stats.retransmitted.saturating_add(filled.again);
+        if filled.fresh > 0 {
+            self.spare.on_sent(now, filled.fresh_len);
+            self.write_copies(out, len_max, place);
+        }
+    }
+
+    /// Where packets are lost, one that has room to spare brings the messages before `place` once more.
+    fn write_copies(&mut self, out: &mut Vec<u8>, len_max: usize, place: u64) {
+        let copies = self.spare.copies(self.recovery.loss_rate().get());
+        if copies > 0 {
+            let Self { outgoing, recovery, .. } = self;
+            let copied = outgoing.copy(out, len_max / 2, copies, place, |piece| recovery.hold(piece));
+            self.stats.copied = self.stats.copied.saturating_add(copied);
+        }
     }
 
     fn write(&mut self, frame: Frame<'_>, piece: Piece, out: &mut Vec<u8>, written: &mut Written) {
@@ -212,7 +227,7 @@ impl Session {
                     }
                 }
                 Piece::Credit => self.assembler.on_limit_lost(),
-                Piece::Ping => {}
+                Piece::Ping | Piece::Copy { .. } => {}
                 Piece::Messages { .. } | Piece::Fragment { .. } => {
                     let Self { outgoing, recovery, stats, .. } = self;
                     let before = stats.retransmitted;
