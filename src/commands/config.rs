@@ -8,7 +8,7 @@ use crate::{
     app::Program,
     control::{
         call,
-        proto::{Call, Line},
+        proto::{Call, Counts, Line},
     },
 };
 
@@ -30,7 +30,9 @@ pub async fn run(program: &Program, args: &Args) -> Result<(), End> {
         let Ok(owner) = program.owner().await else { return Ok(program.settings.store(key, value)?) };
         let call = call::Config { key: Some(key.clone()), value: Some(value.clone()) };
         for line in owner.call(Call::Config(call)).all().await? {
+            // What whoever starts next goes by is no affair of the owner's.
             if let Line::Config(line) = line
+                && line.counts != Some(Counts::NextStart)
                 && let Some(later) = line.later()
             {
                 note(&format!("p2pchat-udp: {later}"));

@@ -17,7 +17,7 @@ pub(super) async fn config<N: Node>(owner: &Owner<N>, call: Config, out: &Out) -
             follow_settings(owner).await?;
             for mut line in owner.node.config(Some(&key))? {
                 // An empty value takes it out of the file.
-                let overruled = ["flag", "environment"].contains(&line.origin.as_str());
+                let overruled = counts == Counts::Now && ["flag", "environment"].contains(&line.origin.as_str());
                 line.counts = Some(if overruled { Counts::Overruled } else { counts });
                 out.say(Line::Config(line)).await?;
             }

@@ -192,7 +192,7 @@ fn sources(dir: &std::path::PathBuf) -> Vec<std::path::PathBuf> {
 #[test]
 fn every_exit_code_of_the_program_is_in_the_manual() {
     let page = page("p2pchat-udp.1");
-    for exit in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "11", "130, 143"] {
+    for exit in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "130, 143"] {
         assert!(page.contains(&format!("\n{exit}|T{{")), "{exit}");
     }
     // And a real one, so that the table is not all there is.

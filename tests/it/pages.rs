@@ -31,6 +31,9 @@ fn page() -> String {
     let mut page = HEAD.to_owned();
     let globals: Vec<_> = root.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     section(&mut page, "OPTIONS OF EVERY COMMAND", &options(&root, |id| globals.iter().any(|global| global == id)));
+    // What a feature adds stands in the manual of seeds alone.
+    let own = options(&root, |id| !globals.contains(id) && !["help", "version", "directory"].iter().any(|other| id == other));
+    section(&mut page, "OPTIONS WITHOUT A COMMAND", &own);
     for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
         describe(&mut page, command, &globals);
     }
@@ -45,7 +48,7 @@ fn describe(page: &mut String, command: &Command, globals: &[clap::Id]) {
     let own = options(command, |id| !globals.contains(id) && id != "help" && id != "version");
     let about = command.get_about().map_or_else(String::new, ToString::to_string);
     let usage = command.clone().render_usage().to_string();
-    let usage = usage.trim_start_matches("Usage:").split_whitespace().collect::<Vec<_>>().join(" ");
+    let usage = usage.trim_start_matches("Usage:").lines().map(str::trim).collect::<Vec<_>>().join("\n");
     write!(page, ".SH \"{}\"\n{}.\n.PP\n.nf\n{}\n.fi\n", roff(&name), roff(&about), roff(&usage)).unwrap();
     page.push_str(&own);
     if let Some(after) = command.get_after_help() {

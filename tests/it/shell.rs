@@ -425,6 +425,21 @@ fn the_demo_shows_delivery_and_late_delivery_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_demo_leaves_its_two_people_to_go_on_with_where_it_is_asked_to() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = crate::person::program();
+    command.args(["demo", "--keep"]).arg("--data-dir").arg(place.path().join("unused")).env("TMPDIR", place.path());
+    let done = crate::person::run(command).expect(0);
+    for name in ["alice", "bob"] {
+        let dir =
+            done.out.lines().rev().find_map(|line| line.strip_prefix("$ p2pchat-udp -d ").filter(|dir| dir.ends_with(name)));
+        let mut command = crate::person::program();
+        command.args(["--no-lan", "history", "--json", "-d", dir.expect("it says where")]);
+        assert_eq!(crate::person::run(command).expect(0).events("history").len(), 2);
+    }
+}
+
+#[test]
 fn nothing_that_a_peer_writes_steers_the_terminal() {
     let Two { mut bob, people, alice, .. } = two(&[]);
     // A contact may write as much as it likes.

@@ -52,7 +52,8 @@ const OPTIONS: [&str; 15] = [
     "--verbose",
 ];
 /// Options of the contract by command.
-const OF_COMMANDS: [(&str, &[&str]); 8] = [
+const OF_COMMANDS: [(&str, &[&str]); 9] = [
+    ("demo", &["--keep"]),
     ("send", &["--wait", "--expire", "--strict"]),
     ("listen", &["--from", "--count", "--events", "--raw", "--exec"]),
     ("peers", &["--wait"]),
