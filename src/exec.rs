@@ -87,6 +87,8 @@ impl Exec {
             .env("P2PCHAT_NAME", Shown::line(name.as_str()).to_string())
             .env("P2PCHAT_ID", me.to_string())
             .env(MESSAGE_ID, message.id.to_string())
+            // The owner runs: nobody needs the password any more.
+            .env_remove("P2PCHAT_PASSWORD_CMD")
             .stdin(Stdio::piped())
             .stdout(out())
             .stderr(out())

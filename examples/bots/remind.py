@@ -55,7 +55,9 @@ class Bot:
 
     def on_line(self, line):
         if line["event"] == "ready" and line.get("tag") and not self.last.exists():
-            self.last.write_text(line["after"])
+            self.keep(line["after"])
+        elif line["event"] == "error" and line.get("tag") == "events":
+            sys.exit(line["text"])  # nothing comes any more
         elif line["event"] == "error":
             print(line["text"], file=sys.stderr)
         elif line["event"] == "message":
@@ -81,7 +83,12 @@ class Bot:
     def done(self, entry):
         entry[1] = True
         while self.open and self.open[0][1]:
-            self.last.write_text(self.open.popleft()[0])
+            self.keep(self.open.popleft()[0])
+
+    def keep(self, last):
+        new = self.last.with_suffix(".new")
+        new.write_text(last)
+        new.replace(self.last)  # in one step: whatever ends this bot leaves the one or the other
 
 
 if __name__ == "__main__":

@@ -23,6 +23,14 @@ use crate::{
 pub(super) async fn back_up(program: &Program, file: &Path) -> Result<(), End> {
     let path = std::path::absolute(file).map_err(|e| internal(&e))?;
     let dir = &program.settings.dir;
+    if path.to_str().is_none() {
+        return Err(ErrorLine::new("file", 2, format!("the path {} is not UTF-8", path.display())).into());
+    }
+    // What is made now is no copy of anything.
+    if !dir.join(crate::store::FILE_NAME).exists() {
+        let text = format!("there is no profile in {}", dir.display());
+        return Err(ErrorLine::new("profile", 8, text).hint("say where it is with --data-dir").into());
+    }
     if let Some(client) = connect(&socket_path(dir)?).await? {
         client.call(Call::Backup(Backup { file: path })).all().await?;
     } else {

@@ -107,8 +107,9 @@ pub(super) fn unlock(password: Zeroizing<String>) -> Result<Unlock, ErrorLine> {
     Ok(Unlock::new(password, *rng_seed))
 }
 
+/// True where somebody types it, and must not see it; wherever the prompt goes.
 fn is_asked() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
+    io::stdin().is_terminal()
 }
 
 /// What the command prints, without the newline at its end.
@@ -118,8 +119,12 @@ async fn from_command(command: &str) -> Result<Zeroizing<String>, ErrorLine> {
         ErrorLine::new("password", 10, text)
             .hint("it is run by sh -c, must print the password and end with 0: see --password-cmd")
     };
-    let ran = tokio::process::Command::new("sh").arg("-c").arg(command).stderr(Stdio::inherit()).kill_on_drop(true).output();
-    let output = ran.await.map_err(|e| failed(&e))?;
+    // It may ask a person; lines of a script, or of a pipe, are not for it.
+    let stdin = if io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
+    let mut shell = tokio::process::Command::new("sh");
+    shell.arg("-c").arg(command).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let running = shell.spawn().map_err(|e| failed(&e))?;
+    let output = running.wait_with_output().await.map_err(|e| failed(&e))?;
     let bytes = Zeroizing::new(output.stdout);
     if !output.status.success() {
         return Err(failed(&output.status));

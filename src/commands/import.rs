@@ -20,6 +20,7 @@ use crate::{
         proto::{Call, ErrorLine, ExportLine, HistoryLine, ImportedLine, Line},
     },
     id::PeerId,
+    text::Shown,
 };
 
 /// Arguments of `import`.
@@ -113,7 +114,7 @@ impl Progress {
     fn bad(&mut self, why: &dyn std::fmt::Display) {
         self.done.bad += 1;
         if self.done.bad <= NAMED_MAX {
-            note(&format!("p2pchat-udp: line {} is left out: {why}", self.number));
+            note(&format!("p2pchat-udp: line {} is left out: {}", self.number, Shown::line(&why.to_string())));
         } else if self.done.bad == NAMED_MAX + 1 {
             note("p2pchat-udp: further lines like these are counted, and not named");
         }

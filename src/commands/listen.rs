@@ -76,9 +76,11 @@ pub async fn run(program: &Program, progress: &mut Progress, client: &Client) ->
 
 /// Where it was too slow (what it prints to, or runs, is), it goes on behind the last message, and misses none.
 async fn listen(program: &Program, progress: &mut Progress, client: &Client) -> Result<(), End> {
+    let mut connection = None;
     loop {
-        match follow(program, progress, client).await {
-            Err(End::Error(error)) if error.code == "too-slow" => {}
+        match follow(program, progress, connection.as_ref().unwrap_or(client)).await {
+            // On a connection of its own: the owner may still be sending on the other.
+            Err(End::Error(error)) if error.code == "too-slow" => connection = Some(program.owner().await?),
             ended => return ended,
         }
     }

@@ -162,6 +162,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         // The announce only says that; the session also says why.
         if away.is_some() && peer.away.is_some() && away.as_deref() == Some("") {
+            // It is away now, whatever waited to be told.
+            peer.next_away.take_if(|next| next.is_none());
             return;
         }
         peer.next_away = None;

@@ -188,7 +188,7 @@ impl Chat {
             attached: true,
             me: ready.id,
             name: ready.name.clone(),
-            people: People::new(ready.id),
+            people: People::new(ready.id, &ready.name),
             target: None,
             last_from: None,
             owns: Owns::default(),
@@ -211,6 +211,8 @@ impl Chat {
         chat.call(Call::Peers(Peers::default()), Asked::FirstPeers);
         chat.call(Call::Outbox(Outbox::default()), Asked::FirstOutbox(Vec::new()));
         if mode != Mode::Script {
+            // Whoever opens a window sits before it, also where another one was left idle and closed.
+            chat.call(Call::Back(Back { idle: true }), Asked::Nothing);
             chat.ask_unread(Asked::FirstUnread(Vec::new()));
         }
         chat.call(Call::Requests(Requests::default()), Asked::FirstRequests(Vec::new()));

@@ -5,12 +5,13 @@
 //! Between two lines nothing is printed: what comes waits in the printer until the next line is edited,
 //! so that the rows which were just typed are the last ones on the screen and can be taken back.
 
+mod keys;
 mod printer;
 mod typed;
 
 use std::{
     io::{BufRead, IsTerminal},
-    sync::{Arc, Mutex, PoisonError, TryLockError, atomic::Ordering, mpsc},
+    sync::{Arc, PoisonError, TryLockError, atomic::Ordering, mpsc},
     thread,
     time::Duration,
 };
@@ -23,12 +24,12 @@ use nix::{
     unistd::Pid,
 };
 use rustyline::{
-    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
-    GraphemeClusterMode, KeyEvent, Modifiers, Movement, RepeatCount, config::Configurer, error::ReadlineError,
+    ColorMode, CompletionType, Config, Editor, GraphemeClusterMode, config::Configurer, error::ReadlineError,
     history::FileHistory,
 };
 use tokio::sync::mpsc as async_mpsc;
 
+use self::keys::{Held, Hides};
 use self::printer::{Out, Phase, Shared, start_printer, write_out};
 pub(super) use self::typed::Typed;
 pub use self::typed::forget_typed;
@@ -107,13 +108,13 @@ impl Desk {
     pub(super) fn edited(known: Known, color: bool, typed: Typed) -> rustyline::Result<Self> {
         let (did_sender, did) = async_mpsc::channel(1);
         let (go, goes) = mpsc::channel();
-        let held = Held::default();
-        let mut editor = editor(known, color, &held)?;
+        let (held, hides) = (Held::default(), Hides::default());
+        let mut editor = editor(known, color, &held, &hides)?;
         typed.load(&mut editor);
         let printer = editor.create_external_printer()?;
         let saved = quiet_terminal();
         let (shared, prints, done) = start_printer(Phase::Between, Some(Box::new(printer)));
-        let own = Own { shared: shared.clone(), held, saved: saved.clone(), typed };
+        let own = Own { shared: shared.clone(), held, hides, saved: saved.clone(), typed };
         thread::Builder::new().name("editor".to_owned()).spawn(move || edit(editor, &goes, &did_sender, &own))?;
         Ok(Self {
             shared,
@@ -244,7 +245,7 @@ fn give_back(saved: Option<&Termios>) {
     }
 }
 
-fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Editing, FileHistory>> {
+fn editor(known: Known, color: bool, held: &Held, hides: &Hides) -> rustyline::Result<Editor<Editing, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_MAX)?
         .history_ignore_dups(true)?
@@ -258,40 +259,15 @@ fn editor(known: Known, color: bool, held: &Held) -> rustyline::Result<Editor<Ed
     let history = FileHistory::with_config(&config);
     let mut editor = Editor::with_history(config, history)?;
     editor.set_helper(Some(Editing { known, color, hidden: false }));
-    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
-    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Suspend(held.clone()))));
-    editor.bind_sequence(KeyEvent(rustyline::KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+    keys::bind(&mut editor, held, hides);
     Ok(editor)
-}
-
-/// Ctrl-C takes back what is typed; with nothing typed the shell says how to leave.
-struct ClearLine;
-
-impl ConditionalEventHandler for ClearLine {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, ctx: &EventContext<'_>) -> Option<Cmd> {
-        Some(if ctx.line().is_empty() { Cmd::Interrupt } else { Cmd::Kill(Movement::WholeBuffer) })
-    }
-}
-
-/// A line that is held while the program is stopped: what stands before the cursor, and behind it.
-type Held = Arc<Mutex<Option<(String, String)>>>;
-
-/// Ctrl-Z leaves the line, so that the program can stop with the terminal as it was before. (The editor's
-/// own way goes on before the other threads have stopped, and the line is not drawn again.)
-struct Suspend(Held);
-
-impl ConditionalEventHandler for Suspend {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, ctx: &EventContext<'_>) -> Option<Cmd> {
-        let (before, behind) = ctx.line().split_at_checked(ctx.pos())?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((before.to_owned(), behind.to_owned()));
-        Some(Cmd::Interrupt)
-    }
 }
 
 /// What the editor's thread shares with the others.
 struct Own {
     shared: Arc<Shared>,
     held: Held,
+    hides: Hides,
     saved: Option<Termios>,
     typed: Typed,
 }
@@ -300,6 +276,9 @@ impl Own {
     /// Edits one line; one that was left by Ctrl-Z goes on where it was.
     fn read_line(&self, editor: &mut Editor<Editing, FileHistory>, prompt: &str) -> rustyline::Result<String> {
         let mut line = editor.readline(prompt);
+        while self.hides.take_again() {
+            line = editor.readline(prompt);
+        }
         while let Some((before, behind)) = self.take_held() {
             self.shared.enter(Phase::Between);
             give_back(self.saved.as_ref());
@@ -364,6 +343,7 @@ fn edit_lines(mut editor: Editor<Editing, FileHistory>, goes: &mpsc::Receiver<Go
         }
         // Up and Ctrl-R find no secret.
         editor.set_auto_add_history(!hidden);
+        own.hides.hidden.store(hidden, Ordering::Relaxed);
         if let Some(editing) = editor.helper_mut() {
             editing.hidden = hidden;
         }

@@ -244,11 +244,20 @@ impl Snapshot {
         let Some(number) = self.number_with(peer)? else { return Ok(None) };
         let of = self.open_line(number)?;
         let history = self.open(tables::HISTORY)?;
-        for row in history.range((number, 0)..=(number, of.read_up_to))?.rev().take(OWN_LINES_MAX) {
+        let mut own = 0;
+        for row in history.range((number, 0)..=(number, of.read_up_to))?.rev() {
             let row = row?;
             let line = row.key().1;
             let Ok(value) = row.value() else { continue };
             let Ok(row) = of.row(line, value.value()) else { continue };
+            // Of what was imported its writer is told nothing.
+            if row.is_imported() {
+                continue;
+            }
+            own += 1;
+            if own > OWN_LINES_MAX {
+                break;
+            }
             if row.direction == Direction::In {
                 return Ok(Some((row.incarnation, row.seq)));
             }

@@ -117,6 +117,12 @@ fn bad_lines_are_named_and_the_others_imported() {
     // Bob has what Alice exported: to him it is said with himself.
     let bobs = import(&bob, &file).expect(2);
     assert!(imported(&bobs) == [0, 0, 6] && bobs.err.contains("said with yourself"), "{}", bobs.err);
+    // What stands in a bad line steers no terminal.
+    let steers = lines[1]
+        .replace("\"direction\":\"in\"", "\"direction\":\"\\u001b]0;x\\u0007\"")
+        .replace("\"direction\":\"out\"", "\"direction\":\"\\u001b]0;x\\u0007\"");
+    let ended = import(&carol, &steers).expect(2);
+    assert!(!ended.err.contains('\u{1b}') && ended.err.contains("\\x1b"), "{:?}", ended.err);
     let many = "x\n".repeat(30);
     let ended = import(&carol, &many).expect(2);
     assert!(ended.err.lines().count() <= 25 && ended.err.contains("counted"), "{}", ended.err);

@@ -92,3 +92,19 @@ fn what_is_no_backup_is_not_restored() {
     assert!(gone.err.contains("there is no file /nothing/here"), "{}", gone.err);
     assert!(!alice.profile().join("profile.redb").exists());
 }
+
+#[test]
+fn a_profile_that_is_not_there_is_not_copied_but_missed() {
+    use std::os::unix::ffi::OsStrExt;
+    let net = Net::new();
+    let alice = net.person("alice");
+    let file = alice.dir.path().join("copy");
+    let missed = alice.run(["backup", &file.display().to_string()]).expect(8);
+    assert!(missed.err.contains("there is no profile in"), "{}", missed.err);
+    assert!(!file.exists() && !alice.profile().join("profile.redb").exists(), "nothing was made");
+    let _alice = alice.daemon();
+    let strange = alice.dir.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+    let mut command = alice.command(["backup"]);
+    command.arg(&strange);
+    assert!(run(command).expect(2).err.contains("is not UTF-8"));
+}

@@ -210,3 +210,20 @@ fn a_program_that_leaves_one_behind_which_reads_nothing_is_done_when_it_ends() {
     assert_eq!(listening.end(), 0);
     assert_eq!(std::fs::read_to_string(log).unwrap(), "");
 }
+
+#[test]
+fn what_is_run_for_a_message_is_not_told_how_the_password_is_had() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _bob = bob.daemon();
+    let seen = alice.dir.path().join("seen");
+    let exec = format!("sh -c 'env > {0}.new && mv {0}.new {0}'", seen.display());
+    let mut command = alice.command(["listen", "--events", "--json", "--exec", &exec]);
+    command.env("P2PCHAT_PASSWORD_CMD", "echo canary");
+    let bot = Running::new(command);
+    bot.until(|line| line["event"] == "ready");
+    bob.run(["send", "alice", "hi"]).expect(0);
+    until("it was run", || seen.exists());
+    let seen = std::fs::read_to_string(&seen).unwrap();
+    assert!(seen.contains("P2PCHAT_MESSAGE_ID=") && !seen.contains("canary"), "{seen}");
+}

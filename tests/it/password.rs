@@ -212,3 +212,63 @@ fn ctrl_c_at_the_prompt_gives_the_echo_back() {
     assert_eq!(pane.end(), 130);
     assert!(pane.has_echo());
 }
+
+#[test]
+fn of_a_secret_that_is_taken_back_nothing_can_be_brought_back_nor_is_it_logged() {
+    let net = Net::new();
+    let alice = net.person("alice");
+    let mut command = alice.command::<&str>([]);
+    command.env("RUST_LOG", "trace");
+    let mut pane = Pane::open(command);
+    pane.until_row("Nobody here yet");
+    for kill in ["\x03", "\x15", "\x17", "\x01\x0b", "\x1b\x7f"] {
+        pane.line("/passwd");
+        pane.until_row("New password");
+        pane.keys(&format!("xyzzy{kill}"));
+        if kill == "\x03" {
+            pane.until_row("nothing was changed");
+        } else {
+            // Asked once more; empty, twice: none, as before.
+            pane.until("the question again", |rows| rows.iter().filter(|row| row.starts_with("New password")).count() == 2);
+            pane.line("");
+            pane.until_row("The same again");
+            pane.line("");
+            pane.until_row("has no password, as before");
+        }
+        pane.keys("\x19");
+        pane.keys("typed");
+        pane.until("what is typed", |rows| rows.iter().any(|row| row.ends_with("typed")));
+        pane.keys("\x03");
+        pane.line("/clear");
+        pane.until("an empty screen", |rows| rows.iter().all(|row| !row.starts_with("New password")));
+    }
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    let seen = String::from_utf8_lossy(&pane.bytes()).into_owned();
+    assert!(!seen.contains("xyzzy"), "on the screen, or in the log");
+    assert!(!seen.contains("rustyline"), "the editor's own log names each key");
+    assert!(std::fs::read_to_string(alice.profile().join("input-history")).unwrap().lines().all(|line| !line.contains("xyzzy")));
+}
+
+#[test]
+fn the_password_command_reads_nothing_of_what_is_for_the_program() {
+    let net = Net::new();
+    let alice = net.person("alice");
+    set(&alice);
+    let line = format!(
+        "{{\"v\":1,\"event\":\"history\",\"id\":\"0192f5a0-0000-7000-8000-000000000001\",\"peer\":\"{}\",\"name\":\"bob\",\"direction\":\"in\",\
+         \"kind\":\"text\",\"text\":\"old\",\"sent_at\":\"2020-01-02T03:04:05.006Z\",\"received_at\":\"2020-01-02T03:04:05.006Z\",\
+         \"state\":\"read\",\"read\":true}}\n",
+        net.person("bob").id()
+    );
+    let mut command = knowing(&alice, &["import", "-", "--json"]);
+    let gives = command.get_envs().find(|(name, _)| *name == "P2PCHAT_PASSWORD_CMD").unwrap().1.unwrap().to_owned();
+    command.env("P2PCHAT_PASSWORD_CMD", format!("cat > /dev/null; echo why >&2; {}", gives.display()));
+    command.stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && out.contains("\"added\":1"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("why"), "what it says is heard");
+}

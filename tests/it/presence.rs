@@ -129,3 +129,23 @@ fn a_new_name_reaches_the_others_and_the_history_keeps_the_old_one() {
         assert_eq!(pane.end(), 0);
     }
 }
+
+#[test]
+fn who_closed_an_idle_window_is_back_with_the_next_one() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    alice.run(["config", "away_after", "3s"]).expect(0);
+    let (_alice, _bob) = (alice.daemon(), bob.daemon());
+    let bob_sees = events(&bob);
+    let idle = Pane::shell(&alice, &[]);
+    idle.until_last(">");
+    until(&bob_sees, "alice", "away", "");
+    idle.signal(nix::sys::signal::Signal::SIGHUP);
+    drop(idle);
+    alice.run(["config", "away_after", "off"]).expect(0);
+    let mut next = Pane::shell(&alice, &[]);
+    next.until_last(">");
+    until(&bob_sees, "alice", "online", "");
+    next.line("/quit");
+    assert_eq!(next.end(), 0);
+}

@@ -124,6 +124,7 @@ impl Chat {
                 self.print(text);
             }
             Asked::Nick(name) => {
+                self.people.set_own_name(name.as_str());
                 self.name = name.as_str().to_owned();
                 self.print(self.look.note(&format!("you are {name} now")));
             }

@@ -22,7 +22,10 @@ impl Chat {
                     self.habits.joins = *joins;
                     later = None;
                 }
-                ("name", Value::String(name)) => self.name.clone_from(name),
+                ("name", Value::String(name)) => {
+                    self.people.set_own_name(name);
+                    self.name.clone_from(name);
+                }
                 _ => {}
             }
         }

@@ -37,6 +37,7 @@ struct Person {
 #[derive(Debug)]
 pub(super) struct People {
     me: PeerId,
+    own: Option<Name>,
     map: BTreeMap<PeerId, Person>,
     /// How many bear a name that can be taken for this: where it is more than one, ids are shown.
     names: BTreeMap<String, usize>,
@@ -46,8 +47,32 @@ pub(super) struct People {
 }
 
 impl People {
-    pub(super) fn new(me: PeerId) -> Self {
-        Self { me, map: BTreeMap::new(), names: BTreeMap::new(), due: None, version: 0 }
+    /// Nobody yet but me, who am called so.
+    pub(super) fn new(me: PeerId, name: &str) -> Self {
+        let mut people = Self { me, own: None, map: BTreeMap::new(), names: BTreeMap::new(), due: None, version: 0 };
+        people.set_own_name(name);
+        people
+    }
+
+    /// I am called so from now on: whoever looks like me is shown with an id.
+    pub(super) fn set_own_name(&mut self, name: &str) {
+        if let Some(own) = std::mem::replace(&mut self.own, Name::parse(name).ok()) {
+            self.uncount(&own);
+        }
+        self.version += 1;
+        for look in self.own.as_ref().map(Name::looks).into_iter().flatten() {
+            *self.names.entry(look).or_default() += 1;
+        }
+    }
+
+    fn uncount(&mut self, name: &Name) {
+        for look in name.looks() {
+            let count = self.names.entry(look.clone()).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.names.remove(&look);
+            }
+        }
     }
 
     /// What a peer is called here: its petname, else its name, with the short id where two have it, or one that looks like it.
@@ -151,13 +176,7 @@ impl People {
 
     fn remove(&mut self, id: &PeerId) -> Option<Person> {
         let person = self.map.remove(id)?;
-        for look in person.called().looks() {
-            let count = self.names.entry(look.clone()).or_default();
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.names.remove(&look);
-            }
-        }
+        self.uncount(person.called());
         Some(person)
     }
 

@@ -616,3 +616,13 @@ fn the_first_message_of_a_day_stands_below_its_date() {
         ["10:00 <bob> good night", "-- Saturday, 2026-01-03", "01:00 <bob> good morning", "01:00 <bob> again"]
     );
 }
+
+#[test]
+fn a_stranger_with_my_own_name_is_told_apart_from_me() {
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    desk.event(desk.message(3, "alice", "hi \u{2713}", 0));
+    let id = peer_id(3).short();
+    assert!(desk.printed.iter().any(|row| *row == format!("10:00 <alice·{id}> hi \u{2713}")), "{:?}", desk.printed);
+    desk.event(desk.message(2, "bob", "me too", 0));
+    assert_eq!(desk.printed.last().unwrap(), "10:00 <bob> me too");
+}

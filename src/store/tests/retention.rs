@@ -178,3 +178,14 @@ fn a_kill_while_lines_are_removed_leaves_all_of_a_piece_or_none() {
     }
     assert!(all > 0 && rest > 0, "{all} and {rest}");
 }
+
+#[test]
+fn what_was_imported_hides_no_message_whose_writer_is_to_hear_that_it_was_read() {
+    let mut store = new_store();
+    commit(&mut store, vec![Op::Receive(line_in(1, 1, 21))]);
+    let imported =
+        |n| Op::Import(HistoryRow { incarnation: Incarnation(0), seq: Seq(0), state: State::Read, ..line_in(1, 0, n) });
+    commit(&mut store, (100..5_000).map(imported).collect());
+    commit(&mut store, vec![Op::MarkRead(peer(1), id(4_999))]);
+    assert_eq!(store.reader().read_to(peer(1)).unwrap(), Some((Incarnation(1), Seq(1))));
+}
