@@ -58,6 +58,16 @@ pub enum ExecError {
     TooSlow(String),
 }
 
+impl ExecError {
+    /// It will not run for another message either: it is not there, or is no program.
+    pub fn is_final(&self) -> bool {
+        use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+        let Self::NotRun(_, error) = self else { return false };
+        let is_no_program = error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32);
+        is_no_program || matches!(error.kind(), NotFound | PermissionDenied | NotADirectory | InvalidInput)
+    }
+}
+
 impl FromStr for Exec {
     type Err = &'static str;
 

@@ -138,7 +138,7 @@ async fn ask(prompt: &str) -> Result<Zeroizing<String>, ErrorLine> {
     // A signal ends the wait and gives the echo back; the thread ends with the process.
     let line = tokio::task::spawn_blocking(read_line).await.map_err(|e| internal(&e))?;
     drop(silent);
-    text_of(&line.map_err(|e| ErrorLine::new("password", 10, format!("no password was read: {e}")))?)
+    text_of(&line.map_err(|e| ErrorLine::new("usage", 2, format!("no password was read: {e}")))?)
 }
 
 fn text_of(bytes: &[u8]) -> Result<Zeroizing<String>, ErrorLine> {

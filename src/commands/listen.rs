@@ -133,7 +133,8 @@ async fn follow(program: &Program, progress: &mut Progress, client: &Client) -> 
 async fn run_for(exec: &Exec, message: &MessageLine, client: &Client) -> Result<(), End> {
     match exec.run(message, &client.ready().id, true).await {
         Ok(()) => Ok(()),
-        Err(error @ ExecError::NotRun(..)) => Err(ErrorLine::new("exec", 2, error.to_string())
+        // For no message it will. Where the system is short of something, or the program is just replaced, it may for the next.
+        Err(error @ ExecError::NotRun(..)) if error.is_final() => Err(ErrorLine::new("exec", 2, error.to_string())
             .hint("--exec takes a program and its arguments; for a pipe or a variable write `sh -c '…'`")
             .into()),
         Err(error) => {

@@ -192,6 +192,15 @@ fn the_shell_changes_it_without_showing_or_keeping_what_is_typed() {
 }
 
 #[test]
+fn too_few_lines_are_bad_input_and_change_nothing() {
+    let alice = Net::new().person("alice");
+    alice.run(["whoami"]).expect(0);
+    let ended = alice.run_with(b"only one\n", &["passwd"]).expect(2);
+    assert!(ended.err.contains("no password was read"), "{}", ended.err);
+    assert!(!is_encrypted(&alice.run(["whoami", "--json"]).expect(0)));
+}
+
+#[test]
 fn a_script_changes_it_by_the_lines_that_follow() {
     let alice = Net::new().person("alice");
     let script = format!("/passwd\n{PASSWORD}\n{PASSWORD}\n/passwd\nwrong\nother\nother\n/peers\n");
