@@ -30,21 +30,23 @@ pub(super) async fn look(settings: &Settings) -> Surroundings {
         let known = interfaces.iter().find(|interface| interface.index == index);
         known.map_or_else(|| index.to_string(), |interface| interface.name.clone())
     };
-    let echoes = echo::listen_to_self(&sockets(settings), &interfaces).await;
-    let echoes = echoes.map_err(|error| error.to_string()).map(|echoes| {
-        let told = |echo: echo::Echo| Echo {
-            interface: name(echo.interface),
-            group: echo.group,
-            sent: echo.sent.map_err(|error| error.to_string()),
-            heard: echo.heard,
-        };
-        echoes.into_iter().map(told).collect()
-    });
+    let told = |echo: echo::Echo| Echo {
+        interface: name(echo.interface),
+        group: echo.group,
+        sent: echo.sent.map_err(|error| error.to_string()),
+        heard: echo.heard,
+    };
+    let config = sockets(settings);
+    let (echoes, broadcasts) =
+        tokio::join!(echo::listen_to_self(&config, &interfaces), echo::broadcast_to_self(&config, &interfaces));
+    let echoes = echoes.map_err(|error| error.to_string()).map(|echoes| echoes.into_iter().map(told).collect());
+    let broadcasts = broadcasts.map_err(|error| error.to_string()).map(|echoes| echoes.into_iter().map(told).collect());
     Surroundings {
         lan: !settings.no_lan,
         only: settings.interfaces.clone(),
         network: settings.network.clone(),
         echoes,
+        broadcasts,
         ports: GROUP_PORT..=PORT_LAST,
         firewall: firewall(),
         interfaces: interfaces.iter().map(place).collect(),

@@ -46,6 +46,8 @@ pub struct Surroundings {
     pub network: String,
     /// What came back of what was sent to the groups; an error: nothing could be tried.
     pub echoes: Result<Vec<Echo>, String>,
+    /// The same of what was broadcast.
+    pub broadcasts: Result<Vec<Echo>, String>,
     /// Ports that a firewall is asked to let in.
     pub ports: RangeInclusive<u16>,
     /// What may keep them out.
@@ -123,6 +125,7 @@ pub(super) async fn doctor<N: Node>(owner: &Owner<N>, out: &Out) -> Answer {
     for found in check_multicast(&around) {
         report.say("multicast", found).await?;
     }
+    report.say("broadcast", check_broadcast(&around)).await?;
     if around.lan {
         report.say("neighbours", check_neighbours(&around, near.len())).await?;
         report.say("answers", check_answers(&around, &pongs)).await?;
@@ -316,6 +319,26 @@ fn check_multicast(around: &Surroundings) -> Vec<Found> {
         found.insert(0, ok(format!("heard back on {}", well.join(", "))));
     }
     found
+}
+
+/// Nothing here needs it; it tells what drops multicast alone from what drops all.
+fn check_broadcast(around: &Surroundings) -> Found {
+    let echoes = match &around.broadcasts {
+        Ok(echoes) => echoes,
+        Err(why) => return warn(format!("nothing could be sent: {why}"), "`-v` says more; nothing here needs broadcast"),
+    };
+    let lost: Vec<String> = echoes.iter().filter(|echo| !echo.heard).map(|echo| echo.interface.clone()).collect();
+    let well: Vec<String> = echoes.iter().filter(|echo| echo.heard).map(|echo| echo.interface.clone()).collect();
+    if !lost.is_empty() {
+        let text =
+            format!("what is sent to everybody on {} does not come back: something on this machine drops it", lost.join(", "));
+        return warn(text, around.firewall.lets_in(&around.ports));
+    }
+    ok(if well.is_empty() {
+        "no interface with a broadcast address".to_owned()
+    } else {
+        format!("heard back on {}", well.join(", "))
+    })
 }
 
 fn on(echo: &Echo) -> String {

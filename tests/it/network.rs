@@ -43,7 +43,9 @@ fn doctor_looks_at_everything_and_finds_nothing_wrong_here() {
     let (_alice, _bob) = (alice.daemon(), bob.daemon());
     let ended = alice.run(["doctor", "--json"]).expect(0);
     let found = checks(&ended);
-    for check in ["owner", "disk", "clock", "interfaces", "port", "multicast", "neighbours", "answers", "versions", "seeds"] {
+    for check in
+        ["owner", "disk", "clock", "interfaces", "port", "multicast", "broadcast", "neighbours", "answers", "versions", "seeds"]
+    {
         assert!(found.iter().any(|(name, result)| name == check && result != "fail"), "{check}: {found:?}");
     }
     for check in ["owner", "multicast", "neighbours", "answers"] {

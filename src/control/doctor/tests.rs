@@ -22,6 +22,7 @@ fn around(firewall: Firewall, echoes: Vec<Echo>) -> Surroundings {
         only: Vec::new(),
         network: String::new(),
         echoes: Ok(echoes),
+        broadcasts: Ok(Vec::new()),
         ports: 17_117..=17_133,
         firewall,
     }
@@ -152,4 +153,15 @@ fn what_the_owner_does_is_told() {
     assert_eq!((check_disk(&ill).result, check_versions(&ill).result), (Fail, Warn));
     let around = around(Firewall::Other, Vec::new());
     assert_eq!((check_port(&around, 17_118).result, check_port(&around, 40_000).result), (Well, Warn));
+}
+
+#[test]
+fn broadcast_that_does_not_come_back_is_a_warning_and_names_the_interface() {
+    let echo = |heard| Echo { interface: "eth0".to_owned(), group: "192.0.2.255:9".parse().unwrap(), sent: Ok(()), heard };
+    let with = |echoes| Surroundings { broadcasts: echoes, ..around(Firewall::Ufw, Vec::new()) };
+    assert_eq!(check_broadcast(&with(Ok(vec![echo(true)]))).result, CheckResult::Ok);
+    assert_eq!(check_broadcast(&with(Ok(Vec::new()))).result, CheckResult::Ok);
+    let lost = check_broadcast(&with(Ok(vec![echo(false)])));
+    assert!(lost.result == Warn && lost.text.contains("eth0"), "{lost:?}");
+    assert_eq!(check_broadcast(&with(Err("no socket".to_owned()))).result, Warn);
 }

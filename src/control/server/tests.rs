@@ -86,6 +86,7 @@ impl Node for Fake {
             only: Vec::new(),
             network: String::new(),
             echoes: Ok(Vec::new()),
+            broadcasts: Ok(Vec::new()),
             ports: 17_117..=17_133,
             firewall: Firewall::Other,
         }
