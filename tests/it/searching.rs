@@ -49,7 +49,8 @@ fn the_shell_finds_what_was_said_with_the_target_or_with_all() {
     drop(bob_runs);
     let _bob = bob.daemon();
     let mut pane = Pane::shell(&alice, &[]);
-    pane.until_row("Here: ");
+    // Both, together or one after the other.
+    pane.until_row("carol");
     pane.line("/search note 25");
     pane.until_row("note 25");
     pane.line("/search nothing");
