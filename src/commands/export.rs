@@ -2,12 +2,12 @@
 
 use super::{
     End,
-    output::{self, Output},
+    output::{self, Output, note},
 };
 use crate::control::{
     call::Export,
     client::Client,
-    proto::{Call, ExportLine, HistoryLine, Line},
+    proto::{Call, ErrorLine, ExportLine, HistoryLine, Line},
 };
 
 /// Arguments of `export`.
@@ -35,12 +35,14 @@ pub enum Format {
 pub struct Progress {
     args: Args,
     after: u64,
+    /// Something could not be read.
+    damaged: bool,
 }
 
 impl Progress {
     /// Nothing written yet.
     pub const fn new(args: Args) -> Self {
-        Self { args, after: 0 }
+        Self { args, after: 0, damaged: false }
     }
 }
 
@@ -48,8 +50,8 @@ impl Progress {
 pub async fn run(progress: &mut Progress, client: &Client) -> Result<(), End> {
     let output = Output { json: progress.args.format == Format::Jsonl };
     loop {
-        let page = page(client, progress.args.peer.clone(), progress.after).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let page = page(client, progress).await?;
+        let Some(last) = page.last() else { return whole(progress) };
         let after = last.n.unwrap_or(u64::MAX);
         for line in page {
             match progress.args.format {
@@ -61,7 +63,27 @@ pub async fn run(progress: &mut Progress, client: &Client) -> Result<(), End> {
     }
 }
 
-async fn page(client: &Client, peer: Option<String>, after: u64) -> Result<Vec<HistoryLine>, End> {
-    let lines = client.call(Call::Export(Export { peer, after })).all().await?;
-    Ok(lines.into_iter().filter_map(|line| if let Line::History(line) = line { Some(line) } else { None }).collect())
+async fn page(client: &Client, progress: &mut Progress) -> Result<Vec<HistoryLine>, End> {
+    let (peer, after) = (progress.args.peer.clone(), progress.after);
+    let mut rows = Vec::new();
+    for line in client.call(Call::Export(Export { peer, after })).all().await? {
+        match line {
+            Line::History(row) => rows.push(row),
+            Line::Notice(notice) => {
+                progress.damaged = true;
+                note(&format!("p2pchat-udp: {}", notice.words()));
+            }
+            _ => {}
+        }
+    }
+    Ok(rows)
+}
+
+/// What is missing must not pass for all there was.
+fn whole(progress: &Progress) -> Result<(), End> {
+    if !progress.damaged {
+        return Ok(());
+    }
+    let error = ErrorLine::new("store", 1, "the export is not whole: lines of the history are damaged");
+    Err(error.hint("keep this one; a backup may have the rest").into())
 }

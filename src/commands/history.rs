@@ -39,6 +39,7 @@ pub async fn run(program: &Program, args: &Args, client: &Client) -> Result<(), 
         match &line {
             Line::History(row) => output.say(&line, || output::history(row, output::now()))?,
             // Who is meant is not clear: the error that follows says it for people.
+            Line::Notice(notice) if !program.json => output::note(&format!("p2pchat-udp: {}", notice.words())),
             other if program.json => output.line(&other.to_json())?,
             _ => {}
         }

@@ -3,7 +3,7 @@
 use super::{
     answer::{Answer, Labels, ask, resolve, unexpected},
     call::{Backup, Export, Import},
-    proto::{ErrorLine, HistoryLine, ImportedLine, Line},
+    proto::{ErrorLine, HistoryLine, ImportedLine, Line, NoticeCode, NoticeLine},
     server::{Node, Out, Owner},
 };
 use crate::{
@@ -40,7 +40,19 @@ pub(super) async fn export<N: Node>(owner: &Owner<N>, call: Export, out: &Out) -
         let name = labels.then(&row);
         out.say(Line::History(HistoryLine { n: Some(n), ..HistoryLine::new(row, name) })).await?;
     }
+    if !page.damaged.is_empty() {
+        out.say(left_out(page.damaged.len())).await?;
+    }
     Ok(())
+}
+
+/// So many lines cannot be read any more: whoever asked for all must know that these are not all.
+pub(super) fn left_out(lines: usize) -> Line {
+    let text = match lines {
+        1 => "1 line of the history is damaged, and left out".to_owned(),
+        lines => format!("{lines} lines of the history are damaged, and left out"),
+    };
+    Line::Notice(NoticeLine { code: NoticeCode::MessagesMissing, text, peer: None, name: None })
 }
 
 /// `import`.

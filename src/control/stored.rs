@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     answer::{Answer, Labels, Stop, ask, error_line, plain, reason_word, resolve, state_word, unexpected, why_waiting},
+    archive::left_out,
     call::{History, Outbox},
     follow::new_id,
     proto::{ErrorLine, HistoryLine, Line, MessageLine, OutboxLine, Span, StatusLine, Time},
@@ -48,7 +49,12 @@ pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out)
         for damaged in &page.damaged {
             tracing::warn!(%damaged, "left out of the history");
         }
-        let Some((last, _)) = page.rows.last() else { break };
+        let Some((last, _)) = page.rows.last() else {
+            if !page.damaged.is_empty() {
+                out.say(left_out(page.damaged.len())).await?;
+            }
+            break;
+        };
         query.after = Some(*last);
         left = left.saturating_sub(page.rows.len());
         for (_, row) in page.rows {
@@ -57,6 +63,9 @@ pub(super) async fn history<N: Node>(owner: &Owner<N>, call: History, out: &Out)
                 shown.insert(row.peer);
             }
             out.say(Line::History(HistoryLine::new(row, name))).await?;
+        }
+        if !page.damaged.is_empty() {
+            out.say(left_out(page.damaged.len())).await?;
         }
     }
     tell_shown(owner, shown).await

@@ -21,6 +21,7 @@ pub(super) async fn save(client: Client, file: String, peer: Option<String>) -> 
         Ok(1) => Ok(format!("1 message is written to {file}")),
         Ok(lines) => Ok(format!("{lines} messages are written to {file}")),
         Err(Failure::Exists) => Err(failed(format!("{file} is there already: nothing was written")).hint("name another one")),
+        Err(Failure::Damaged(what)) => Err(failed(format!("{file} is not whole: {what}"))),
         Err(Failure::Io(error)) => Err(failed(format!("{file} is not written: {error}"))),
         Err(Failure::Call(CallError::Refused(error))) => Err(error),
         Err(Failure::Call(CallError::Lost)) => Err(failed(format!("{file} is not whole: the owner of the profile has ended"))),
@@ -29,6 +30,8 @@ pub(super) async fn save(client: Client, file: String, peer: Option<String>) -> 
 
 enum Failure {
     Exists,
+    /// All else is written.
+    Damaged(String),
     Io(io::Error),
     Call(CallError),
 }
@@ -43,16 +46,20 @@ async fn write(client: &Client, path: &Path, peer: Option<String>) -> Result<u64
     // Whoever may read it reads what was said.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = BufWriter::new(file);
-    let (mut after, mut written) = (0, 0);
+    let (mut after, mut written, mut damaged) = (0, 0, None);
     loop {
         let page = client.call(Call::Export(Export { peer: peer.clone(), after })).all().await;
         let page = page.map_err(Failure::Call)?;
         let mut last = None;
         for line in page {
-            if let Line::History(line) = line {
-                last = line.n;
-                writeln!(out, "{}", ExportLine::new(line).to_json())?;
-                written += 1;
+            match line {
+                Line::History(line) => {
+                    last = line.n;
+                    writeln!(out, "{}", ExportLine::new(line).to_json())?;
+                    written += 1;
+                }
+                Line::Notice(notice) => damaged = Some(notice.words()),
+                _ => {}
             }
         }
         let Some(last) = last else { break };
@@ -60,7 +67,7 @@ async fn write(client: &Client, path: &Path, peer: Option<String>) -> Result<u64
     }
     let file: File = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    Ok(written)
+    damaged.map_or(Ok(written), |what| Err(Failure::Damaged(what)))
 }
 
 /// `~/` is home, as in a shell.

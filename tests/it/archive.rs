@@ -167,3 +167,34 @@ fn the_shell_exports_to_a_new_file_only() {
     shell.line("/quit");
     assert_eq!(shell.end(), 0);
 }
+
+#[test]
+fn what_is_damaged_is_said_to_be_missing_and_the_rest_is_exported() {
+    use redb::ReadableTable;
+    let net = Net::new();
+    let (alice, _, _) = talked(&net);
+    let table = redb::TableDefinition::<(u32, u64), &[u8]>::new("history");
+    let database = redb::Database::open(alice.profile().join("profile.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut rows = write.open_table(table).unwrap();
+        let second = rows.iter().unwrap().nth(1).unwrap().unwrap().0.value();
+        rows.insert(second, &b"\xc1 no value at all"[..]).unwrap();
+    }
+    write.commit().unwrap();
+    drop(database);
+    let ended = alice.run(["export"]).expect(1);
+    assert_eq!(ended.out.lines().count(), 5);
+    assert!(
+        ended.err.contains("1 line of the history is damaged, and left out") && ended.err.contains("not whole"),
+        "{}",
+        ended.err
+    );
+    let history = alice.run(["history"]).expect(0);
+    assert!(history.out.lines().count() >= 5 && history.err.contains("1 line of the history is damaged"), "{}", history.err);
+    let file = alice.dir.path().join("saved");
+    let script = format!("/export {}\n", file.display());
+    let ended = alice.run_with(script.as_bytes(), &[]).expect(2);
+    assert!(ended.err.contains("is not whole"), "{}", ended.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 5);
+}

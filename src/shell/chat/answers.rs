@@ -59,7 +59,7 @@ impl Chat {
                 self.print(self.look.note(&text));
             }
             // Beside what was found: that it is not all.
-            (Asked::Find(_), line @ Line::Notice(_)) => self.handle_event(now, line),
+            (Asked::Find(_) | Asked::History(_) | Asked::Search(_), line @ Line::Notice(_)) => self.handle_event(now, line),
             (Asked::Send(_) | Asked::Nothing, line @ Line::Status(_)) => self.handle_event(now, line),
             _ => {}
         }
