@@ -30,6 +30,7 @@ use crate::{
         server::{Beginning, Events, Followed, NoEvents, Node, Owner, serve, serve_from_start},
     },
     crypto::vault::Cost,
+    editor,
     id::BatchId,
     net::{
         committer::{Change, Keep, Keeper},
@@ -126,8 +127,11 @@ impl Node for Running {
     }
 
     fn keep(&self, key: &str, value: &str) {
-        if let Err(error) = self.settings().store(key, value) {
+        let mut settings = self.settings();
+        if let Err(error) = settings.store(key, value) {
             tracing::warn!(%error, key, "not written to config.toml");
+        } else if let Ok(written) = Settings::load(self.dir.clone(), &self.given) {
+            *settings = written;
         }
     }
 
@@ -143,9 +147,14 @@ impl Node for Running {
     fn read_config(&self) -> Result<Followed, ErrorLine> {
         let settings = Settings::load(self.dir.clone(), &self.given)?;
         self.keeper.set_retention(settings.retention);
-        let name = settings.name.as_ref().map(|name| name.as_str().to_owned());
-        let followed = Followed { name, allow: settings.allow, read_receipts: settings.read_receipts };
-        *self.settings() = settings;
+        let mut before = self.settings();
+        let name = settings.name.as_ref().filter(|_| settings.name != before.name).map(|name| name.as_str().to_owned());
+        let followed = Followed {
+            name,
+            allow: Some(settings.allow).filter(|allow| *allow != before.allow),
+            read_receipts: Some(settings.read_receipts).filter(|told| *told != before.read_receipts),
+        };
+        *before = settings;
         Ok(followed)
     }
 
@@ -188,6 +197,7 @@ impl Own {
     /// Starts everything on an open store. When it returns, sockets are bound and clients are served.
     pub(super) async fn start(program: &Program, mode: Mode, mut store: Store, socket: PathBuf) -> Result<Self, ErrorLine> {
         let settings = &program.settings;
+        editor::remove_remains(&settings.dir);
         let name = keep_name(settings, &mut store)?;
         let after = newest_received(&store.reader()).map_err(|e| internal(&e))?;
         let listener = bind(&socket)?;

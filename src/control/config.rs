@@ -45,6 +45,11 @@ pub async fn follow_settings<N: Node>(owner: &Owner<N>) -> Result<(), ErrorLine>
         done(owner.node.call(Command::SetName(name.clone())).await)?;
         owner.set_name(&name);
     }
-    done(owner.node.call(Command::SetAllow(allow)).await)?;
-    done(owner.node.call(Command::SetReadReceipts(read_receipts)).await)
+    if let Some(allow) = allow {
+        done(owner.node.call(Command::SetAllow(allow)).await)?;
+    }
+    if let Some(told) = read_receipts {
+        done(owner.node.call(Command::SetReadReceipts(told)).await)?;
+    }
+    Ok(())
 }

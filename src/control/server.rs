@@ -75,15 +75,16 @@ pub trait Node: Send + Sync + 'static {
     fn change_password(&self, old: Option<Secret>, new: Option<Secret>) -> impl Future<Output = Result<(), ErrorLine>> + Send;
 }
 
-/// What a node that runs takes from its settings.
+/// What a node that runs takes from its settings: what is not as it was when they were last read, since what somebody has said
+/// meanwhile goes before what an option of the start says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Followed {
-    /// What I call myself, where they say so.
+    /// What I call myself.
     pub name: Option<String>,
     /// Who may write to me.
-    pub allow: Allow,
+    pub allow: Option<Allow>,
     /// Contacts are told what I have read.
-    pub read_receipts: bool,
+    pub read_receipts: Option<bool>,
 }
 
 /// The events of a node, in order.

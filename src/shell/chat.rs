@@ -267,8 +267,14 @@ impl Chat {
 
     /// Somebody touched the keyboard.
     pub fn handle_key(&mut self, now: Now) {
+        let paused = now.instant.since(self.typed_at) >= IDLE;
         self.typed_at = now.instant;
-        self.sit_down();
+        if self.idle {
+            self.sit_down();
+        } else if paused && self.mode != Mode::Script {
+            // Another window may have been left, and have said so for me.
+            self.call(Call::Back(Back { idle: true }), Asked::Nothing);
+        }
     }
 
     /// A line was typed, or read from a script. True where its text comes back as a message's line: what was

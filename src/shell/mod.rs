@@ -2,6 +2,7 @@
 //! the owner of the profile at the other. It speaks the control protocol only, so it does not know
 //! whether the owner is this process.
 
+mod aside;
 pub mod chat;
 pub mod complete;
 mod environment;
@@ -232,11 +233,14 @@ enum Step {
 impl Shell {
     async fn run<T>(mut self, mut until: Pin<&mut impl Future<Output = T>>) -> Result<u8, T> {
         self.act();
-        while self.code.is_none() || self.saving > 0 {
+        while self.code.is_none() || self.saving > 0 || self.editing {
             self.listen();
             let step = tokio::select! {
                 step = self.step() => step,
-                ended = &mut until => return Err(ended),
+                ended = &mut until => {
+                    self.editor_ends().await;
+                    return Err(ended);
+                }
             };
             let now = self.clock.now();
             self.chat.set_columns(columns());
@@ -325,6 +329,8 @@ impl Shell {
                 self.desk.line_is_gone();
                 self.chat.handle_no_secret();
             }
+            // It was for the editor.
+            Did::Interrupt if self.editing => {}
             Did::Interrupt => {
                 self.before = Before::TakeBack;
                 self.desk.line_is_gone();
@@ -341,30 +347,6 @@ impl Shell {
             Did::End => {
                 self.input = Input::Ended(tokio::time::Instant::now() + self.timeout);
                 self.chat.quit();
-            }
-        }
-    }
-
-    fn on_aside(&mut self, now: Now, aside: Aside) {
-        match aside {
-            Aside::Edited(outcome) => {
-                self.editing = false;
-                self.desk.take_back();
-                match outcome {
-                    Ok(text) => {
-                        self.chat.handle_edited(now, &text);
-                        self.edited = Some(text);
-                    }
-                    Err(error) => self.fail(&error),
-                }
-            }
-            Aside::Note(text) => self.desk.print(self.chat.look().note(&text)),
-            Aside::Saved(outcome) => {
-                self.saving -= 1;
-                match outcome {
-                    Ok(text) => self.desk.print(self.chat.look().note(&text)),
-                    Err(error) => self.fail(&error),
-                }
             }
         }
     }
@@ -393,7 +375,7 @@ impl Shell {
 
     /// Does what the state machine wants done.
     fn act(&mut self) {
-        if self.chat.is_ended() {
+        if self.chat.is_ended() && !self.editing {
             self.desk.leave();
         }
         while let Some(action) = self.chat.poll_action() {

@@ -343,6 +343,8 @@ impl Store {
             let written = guarded(|| self.write_segment(&segment));
             if !matches!(written, Ok(Ok(()))) {
                 tracing::warn!("the index of the history could not be written");
+                // Whoever comes next finds it open, and tries for itself.
+                self.reopen();
                 return false;
             }
             self.directory.indexed += 1;

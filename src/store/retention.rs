@@ -24,7 +24,9 @@ use super::{
 use crate::clock::Unix;
 
 /// Lines that are looked at in one piece.
-const PIECE_LINES: usize = 1_000;
+const PIECE_LINES: u64 = 1_000;
+/// And bytes of them, about.
+const PIECE_LEN: usize = 4 << 20;
 /// Lines that were removed before the file is worth writing anew.
 const REMOVED_MIN: u64 = 4_096;
 
@@ -85,7 +87,12 @@ impl Store {
         let piece = found.unwrap_or_else(|panic| Err(ReadError::Corrupt(panic)))?;
         if !piece.old.is_empty() {
             let removed = guarded(|| self.remove_lines(&piece.old));
-            removed.map_err(StoreError::Corrupt)?.map_err(StoreError::from_redb)?;
+            let removed = removed.map_err(StoreError::Corrupt).and_then(|removed| removed.map_err(StoreError::from_redb));
+            if let Err(error) = removed {
+                // Whoever comes next finds it open, and tries for itself.
+                self.reopen();
+                return Err(error);
+            }
         }
         walk.seen += piece.seen;
         walk.removed += piece.old.len() as u64;
@@ -169,16 +176,17 @@ fn piece(snapshot: &Snapshot, before: Unix, walk: &mut Walk) -> Result<Piece, Re
         walk.waiting = Some(waiting(snapshot)?);
     }
     let waits = |line| walk.waiting.as_ref().is_some_and(|waiting| waiting.contains(&line));
-    let mut piece = Piece::default();
+    let (mut piece, mut len) = (Piece::default(), 0);
     for row in snapshot.open(tables::HISTORY)?.range(walk.next..)? {
         let row = row?;
         let (number, line) = row.key();
         piece.next = Some((number, line));
-        if piece.seen == PIECE_LINES as u64 {
+        if piece.seen == PIECE_LINES || len >= PIECE_LEN {
             return Ok(piece);
         }
         piece.seen += 1;
         let Ok(value) = row.value() else { continue };
+        len += value.value().len();
         let Ok(there) = rmp_serde::from_slice::<Line<'_>>(value.value()) else { continue };
         if there.received_at >= before {
             continue;

@@ -220,3 +220,54 @@ fn what_waits_is_listed_and_withdrawn_in_the_shell_and_without_a_target_nothing_
     listen.until(|line| line["text"] == "instead");
     assert_eq!(bob.history(), ["in instead delivered"]);
 }
+
+#[test]
+fn who_writes_in_an_editor_while_the_owner_ends_keeps_the_terminal_and_sees_the_text() {
+    let net = Net::new();
+    let (alice, bob) = (net.person("alice"), net.person("bob"));
+    let _bob = bob.daemon();
+    let owner = alice.daemon();
+    let go = alice.dir.path().join("go");
+    let mut command = alice.command::<&str>([]);
+    command.env(
+        "EDITOR",
+        format!("sh -c 'echo writing; while [ ! -e {} ]; do sleep 0.1; done; echo precious > \"$1\"' sh", go.display()),
+    );
+    let mut pane = Pane::open(command);
+    pane.until_row("bob");
+    pane.line("/to bob");
+    pane.until_last("bob>");
+    pane.line("/editor");
+    pane.until_last("writing");
+    alice.run(["stop"]).expect(0);
+    drop(owner);
+    std::fs::write(&go, "").unwrap();
+    // The window goes on alone, below what was not sent.
+    pane.until_row("this was not sent");
+    pane.until_row("precious");
+    pane.until_last(">");
+    pane.line("/quit");
+    assert_eq!(pane.end(), 0);
+    let left = std::fs::read_dir(alice.profile()).unwrap().flatten().map(|file| file.file_name().into_string().unwrap());
+    let left: Vec<String> = left.filter(|name| name.starts_with("draft")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // What a killed one has left behind goes with the next start.
+    std::fs::create_dir(alice.profile().join("draft.999999999")).unwrap();
+    alice.run(["whoami"]).expect(0);
+    assert!(!alice.profile().join("draft.999999999").exists());
+}
+
+#[test]
+fn what_was_said_since_the_start_is_not_undone_by_another_setting() {
+    let net = Net::new();
+    let alice = net.person("alice");
+    let _owner = alice.start(&["daemon", "--json", "--allow", "lan"]);
+    _owner.until(|line| line["event"] == "ready");
+    let script = "/nick Ann\n/allow contacts\n/config bell off\n";
+    assert_eq!(alice.run_with(script.as_bytes(), &[] as &[&str]).code, 0);
+    let me = alice.run(["status", "--json"]).expect(0).lines().remove(0);
+    assert_eq!(me["allow"], "contacts");
+    let mut command = crate::person::program();
+    command.arg("--data-dir").arg(alice.profile()).args(["whoami", "--json"]);
+    assert_eq!(crate::person::run(command).expect(0).lines()[0]["name"], "Ann");
+}

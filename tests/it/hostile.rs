@@ -113,8 +113,10 @@ fn no_command_prints_what_steers_a_terminal() {
         assert!(!ended.out.contains('\x1b') && !ended.out.contains('\x07'), "{args:?}");
     }
     let history = alice.run(["history"]).expect(0).out;
-    let strange: Vec<_> =
-        history.lines().filter(|row| row.starts_with("12:34") || row.starts_with("-- ") || row.starts_with('>')).collect();
+    let strange: Vec<_> = history
+        .lines()
+        .filter(|row| row.starts_with("12:34 <alice>") || row.starts_with("-- ") || row.starts_with('>'))
+        .collect();
     assert!(strange.is_empty(), "{strange:#?}");
     pane.keys("\x03");
     pane.line("/quit");

@@ -76,7 +76,7 @@ impl Node for Fake {
     }
 
     fn read_config(&self) -> Result<Followed, ErrorLine> {
-        Ok(Followed { name: None, allow: Allow::Lan, read_receipts: false })
+        Ok(Followed { name: None, allow: None, read_receipts: None })
     }
 
     async fn surroundings(&self) -> Surroundings {

@@ -83,6 +83,7 @@ impl Idle {
     pub(super) fn set_retention(&mut self, retention: Option<Duration>) {
         if self.keep.retention != retention {
             self.keep.retention = retention;
+            self.said.set(None);
             (self.walk, self.next_walk) = (None, Instant::now());
         }
     }
@@ -124,8 +125,9 @@ impl Idle {
                     Ok(_) if walk.removed > 0 => tracing::info!(messages = walk.removed, "old messages were removed"),
                     Ok(_) => {}
                 }
-                // Also of an earlier try that was given up.
-                self.may_compact = true;
+                // Also of an earlier try that was given up. What has gone is indexed anew.
+                self.may_compact |= walk.removed > 0;
+                self.may_index = true;
                 self.said.set(None);
                 self.walk = None;
             }
@@ -142,7 +144,11 @@ impl Idle {
         });
         said.set(None);
         match outcome {
-            Ok(()) => tracing::info!("the file was written anew"),
+            Ok(()) => {
+                // The index was left out of it.
+                self.may_index = true;
+                tracing::info!("the file was written anew");
+            }
             // Whoever came between is served now, and it is quiet some other time.
             Err(StoreError::GivenUp) => {}
             Err(error) => {
