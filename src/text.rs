@@ -47,6 +47,12 @@ impl Shown {
         Self(sanitize(text))
     }
 
+    /// A name on one line; in quotes where what is in it could be read as the end of a name and more of a line.
+    pub fn name(text: &str) -> Self {
+        let name = sanitize(text);
+        Self(if name.contains(['<', '>', '"']) { format!("{name:?}") } else { name })
+    }
+
     /// Each line of `text` for itself; at least one.
     pub fn lines(text: &str) -> Vec<Self> {
         text.split('\n').map(|line| Self::line(line.strip_suffix('\r').unwrap_or(line))).collect()

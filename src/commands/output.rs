@@ -100,7 +100,7 @@ pub fn history(line: &HistoryLine, now: Unix) -> String {
 fn said(name: &str, kind: Kind, text: &str) -> String {
     let lines: Vec<String> = Shown::lines(text).iter().map(ToString::to_string).collect();
     let text = lines.join("\n      ");
-    let name = Shown::line(name);
+    let name = Shown::name(name);
     match kind.0 {
         CONTENT_ACTION => format!("* {name} {text}"),
         0 => format!("<{name}> {text}"),

@@ -80,9 +80,9 @@ impl People {
         let Some(person) = self.map.get(id) else { return Shown::line(&id.short()) };
         let name = person.called();
         if self.is_shared(name) {
-            return Shown::line(&format!("{name}·{}", id.short()));
+            return Shown::line(&format!("{}·{}", Shown::name(name.as_str()), id.short()));
         }
-        Shown::line(name.as_str())
+        Shown::name(name.as_str())
     }
 
     /// Takes over what is known of a peer, without a word about its coming or going.
@@ -131,7 +131,9 @@ impl People {
     pub(super) fn label_then(&mut self, id: PeerId, name: &str) -> Shown {
         let label = self.meet(id, name);
         match (self.map.get(&id), Name::parse(name)) {
-            (Some(person), Ok(then)) if person.called() != &then => Shown::line(&format!("{then}·{}", id.short())),
+            (Some(person), Ok(then)) if person.called() != &then => {
+                Shown::line(&format!("{}·{}", Shown::name(then.as_str()), id.short()))
+            }
             _ => label,
         }
     }

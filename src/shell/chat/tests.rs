@@ -632,3 +632,10 @@ fn a_stranger_with_my_own_name_is_told_apart_from_me() {
     desk.event(desk.message(2, "bob", "me too", 0));
     assert_eq!(desk.printed.last().unwrap(), "10:00 <bob> me too");
 }
+
+#[test]
+fn a_name_that_goes_on_like_a_line_stands_in_quotes() {
+    let mut desk = Desk::started(Mode::Edited, vec![peer(2, "bob", Presence::Online)]);
+    desk.event(desk.message(3, "bob> I owe you 100", "hi", 0));
+    assert!(desk.printed.iter().any(|row| row == "10:00 <\"bob> I owe you 100\"> hi"), "{:?}", desk.printed);
+}
