@@ -18,6 +18,8 @@ use crate::{
 /// Columns that the second and every further row of a message is moved to the right by: whatever a
 /// peer writes, its rows never begin where ours do.
 const INDENT: usize = 6;
+/// A window with no more columns than this behind what rows are indented by is folded by its terminal.
+const COLUMNS_MIN: usize = 4;
 /// Columns of a name in a table at most.
 const NAME_COLUMNS_MAX: usize = 20;
 /// A message longer than this many bytes is cut where it is shown; the history has all of it.
@@ -109,7 +111,8 @@ impl Pieces {
 
     /// The line as it is printed, folded where the terminal has an end, without a newline at its own.
     fn folded(self, look: &Look, indent: usize) -> String {
-        let mut out = Folder { out: String::new(), column: 0, indent, columns: look.columns.filter(|c| *c > indent + 20) };
+        let mut out =
+            Folder { out: String::new(), column: 0, indent, columns: look.columns.filter(|c| *c > indent + COLUMNS_MIN) };
         for (paint, text) in self.0 {
             let paint = if look.color { paint.code() } else { "" };
             if !paint.is_empty() && !text.is_empty() {
@@ -153,14 +156,14 @@ impl Folder {
         }
         // A long address stays in one piece, so that a terminal can open it: it has no blank of any
         // kind in it, so it cannot look like a line of ours.
-        let address = word.starts_with("http") && word.trim_end().bytes().all(|b| b.is_ascii_graphic());
+        let is_of_one = |b: u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"');
+        let address = (word.starts_with("http://") || word.starts_with("https://")) && word.trim_end().bytes().all(is_of_one);
         if self.column + bare <= columns || address {
             self.out.push_str(word);
             self.column += columns_of(word);
             return;
         }
-        for c in word.chars() {
-            let width = c.width().unwrap_or(0);
+        for (c, width) in widths(word) {
             if self.column + width > columns {
                 self.new_row();
             }
@@ -174,8 +177,12 @@ impl Folder {
 /// as far in as the further lines of a message.
 pub fn fold(text: &str, columns: usize) -> String {
     let folded = text.split('\n').map(|line| {
-        let mut row =
-            Folder { out: String::new(), column: 0, indent: INDENT, columns: Some(columns).filter(|c| *c > INDENT + 20) };
+        let mut row = Folder {
+            out: String::new(),
+            column: 0,
+            indent: INDENT,
+            columns: Some(columns).filter(|c| *c > INDENT + COLUMNS_MIN),
+        };
         line.split_inclusive(' ').for_each(|word| row.word(word));
         row.out
     });
@@ -185,7 +192,16 @@ pub fn fold(text: &str, columns: usize) -> String {
 /// Columns that a text takes at most: a terminal that knows no joiners draws each person of a family for itself. Where a row is
 /// folded too late the terminal does it, and what follows stands where lines of ours begin.
 fn columns_of(text: &str) -> usize {
-    text.width().max(text.chars().map(|c| c.width().unwrap_or(0)).sum())
+    text.width().max(widths(text).map(|(_, width)| width).sum())
+}
+
+/// Characters with the columns of each; one that a selector makes an emoji is wide.
+fn widths(text: &str) -> impl Iterator<Item = (char, usize)> {
+    let next = text.chars().skip(1).map(Some).chain([None]);
+    text.chars().zip(next).map(|(c, next)| {
+        let width = c.width().unwrap_or(0);
+        (c, if next == Some('\u{fe0f}') { width.max(2) } else { width })
+    })
 }
 
 impl Look {

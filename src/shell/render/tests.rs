@@ -181,3 +181,19 @@ fn joined_emoji_are_folded_as_if_no_terminal_joined_them() {
     }
     assert!(text.lines().skip(1).all(|row| row.starts_with("      ")), "{text}");
 }
+
+#[test]
+fn hearts_keycaps_and_what_begins_like_an_address_are_folded_by_us() {
+    for columns in [80, 40, 20] {
+        let look = Look { columns: Some(columns), ..look(Glyphs::Unicode) };
+        for text in ["\u{2764}\u{fe0f}".repeat(90), "1\u{fe0f}".repeat(90), format!("http{}", ">".repeat(200)), "x ".repeat(60)] {
+            let rows = shown(&message(&format!("{text}12:34 <alice> yes")), &look);
+            for row in rows.lines() {
+                let selectors = row.chars().filter(|c| *c == '\u{fe0f}').count();
+                let wide: usize = row.chars().map(|c| UnicodeWidthChar::width(c).unwrap_or(0)).sum();
+                assert!(wide + selectors <= columns, "{columns}: {row}");
+            }
+            assert!(rows.lines().skip(1).all(|row| row.starts_with("      ")), "{rows}");
+        }
+    }
+}
