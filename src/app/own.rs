@@ -118,11 +118,9 @@ impl Node for Running {
 
     fn renamed(&self, name: &str) {
         // Where the file says who I am, it would win at the next start.
-        let settings = self.settings();
-        if settings.is_in_file("name")
-            && let Err(error) = settings.store("name", name)
-        {
-            tracing::warn!(%error, "the new name was not written to config.toml");
+        let is_in_file = self.settings().is_in_file("name");
+        if is_in_file {
+            self.keep("name", name);
         }
     }
 

@@ -271,3 +271,21 @@ fn what_was_said_since_the_start_is_not_undone_by_another_setting() {
     command.arg("--data-dir").arg(alice.profile()).args(["whoami", "--json"]);
     assert_eq!(crate::person::run(command).expect(0).lines()[0]["name"], "Ann");
 }
+
+#[test]
+fn a_setting_is_followed_also_where_it_was_that_before_a_command_said_otherwise() {
+    let net = Net::new();
+    let alice = net.person("alice");
+    let mut command = crate::person::program();
+    command.arg("--data-dir").arg(alice.profile()).args(["--no-lan", "daemon", "--json"]);
+    let owner = crate::person::Running::new(command);
+    owner.until(|line| line["event"] == "ready");
+    let script = "/config name Ann\n/nick Bob\n/config name Ann\n";
+    assert_eq!(alice.run_with(script.as_bytes(), &[] as &[&str]).code, 0);
+    let me = |args: [&str; 2]| {
+        let mut command = crate::person::program();
+        command.arg("--data-dir").arg(alice.profile()).args(args);
+        crate::person::run(command).expect(0).lines().remove(0)
+    };
+    assert_eq!(me(["whoami", "--json"])["name"], "Ann");
+}
