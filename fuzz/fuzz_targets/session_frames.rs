@@ -41,7 +41,7 @@ struct Packet {
 enum Written {
     Raw(Vec<u8>),
     Message { n: u64, bytes: Vec<u8> },
-    Fragment { n: u8, index: u16, count: u16, len: u16 },
+    Fragment { n: u8, offset: u16, behind: u16, len: u16 },
     Rekey { epoch: u32, part: u8, parts: u8, bytes: Vec<u8> },
     Reply { epoch: u32, part: u8, parts: u8, bytes: Vec<u8> },
     PathResponse(u64),
@@ -135,9 +135,11 @@ fuzz_target!(|input: Input| {
         match packet.frames {
             Written::Raw(bytes) => payload = bytes,
             Written::Message { n, bytes } => Frame::Message { n, bytes: &bytes }.encode(&mut payload),
-            Written::Fragment { n, index, count, len } => {
-                let bytes = vec![7; usize::from(len) % 1_130];
-                Frame::Fragment { n: n.into(), index, count, bytes: &bytes }.encode(&mut payload);
+            Written::Fragment { n, offset, behind, len } => {
+                let bytes = vec![7; usize::from(len) % 8_900];
+                let offset = u32::from(offset) * 16;
+                let total = offset + u32::from(len) % 8_900 + u32::from(behind);
+                Frame::Fragment { n: n.into(), offset, total, bytes: &bytes }.encode(&mut payload);
             }
             Written::Rekey { epoch, part, parts, bytes } => {
                 let part = RekeyPart { epoch: p2pchat_udp::id::Epoch(epoch), part, parts, bytes: &bytes };

@@ -86,6 +86,8 @@ impl Counters {
         let (cell, bytes) = match outcome {
             Ok(()) => (&self.0.sent, len),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (&self.0.send_full, 0),
+            // A session has asked whether the link carries so much, or has yet to notice that it does no more.
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EMSGSIZE as i32) => return,
             Err(error) => {
                 tracing::debug!("send: {error}");
                 (&self.0.send_failed, 0)

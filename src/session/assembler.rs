@@ -6,13 +6,18 @@ use std::{
     time::Duration,
 };
 
-use super::outgoing::{CREDIT_FIRST, Lane, NUMBERS_AHEAD_MAX, PARTIALS_MAX, lane_of};
-use crate::{clock::Instant, wire::MESSAGE_LEN_MAX};
+use super::{
+    outgoing::{CREDIT_FIRST, Lane, NUMBERS_AHEAD_MAX, PARTIALS_MAX, lane_of},
+    ranges::Ranges,
+};
+use crate::clock::Instant;
 
 /// Credit of a peer that uses more than what every session begins with (protocol, PACKETS).
 pub const CREDIT_FULL: u64 = 2 << 20;
 /// Credit of a fast flow at most.
 pub const CREDIT_MAX: u64 = 8 << 20;
+/// Bytes that are reserved at once for a message that has begun to come.
+const RESERVED_MAX: usize = 16 << 10;
 const WORD_BITS: u64 = 64;
 /// Words that a lane without holes keeps room for.
 const WORDS_KEPT: usize = 16;
@@ -71,79 +76,40 @@ impl Arrived {
 /// A message of which fragments have come.
 #[derive(Debug)]
 struct Partial {
-    count: u16,
-    missing: u16,
-    /// A bit per fragment.
-    have: Vec<u64>,
-    /// Length of every fragment but the last, once one of them came.
-    fragment_len: Option<usize>,
-    /// All but the last fragment, as far as they came.
+    total: u32,
+    have: Ranges,
+    /// Up to the end of what came; zeros where something is missing.
     bytes: Vec<u8>,
-    last: Option<Vec<u8>>,
 }
 
 impl Partial {
-    fn new(count: u16) -> Self {
-        Self {
-            count,
-            missing: count,
-            have: vec![0; usize::from(count).div_ceil(64)],
-            fragment_len: None,
-            bytes: Vec::new(),
-            last: None,
-        }
+    fn new(total: u32) -> Self {
+        // What was granted may be less: a large claim alone reserves little.
+        let reserved = usize::try_from(total).unwrap_or(RESERVED_MAX).min(RESERVED_MAX);
+        Self { total, have: Ranges::default(), bytes: Vec::with_capacity(reserved) }
     }
 
     /// Bytes that the peer must have sent in all for what is here: fragments are first sent in order.
     fn reach(&self) -> usize {
-        match (self.fragment_len, &self.last) {
-            (Some(len), Some(last)) => len.saturating_mul(usize::from(self.count).saturating_sub(1)).saturating_add(last.len()),
-            (_, last) => self.bytes.len().saturating_add(last.as_ref().map_or(0, Vec::len)),
-        }
+        self.bytes.len()
     }
 
-    /// `Ok(false)`: it was there already.
-    fn insert(&mut self, index: u16, count: u16, bytes: &[u8]) -> Result<bool, Violation> {
-        if count != self.count || index >= count {
-            return Err(Violation);
+    /// `false`: it was there already.
+    fn insert(&mut self, offset: u32, bytes: &[u8]) -> bool {
+        let end = offset.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        if self.have.insert(offset, end) == 0 {
+            return false;
         }
-        let bit = 1u64 << (index % 64);
-        let word = self.have.get_mut(usize::from(index / 64)).ok_or(Violation)?;
-        if *word & bit != 0 {
-            return Ok(false);
-        }
-        let is_last = index.saturating_add(1) == count;
-        let fragment_len = if is_last { self.fragment_len } else { Some(*self.fragment_len.get_or_insert(bytes.len())) };
-        let last_len = if is_last { Some(bytes.len()) } else { self.last.as_ref().map(Vec::len) };
-        if let Some(fragment_len) = fragment_len {
-            let whole = fragment_len.saturating_mul(usize::from(count).saturating_sub(1)).saturating_add(last_len.unwrap_or(1));
-            let fits = (is_last || bytes.len() == fragment_len) && last_len.is_none_or(|len| len <= fragment_len);
-            if !fits || whole > MESSAGE_LEN_MAX {
-                return Err(Violation);
-            }
-        }
-        *word |= bit;
-        self.missing = self.missing.saturating_sub(1);
-        if is_last {
-            self.last = Some(bytes.to_vec());
-            return Ok(true);
-        }
-        let start = bytes.len().saturating_mul(usize::from(index));
-        let end = start.saturating_add(bytes.len());
+        let (start, end) = (usize::try_from(offset).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(usize::MAX));
         if start == self.bytes.len() {
             self.bytes.extend_from_slice(bytes);
-        } else {
-            if self.bytes.len() < end {
-                self.bytes.resize(end, 0);
-            }
-            self.bytes.get_mut(start..end).ok_or(Violation)?.copy_from_slice(bytes);
+            return true;
         }
-        Ok(true)
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes.extend_from_slice(self.last.as_deref().unwrap_or_default());
-        self.bytes
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes.get_mut(start..end).into_iter().for_each(|place| place.copy_from_slice(bytes));
+        true
     }
 }
 
@@ -222,8 +188,9 @@ impl Assembler {
         Ok(Inserted::Whole(bytes.to_vec()))
     }
 
-    /// A fragment came; wire has looked at its own limits.
-    pub(super) fn insert(&mut self, n: u64, index: u16, count: u16, bytes: &[u8]) -> Result<Inserted, Violation> {
+    /// A fragment came; wire has looked at its own limits. The same bytes may come again otherwise cut, since a path may
+    /// carry less than before.
+    pub(super) fn insert(&mut self, n: u64, offset: u32, total: u32, bytes: &[u8]) -> Result<Inserted, Violation> {
         let (lane, place) = self.place(n)?;
         if self.arrived(lane).contains(place) {
             return Ok(Inserted::Duplicate);
@@ -231,25 +198,23 @@ impl Assembler {
         if !self.partials.contains_key(&n) && self.partials.len() >= PARTIALS_MAX {
             return Err(Violation);
         }
-        let partial = self.partials.entry(n).or_insert_with(|| Partial::new(count));
-        let (before, missing) = (partial.reach(), partial.missing);
+        let partial = self.partials.entry(n).or_insert_with(|| Partial::new(total));
         // Looked at before anything is stored: what would be held must be granted.
-        let end =
-            if index.saturating_add(1) == count { 0 } else { bytes.len().saturating_mul(usize::from(index).saturating_add(1)) };
-        let room = usize::try_from(self.limit.saturating_sub(self.used)).unwrap_or(usize::MAX);
-        if end.saturating_sub(before) > room {
+        let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(bytes.len());
+        let (before, room) = (partial.reach(), self.limit.saturating_sub(self.used));
+        if partial.total != total || end.saturating_sub(before) > usize::try_from(room).unwrap_or(usize::MAX) {
             return Err(Violation);
         }
-        if !partial.insert(index, count, bytes)? {
+        if !partial.insert(offset, bytes) {
             return Ok(Inserted::Duplicate);
         }
-        let (after, whole) = (partial.reach(), missing == 1);
+        let (after, whole) = (partial.reach(), partial.have.is_whole(total));
         self.charge(after.saturating_sub(before))?;
         if !whole {
             return Ok(Inserted::Partly);
         }
         self.arrived(lane).insert(place);
-        Ok(self.partials.remove(&n).map_or(Inserted::Duplicate, |partial| Inserted::Whole(partial.finish())))
+        Ok(self.partials.remove(&n).map_or(Inserted::Duplicate, |partial| Inserted::Whole(partial.bytes)))
     }
 
     /// How far the limit runs ahead of what is consumed.
@@ -322,32 +287,32 @@ mod tests {
     }
 
     proptest! {
-        /// Fragments of several messages in any order, some twice: each message comes out once, as it was.
+        /// Fragments of several messages in any order, some twice, some cut otherwise the second time: each message comes
+        /// out once, as it was.
         #[test]
         fn messages_come_out_once_and_as_they_were(
-            lens in proptest::collection::vec((2usize..40, 1usize..300, 1usize..300), 1..8),
+            lens in proptest::collection::vec((1usize..9_000, 1usize..300, 1usize..300), 1..8),
             order in proptest::collection::vec(any::<u32>(), 400),
         ) {
             let mut assembler = assembler(1 << 20);
             let mut pieces = Vec::new();
             let mut messages = Vec::new();
-            for (i, &(count, len, last)) in lens.iter().enumerate() {
+            for (i, &(whole, len, other_len)) in lens.iter().enumerate() {
                 let n = u64::try_from(i).unwrap() * 4 + 1;
-                let whole = (count - 1) * len + last.min(len);
                 let bytes: Vec<u8> = (0..whole).map(|at| u8::try_from((at * 31 + i * 7) % 251).unwrap()).collect();
-                for (index, piece) in bytes.chunks(len).enumerate() {
-                    pieces.push((n, u16::try_from(index).unwrap(), u16::try_from(count).unwrap(), piece.to_vec()));
+                let total = u32::try_from(whole).unwrap();
+                for (len, part) in [(len, 1), (other_len, 4)] {
+                    for (index, piece) in bytes.chunks(len).enumerate().filter(|(index, _)| index % part == 0) {
+                        pieces.push((n, u32::try_from(index * len).unwrap(), total, piece.to_vec()));
+                    }
                 }
                 messages.push((n, bytes));
             }
-            let mut again = pieces.clone();
-            again.truncate(order.len() / 4);
-            pieces.extend(again);
             let mut keyed: Vec<_> = pieces.into_iter().enumerate().collect();
             keyed.sort_by_key(|(i, _)| order.get(*i % order.len()).copied());
             let mut out = Vec::new();
-            for (_, (n, index, count, piece)) in keyed {
-                if let Inserted::Whole(bytes) = assembler.insert(n, index, count, &piece).unwrap() {
+            for (_, (n, offset, total, piece)) in keyed {
+                if let Inserted::Whole(bytes) = assembler.insert(n, offset, total, &piece).unwrap() {
                     out.push((n, bytes));
                 }
             }
@@ -361,11 +326,12 @@ mod tests {
         /// Whatever comes, what is held is granted.
         #[test]
         fn what_is_held_is_never_more_than_the_credit(
-            frames in proptest::collection::vec((0u64..600, 0u16..1_024, 2u16..1_024, 1usize..1_200), 1..300),
+            frames in proptest::collection::vec((0u64..600, 0u32..100_000, 1u32..100_000, 1usize..1_200), 1..300),
         ) {
             let mut assembler = assembler(64 << 10);
-            for (n, index, count, len) in frames {
-                if assembler.insert(n * 4 + 1, index % count, count, &vec![0; len]).is_err() {
+            for (n, offset, behind, len) in frames {
+                let total = offset + u32::try_from(len).unwrap() + behind;
+                if assembler.insert(n * 4 + 1, offset, total, &vec![0; len]).is_err() {
                     break;
                 }
                 let held: usize = assembler.partials.values().map(|partial| partial.bytes.len()).sum();

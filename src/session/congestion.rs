@@ -214,23 +214,23 @@ impl Pacer {
         Self { budget: Self::BURST_LEN_MAX, at: now }
     }
 
-    /// When the next full datagram may leave; `None`: now.
-    pub(super) fn wait(&mut self, now: Instant, window: usize, rtt: Duration) -> Option<Instant> {
+    /// When the next datagram of `len` bytes may leave; `None`: now.
+    pub(super) fn wait(&mut self, now: Instant, len: usize, window: usize, rtt: Duration) -> Option<Instant> {
         if rtt < PACED_RTT_MIN {
             return None;
         }
         // A quarter faster than the window, so that pacing itself is never what limits.
         let per_rtt = window.saturating_add(window / 4).max(1);
-        self.wait_at(now, per_rtt, rtt, Self::BURST_LEN_MAX)
+        self.wait_at(now, len, per_rtt, rtt, Self::BURST_LEN_MAX)
     }
 
     /// The same on a relay, which drops what is faster than its budget.
-    pub(super) fn wait_for_relay(&mut self, now: Instant) -> Option<Instant> {
-        self.wait_at(now, PACED_RELAY_RATE, Duration::from_secs(1), PACED_RELAY_BURST)
+    pub(super) fn wait_for_relay(&mut self, now: Instant, len: usize) -> Option<Instant> {
+        self.wait_at(now, len, PACED_RELAY_RATE, Duration::from_secs(1), PACED_RELAY_BURST)
     }
 
     /// Earns `per_rtt` bytes in each `rtt`, and holds at most `burst_len_max`.
-    fn wait_at(&mut self, now: Instant, per_rtt: usize, rtt: Duration, burst_len_max: usize) -> Option<Instant> {
+    fn wait_at(&mut self, now: Instant, len: usize, per_rtt: usize, rtt: Duration, burst_len_max: usize) -> Option<Instant> {
         let elapsed = now.since(self.at).as_nanos();
         let earned = u128::try_from(per_rtt).unwrap_or(u128::MAX).saturating_mul(elapsed);
         let earned = earned.checked_div(rtt.as_nanos()).unwrap_or(0);
@@ -239,7 +239,7 @@ impl Pacer {
             self.at = now;
         }
         self.budget = self.budget.min(burst_len_max);
-        if self.budget >= DATAGRAM_LEN_MAX {
+        if self.budget >= len {
             return None;
         }
         let time_for = |len: usize| {
@@ -247,7 +247,7 @@ impl Pacer {
             let nanos = nanos.checked_div(u128::try_from(per_rtt).unwrap_or(u128::MAX)).unwrap_or(0);
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1))
         };
-        let one = time_for(DATAGRAM_LEN_MAX.saturating_sub(self.budget));
+        let one = time_for(len.saturating_sub(self.budget));
         let burst = time_for(burst_len_max / 2);
         Some(now + one.max(PACE_INTERVAL.min(burst)))
     }
@@ -325,7 +325,7 @@ mod tests {
         let (window, rtt) = (1_200_000, 100 * MS);
         let (mut sent, mut waits) = (0, 0);
         while sent < window {
-            match pacer.wait(now, window, rtt) {
+            match pacer.wait(now, 1_200, window, rtt) {
                 Some(at) => {
                     assert!(at > now);
                     now = at;
@@ -340,6 +340,6 @@ mod tests {
         let took = now.since(Instant::default());
         assert!((70 * MS..=85 * MS).contains(&took), "{took:?}: four fifths of the round trip");
         assert!(waits <= 90, "{waits}");
-        assert_eq!(pacer.wait(now, window, MS), None, "a short round trip is not paced");
+        assert_eq!(pacer.wait(now, 1_200, window, MS), None, "a short round trip is not paced");
     }
 }

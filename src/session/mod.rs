@@ -19,8 +19,10 @@ mod ack;
 mod assembler;
 mod congestion;
 mod event;
+mod mtu;
 mod outgoing;
 mod path;
+mod ranges;
 mod receive;
 mod recovery;
 mod rekey;
@@ -42,7 +44,8 @@ use self::{
     ack::Acks,
     assembler::Assembler,
     congestion::{Congestion, Pacer},
-    outgoing::{FRAGMENT_LEN, FRAGMENT_LEN_RELAYED, Lane, Outgoing, QUEUED_LEN_MAX},
+    mtu::PathMtu,
+    outgoing::{Lane, Outgoing, QUEUED_LEN_MAX},
     path::Paths,
     recovery::{Piece, Recovery},
     rekey::Rekey,
@@ -104,6 +107,7 @@ pub struct Session {
     congestion: Box<dyn Congestion>,
     pacer: Pacer,
     paths: Paths,
+    mtu: PathMtu,
     outgoing: Outgoing,
     spare: Spare,
     assembler: Assembler,
@@ -150,7 +154,8 @@ impl Session {
             congestion: congestion::new(path.on_link),
             pacer: Pacer::new(now),
             paths: Paths::new(path, now),
-            outgoing: Outgoing::new(if path.relay.is_some() { FRAGMENT_LEN_RELAYED } else { FRAGMENT_LEN }),
+            mtu: PathMtu::new(path, now),
+            outgoing: Outgoing::new(),
             spare: Spare::new(now),
             assembler: Assembler::new(now),
             timers: Timers::default(),
@@ -271,6 +276,11 @@ impl Session {
         self.assembler.wanted()
     }
 
+    /// Bytes of a datagram that the path is known to carry.
+    pub fn datagram_len_max(&self) -> usize {
+        self.mtu.get()
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> Stats {
         self.stats
@@ -288,7 +298,8 @@ impl Session {
                 Timer::Probe => {
                     self.recovery.on_probe_timeout(now);
                     self.stats.timeouts = self.stats.timeouts.saturating_add(1);
-                    self.probes = 1;
+                    // Two once it is no tail that was lost (RFC 9002 §6.2.4): each long wait has twice the chance.
+                    self.probes = if self.recovery.backoff() > 1 { 2 } else { 1 };
                     self.repeat_first_rekey();
                     self.on_silence(now);
                 }
@@ -344,17 +355,21 @@ impl Session {
 
     /// Looks for lost packets; what they held waits to be sent again.
     fn detect_lost(&mut self, now: Instant) {
-        let Self { recovery, outgoing, assembler, rekey, keys, ping_due, pong_asked_at, .. } = self;
-        let (packets, len) = recovery.detect_lost(now, &self.rtt, |piece| match piece {
+        let Self { recovery, outgoing, assembler, rekey, keys, mtu, ping_due, pong_asked_at, .. } = self;
+        let lost = recovery.detect_lost(now, &self.rtt, |piece| match piece {
             Piece::Messages { .. } | Piece::Fragment { .. } => outgoing.on_lost(piece),
             Piece::Credit => assembler.on_limit_lost(),
             Piece::Rekey { epoch, part, reply } => rekey.on_lost(epoch, part, reply, keys),
             Piece::Ping => *ping_due |= pong_asked_at.is_some(),
+            Piece::MtuProbe { len } => mtu.on_probe_lost(now, len),
             Piece::Copy { .. } => {}
         });
-        if packets > 0 {
-            self.stats.lost = self.stats.lost.saturating_add(packets);
-            self.congestion.on_lost(len);
+        if lost.packets > 0 {
+            self.stats.lost = self.stats.lost.saturating_add(lost.packets);
+            self.congestion.on_lost(lost.len);
+        }
+        if self.mtu.on_large_lost(now, self.recovery.large_lost()) {
+            self.recovery.on_mtu_change();
         }
     }
 

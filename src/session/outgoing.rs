@@ -4,15 +4,15 @@
 
 use std::collections::VecDeque;
 
-use super::{recovery::Piece, spare::COPY_LEN_MAX};
-use crate::wire::{DATAGRAM_LEN_MAX, FRAGMENTS_MAX, MESSAGE_LEN_MAX, frame::Frame, relay::RELAYED_LEN_MAX};
+use super::{ranges::Ranges, recovery::Piece, spare::COPY_LEN_MAX};
+use crate::wire::{FRAGMENT_LEN_MIN, MESSAGE_LEN_MAX, frame::Frame, relay::RELAYED_LEN_MAX};
 
-/// Bytes of a fragment, and of the longest message that travels whole: fits a datagram of 1,200 bytes
-/// beside the header, the tag, its own head and a short ack.
-pub(super) const FRAGMENT_LEN: usize = 1_120;
-/// The same in a session that begins on a relay. None that begins elsewhere ever gets there.
-pub(super) const FRAGMENT_LEN_RELAYED: usize = FRAGMENT_LEN - (DATAGRAM_LEN_MAX - RELAYED_LEN_MAX);
-const _: () = assert!(MESSAGE_LEN_MAX <= FRAGMENTS_MAX * FRAGMENT_LEN_RELAYED);
+/// A longer message travels in fragments, which a path that turns out to carry less can cut anew: fits a datagram on any
+/// path, a relay too, beside the header, the tag, its own head and a short ack.
+const WHOLE_LEN_MAX: usize = RELAYED_LEN_MAX - 80;
+/// A fragment is not begun in less room, but for a message's end.
+const FRAGMENT_ROOM_MIN: usize = 1_000;
+const _: () = assert!(2 * FRAGMENT_LEN_MIN <= FRAGMENT_ROOM_MIN && FRAGMENT_ROOM_MIN <= WHOLE_LEN_MAX);
 /// Credit that both sides have without a `Credit` frame (protocol, PACKETS).
 pub(super) const CREDIT_FIRST: u64 = 4_096;
 /// Fragmented messages that may be on their way at once; the receiver closes above it.
@@ -61,32 +61,27 @@ enum Slot {
 #[derive(Debug)]
 struct Parts {
     bytes: Vec<u8>,
-    fragment_len: usize,
-    unacked: usize,
-    /// A bit per fragment.
-    acked: Vec<u64>,
+    acked: Ranges,
 }
 
 impl Parts {
-    fn count(&self) -> u16 {
-        u16::try_from(self.bytes.len().div_ceil(self.fragment_len)).unwrap_or(u16::MAX)
+    fn total(&self) -> u32 {
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
 
-    fn fragment(&self, index: u16) -> &[u8] {
-        self.bytes.chunks(self.fragment_len).nth(usize::from(index)).unwrap_or_default()
-    }
-
-    fn is_acked(&self, index: u16) -> bool {
-        self.acked.get(usize::from(index / 64)).is_some_and(|word| word & (1 << (index % 64)) != 0)
-    }
-
-    fn set_acked(&mut self, index: u16) -> bool {
-        let fresh = index < self.count() && !self.is_acked(index);
-        if fresh {
-            self.acked.get_mut(usize::from(index / 64)).into_iter().for_each(|word| *word |= 1 << (index % 64));
-            self.unacked = self.unacked.saturating_sub(1);
+    /// The fragment of message `n` from `offset` to `end` at most, as long as `room` lets it; `None` where that is too little.
+    fn fragment(&self, n: u64, offset: u32, end: u32, room: usize) -> Option<Frame<'_>> {
+        let total = self.total();
+        let whole = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let fits = Frame::fragment_len(n, offset, total, room).min(whole);
+        // What is cut off must be long enough for a fragment of its own, where it does not end the message.
+        let len = if fits == whole || end == total { fits } else { fits.min(whole.saturating_sub(FRAGMENT_LEN_MIN)) };
+        if len < whole && room < FRAGMENT_ROOM_MIN {
+            return None;
         }
-        fresh
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.bytes.get(start..start.saturating_add(len)).filter(|bytes| !bytes.is_empty())?;
+        Some(Frame::Fragment { n, offset, total, bytes })
     }
 }
 
@@ -95,9 +90,9 @@ struct Queue {
     /// Messages from place `base` on.
     slots: VecDeque<Slot>,
     base: u64,
-    /// Place of the first message that was not wholly sent, and its first fragment that was not.
+    /// Place of the first message that was not wholly sent, and its first byte that was not.
     next: u64,
-    next_fragment: u16,
+    next_offset: u32,
 }
 
 impl Queue {
@@ -124,7 +119,6 @@ pub(super) struct Filled {
 /// All messages that were given and not wholly acked.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    fragment_len: usize,
     control: Queue,
     message: Queue,
     /// Lost, to be sent before anything fresh. What was acked meanwhile is skipped.
@@ -137,10 +131,9 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Nothing given. Fragments, and messages that travel whole, are of `fragment_len` bytes at most.
-    pub(super) fn new(fragment_len: usize) -> Self {
+    /// Nothing given.
+    pub(super) fn new() -> Self {
         Self {
-            fragment_len,
             control: Queue::default(),
             message: Queue::default(),
             repairs: VecDeque::new(),
@@ -169,15 +162,13 @@ impl Outgoing {
     pub(super) fn push(&mut self, lane: Lane, item: Vec<u8>) -> u64 {
         debug_assert!((1..=MESSAGE_LEN_MAX).contains(&item.len()), "the caller keeps the limits of an item");
         self.queued = self.queued.saturating_add(item.len());
-        let fragment_len = self.fragment_len;
-        let slot = if item.len() <= fragment_len {
+        let slot = if item.len() <= WHOLE_LEN_MAX {
             Slot::Whole(item)
         } else {
-            let count = item.len().div_ceil(fragment_len);
-            Slot::Parts(Box::new(Parts { bytes: item, fragment_len, unacked: count, acked: vec![0; count.div_ceil(64)] }))
+            Slot::Parts(Box::new(Parts { bytes: item, acked: Ranges::default() }))
         };
         let queue = self.queue_mut(lane);
-        let place = queue.base.saturating_add(u64::try_from(queue.slots.len()).unwrap_or(u64::MAX));
+        let place = queue.base.saturating_add(wide(queue.slots.len()));
         queue.slots.push_back(slot);
         number(lane, place)
     }
@@ -200,27 +191,31 @@ impl Outgoing {
     /// True where a message or fragment could go into a packet now. May be true for a repair that was
     /// acked meanwhile.
     pub(super) fn has_sendable(&self) -> bool {
-        !self.repairs.is_empty() || self.fresh(Lane::Control).is_some() || self.fresh(Lane::Message).is_some()
+        let fresh = |lane| self.fresh(lane, usize::MAX).is_some();
+        !self.repairs.is_empty() || fresh(Lane::Control) || fresh(Lane::Message)
     }
 
-    /// The next fresh frame of a lane that credit and limits let go.
-    fn fresh(&self, lane: Lane) -> Option<Frame<'_>> {
+    /// The next fresh frame of a lane that credit and limits let go, in `room` bytes.
+    fn fresh(&self, lane: Lane, room: usize) -> Option<Frame<'_>> {
         let queue = self.queue(lane);
         if queue.next.saturating_sub(queue.base) >= NUMBERS_AHEAD_MAX {
             return None;
         }
         let n = number(lane, queue.next);
-        let (frame, len) = match queue.slot(queue.next)? {
-            Slot::Whole(bytes) => (Frame::Message { n, bytes }, bytes.len()),
-            Slot::Parts(_) if queue.next_fragment == 0 && self.partials >= PARTIALS_MAX => return None,
-            Slot::Parts(parts) => {
-                let (index, bytes) = (queue.next_fragment, parts.fragment(queue.next_fragment));
-                (Frame::Fragment { n, index, count: parts.count(), bytes }, bytes.len())
+        let credit = self.credit.saturating_sub(self.credit_used);
+        match queue.slot(queue.next)? {
+            Slot::Whole(bytes) => {
+                let frame = Frame::Message { n, bytes };
+                (wide(bytes.len()) <= credit && frame.encoded_len() <= room).then_some(frame)
             }
-            Slot::Acked => return None,
-        };
-        let used = self.credit_used.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        (used <= self.credit).then_some(frame)
+            Slot::Parts(_) if queue.next_offset == 0 && self.partials >= PARTIALS_MAX => None,
+            Slot::Parts(parts) => {
+                let granted = queue.next_offset.saturating_add(u32::try_from(credit).unwrap_or(u32::MAX));
+                let enough = granted >= parts.total() || credit >= wide(FRAGMENT_ROOM_MIN);
+                parts.fragment(n, queue.next_offset, granted.min(parts.total()), room).filter(|_| enough)
+            }
+            Slot::Acked => None,
+        }
     }
 
     /// Appends frames to `out` while they fit into `len_max` bytes: repairs, control, messages. `hold`
@@ -236,42 +231,41 @@ impl Outgoing {
         }
         for lane in [Lane::Control, Lane::Message] {
             let mut run: Option<(u64, u32)> = None;
-            while let Some(frame) = self.fresh(lane) {
-                if out.len().saturating_add(frame.encoded_len()) > len_max {
-                    break;
-                }
+            while let Some(frame) = self.fresh(lane, len_max.saturating_sub(out.len())) {
                 frame.encode(out);
                 filled.fresh = filled.fresh.saturating_add(1);
-                let (len, last_fragment) = match frame {
+                let (len, fragment) = match frame {
                     Frame::Message { n, bytes } => {
                         run = run.map_or(Some((n, 1)), |(first, count)| Some((first, count.saturating_add(1))));
                         (bytes.len(), None)
                     }
-                    Frame::Fragment { n, index, count, bytes } => {
+                    Frame::Fragment { n, offset, total, bytes } => {
                         run.take().into_iter().for_each(|(first, count)| hold(Piece::Messages { first, count }));
-                        hold(Piece::Fragment { n, index });
-                        (bytes.len(), Some(index.saturating_add(1) == count))
+                        let end = offset.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+                        hold(Piece::Fragment { n, offset, end });
+                        (bytes.len(), Some((end, total)))
                     }
                     _ => (0, None),
                 };
-                filled.fresh_len = filled.fresh_len.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-                self.on_fresh_sent(lane, len, last_fragment);
+                filled.fresh_len = filled.fresh_len.saturating_add(wide(len));
+                self.on_fresh_sent(lane, len, fragment);
             }
             run.into_iter().for_each(|(first, count)| hold(Piece::Messages { first, count }));
         }
         filled
     }
 
-    /// `last_fragment`: `None` for a whole message.
-    fn on_fresh_sent(&mut self, lane: Lane, len: usize, last_fragment: Option<bool>) {
-        self.credit_used = self.credit_used.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+    /// `fragment`: where it ended, and the whole message; `None` for a message that left whole.
+    fn on_fresh_sent(&mut self, lane: Lane, len: usize, fragment: Option<(u32, u32)>) {
+        self.credit_used = self.credit_used.saturating_add(wide(len));
         let queue = self.queue_mut(lane);
-        let begins = last_fragment.is_some() && queue.next_fragment == 0;
-        if last_fragment == Some(false) {
-            queue.next_fragment = queue.next_fragment.saturating_add(1);
-        } else {
-            queue.next = queue.next.saturating_add(1);
-            queue.next_fragment = 0;
+        let begins = fragment.is_some() && queue.next_offset == 0;
+        match fragment {
+            Some((end, total)) if end < total => queue.next_offset = end,
+            _ => {
+                queue.next = queue.next.saturating_add(1);
+                queue.next_offset = 0;
+            }
         }
         self.partials = self.partials.saturating_add(usize::from(begins));
     }
@@ -326,19 +320,22 @@ impl Outgoing {
                     hold(Piece::Messages { first: n, count: 1 });
                 }
             }
-            Piece::Fragment { n, index } => {
+            Piece::Fragment { n, offset, end } => {
                 let slot = lane_of(n).and_then(|(lane, place)| self.queue(lane).slot(place));
-                let Some(Slot::Parts(parts)) = slot.filter(|slot| !slot.has_acked(index)) else { return None };
-                let frame = Frame::Fragment { n, index, count: parts.count(), bytes: parts.fragment(index) };
-                if out.len().saturating_add(frame.encoded_len()) > len_max {
-                    return Some(piece);
+                let Some(Slot::Parts(parts)) = slot else { return None };
+                if parts.acked.contains(offset, end) {
+                    return None;
                 }
+                let Some(frame) = parts.fragment(n, offset, end, len_max.saturating_sub(out.len())) else { return Some(piece) };
                 frame.encode(out);
                 *count = count.saturating_add(1);
-                hold(piece);
+                let Frame::Fragment { bytes, .. } = frame else { return None };
+                let cut = offset.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+                hold(Piece::Fragment { n, offset, end: cut });
+                return (cut < end).then_some(Piece::Fragment { n, offset: cut, end });
             }
             // The first one counts.
-            Piece::Copy { .. } | Piece::Credit | Piece::Rekey { .. } | Piece::Ping => {}
+            Piece::Copy { .. } | Piece::Credit | Piece::Rekey { .. } | Piece::Ping | Piece::MtuProbe { .. } => {}
         }
         None
     }
@@ -350,20 +347,20 @@ impl Outgoing {
 
     /// A packet with this piece was acked; `done` hears of each message that is wholly acked now.
     pub(super) fn on_acked(&mut self, piece: Piece, mut done: impl FnMut(u64)) {
-        let (first, run, index) = match piece {
+        let (first, run, part) = match piece {
             Piece::Messages { first, count } => (first, count, None),
             Piece::Copy { n } => (n, 1, None),
-            Piece::Fragment { n, index } => (n, 1, Some(index)),
-            Piece::Credit | Piece::Rekey { .. } | Piece::Ping => return,
+            Piece::Fragment { n, offset, end } => (n, 1, Some((offset, end))),
+            Piece::Credit | Piece::Rekey { .. } | Piece::Ping | Piece::MtuProbe { .. } => return,
         };
         let Some((lane, first_place)) = lane_of(first) else { return };
         for place in (first_place..).take(usize::try_from(run).unwrap_or(usize::MAX)) {
             let Some(slot) = self.queue_mut(lane).slot_mut(place) else { continue };
-            let len = match (&mut *slot, index) {
+            let len = match (&mut *slot, part) {
                 (Slot::Whole(bytes), None) => bytes.len(),
-                (Slot::Parts(parts), Some(index)) => {
-                    parts.set_acked(index);
-                    if parts.unacked > 0 {
+                (Slot::Parts(parts), Some((offset, end))) => {
+                    parts.acked.insert(offset, end);
+                    if !parts.acked.is_whole(parts.total()) {
                         continue;
                     }
                     parts.bytes.len()
@@ -386,14 +383,8 @@ impl Outgoing {
     }
 }
 
-impl Slot {
-    fn has_acked(&self, index: u16) -> bool {
-        match self {
-            Self::Whole(_) => false,
-            Self::Parts(parts) => parts.is_acked(index),
-            Self::Acked => true,
-        }
-    }
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 fn number(lane: Lane, place: u64) -> u64 {

@@ -9,6 +9,8 @@ use super::{
     assembler::Violation,
     congestion,
     congestion::Pacer,
+    mtu::PathMtu,
+    recovery::Piece,
     rekey::Step,
     rtt::{ACK_DELAY_MAX, Rtt},
     timer::Timer,
@@ -131,8 +133,8 @@ impl Session {
                 let inserted = self.assembler.insert_message(n, bytes)?;
                 self.on_inserted(now, n, inserted);
             }
-            Frame::Fragment { n, index, count, bytes } => {
-                let inserted = self.assembler.insert(n, index, count, bytes)?;
+            Frame::Fragment { n, offset, total, bytes } => {
+                let inserted = self.assembler.insert(n, offset, total, bytes)?;
                 self.on_inserted(now, n, inserted);
             }
             Frame::PathChallenge(token) => self.paths.on_challenge(from, token),
@@ -168,13 +170,14 @@ impl Session {
 
     fn on_ack(&mut self, now: Instant, ack: &Ack) -> Result<(), Violation> {
         let in_flight = self.recovery.in_flight();
-        let Self { recovery, outgoing, events, pong_asked_at, .. } = self;
-        let acked = recovery.on_ack(now, ack, |piece| {
-            if piece == super::Piece::Ping {
+        let Self { recovery, outgoing, events, mtu, pong_asked_at, .. } = self;
+        let acked = recovery.on_ack(now, ack, |piece| match piece {
+            Piece::Ping => {
                 let asked_at = pong_asked_at.take();
                 events.extend(asked_at.map(|asked_at| SessionEvent::Pong { rtt: now.since(asked_at) }));
             }
-            outgoing.on_acked(piece, |n| events.push_back(SessionEvent::Acked(n)));
+            Piece::MtuProbe { len } => mtu.on_probe_acked(now, len),
+            piece => outgoing.on_acked(piece, |n| events.push_back(SessionEvent::Acked(n))),
         });
         let acked = acked.map_err(|_| Violation)?;
         if let Some(sample) = acked.rtt {
@@ -200,6 +203,10 @@ impl Session {
             self.rtt = Rtt::new(path.on_link, None);
             self.congestion = congestion::new(path.on_link);
             self.pacer = Pacer::new(now);
+        }
+        if path.remote.ip() != before.remote.ip() || path.relay != before.relay {
+            self.mtu = PathMtu::new(path, now);
+            self.recovery.on_mtu_change();
         }
         self.recovery.on_path_change();
         self.events.push_back(SessionEvent::PathChanged);

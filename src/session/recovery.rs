@@ -12,7 +12,7 @@ use super::{congestion::RateSample, rtt::Rtt, spare::LossRate};
 use crate::{
     clock::Instant,
     id::{Epoch, PacketNumber},
-    wire::frame::Ack,
+    wire::{DATAGRAM_LEN_MAX, frame::Ack},
 };
 
 /// Packets that are remembered at once. At the limit nothing leaves but acks and probes.
@@ -49,8 +49,10 @@ pub(super) enum Piece {
     Fragment {
         /// Number of the message.
         n: u64,
-        /// Place in it.
-        index: u16,
+        /// Its first byte.
+        offset: u32,
+        /// The byte behind its last.
+        end: u32,
     },
     /// The newest credit at that time.
     Credit,
@@ -65,6 +67,11 @@ pub(super) enum Piece {
     },
     /// A ping.
     Ping,
+    /// A datagram that asks whether the path carries so many bytes. It holds nothing else.
+    MtuProbe {
+        /// Of the whole datagram.
+        len: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +132,15 @@ pub(super) struct Acked {
     pub(super) acks: Option<PacketNumber>,
 }
 
+/// What was found lost.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// How many packets, probes of the path's MTU left out: they say nothing about the way.
+    pub(super) packets: u64,
+    /// Their bytes.
+    pub(super) len: usize,
+}
+
 /// The peer acked a packet that was never sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NeverSent;
@@ -146,6 +162,9 @@ pub(super) struct Recovery {
     lost: BTreeSet<u64>,
     in_flight: usize,
     in_flight_packets: usize,
+    /// The newest packet above [`DATAGRAM_LEN_MAX`] that was acked, and how many above it that size were lost since.
+    large_acked: Option<u64>,
+    large_lost: u32,
     packet_threshold: u64,
     time_eighths: u32,
     loss_at: Option<Instant>,
@@ -170,6 +189,8 @@ impl Recovery {
             lost: BTreeSet::new(),
             in_flight: 0,
             in_flight_packets: 0,
+            large_acked: None,
+            large_lost: 0,
             loss_rate: LossRate::default(),
             packet_threshold: PACKET_THRESHOLD,
             time_eighths: TIME_THRESHOLD_EIGHTHS,
@@ -313,6 +334,9 @@ impl Recovery {
                 self.time_eighths = self.time_eighths.saturating_add(1).min(TIME_THRESHOLD_EIGHTHS_MAX);
             }
         }
+        if len > DATAGRAM_LEN_MAX && self.large_acked < Some(number) {
+            (self.large_acked, self.large_lost) = (Some(number), 0);
+        }
         self.delivered = self.delivered.saturating_add(wide(len));
         self.delivered_at = now;
         // The newest acked packet decides the sample: its own sending time starts the next one.
@@ -333,14 +357,13 @@ impl Recovery {
         }
     }
 
-    /// Finds the packets that are lost by now; `on_piece` hears of every piece in them. Returns how many
-    /// packets and bytes.
-    pub(super) fn detect_lost(&mut self, now: Instant, rtt: &Rtt, mut on_piece: impl FnMut(Piece)) -> (u64, usize) {
+    /// Finds the packets that are lost by now; `on_piece` hears of every piece in them.
+    pub(super) fn detect_lost(&mut self, now: Instant, rtt: &Rtt, mut on_piece: impl FnMut(Piece)) -> Lost {
         self.loss_at = None;
-        let Some(largest) = self.largest_acked else { return (0, 0) };
+        let Some(largest) = self.largest_acked else { return Lost::default() };
         let patience = rtt.conservative().saturating_mul(self.time_eighths) / 8;
         let patience = patience.max(TIME_THRESHOLD_MIN);
-        let (mut packets, mut bytes) = (0u64, 0usize);
+        let mut lost = Lost::default();
         while let Some(&number) = self.waiting.first() {
             let late = largest.saturating_sub(number) >= self.packet_threshold;
             let Some(sent) = self.packet(number) else {
@@ -356,17 +379,32 @@ impl Recovery {
             let held = (sent.pieces_at, sent.pieces);
             self.waiting.remove(&number);
             self.lost.insert(number);
-            self.loss_rate.on_lost();
             self.in_flight = self.in_flight.saturating_sub(len);
             self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
-            packets = packets.saturating_add(1);
             // What it held leaves at once: until then a probe would only double it.
             self.probe_base = self.probe_base.max(now);
-            bytes = bytes.saturating_add(len);
+            if !self.pieces_of(held).any(|piece| matches!(piece, Piece::MtuProbe { .. })) {
+                self.loss_rate.on_lost();
+                lost.packets = lost.packets.saturating_add(1);
+                lost.len = lost.len.saturating_add(len);
+                let is_large = len > DATAGRAM_LEN_MAX && self.large_acked < Some(number);
+                self.large_lost = self.large_lost.saturating_add(u32::from(is_large));
+            }
             self.pieces_of(held).for_each(&mut on_piece);
         }
         self.forget(now, rtt.probe_timeout(false, 0).saturating_mul(3));
-        (packets, bytes)
+        lost
+    }
+
+    /// Packets above [`DATAGRAM_LEN_MAX`] that were lost while none that was sent later has arrived. Random loss makes few
+    /// of them: those sent later arrive.
+    pub(super) const fn large_lost(&self) -> u32 {
+        self.large_lost
+    }
+
+    /// Counts them anew: the path's MTU is another now.
+    pub(super) fn on_mtu_change(&mut self) {
+        (self.large_acked, self.large_lost) = (self.next_number().0.checked_sub(1), 0);
     }
 
     fn pieces_of(&self, (at, count): (u64, u32)) -> impl Iterator<Item = Piece> + '_ {
@@ -423,6 +461,11 @@ impl Recovery {
     pub(super) fn on_probe_timeout(&mut self, now: Instant) {
         self.backoff = self.backoff.saturating_add(1);
         self.probe_base = now;
+    }
+
+    /// Probe timeouts since anything was acked.
+    pub(super) const fn backoff(&self) -> u32 {
+        self.backoff
     }
 
     /// A new path: patience and backoff start anew.
@@ -535,7 +578,7 @@ mod tests {
         (0..6).for_each(|_| _ = send(&mut recovery, at(0), true));
         let mut lost = Vec::new();
         recovery.on_ack(at(80), &ack(&[(3, 3)]), |_| {}).unwrap();
-        assert_eq!(recovery.detect_lost(at(80), &rtt, |piece| lost.push(first(piece))), (1, 100));
+        assert_eq!(recovery.detect_lost(at(80), &rtt, |piece| lost.push(first(piece))), Lost { packets: 1, len: 100 });
         assert_eq!(lost, [0], "1 and 2 have two and one behind them");
         assert_eq!(recovery.loss_deadline(), Some(at(90)));
         assert_eq!(recovery.probe_deadline(&rtt, 10_000 * MS), None, "never both");
@@ -551,14 +594,14 @@ mod tests {
         let rtt = Rtt::new(true, Some(100 * MS));
         (0..10).for_each(|_| _ = send(&mut recovery, at(0), true));
         recovery.on_ack(at(20), &ack(&[(7, 7)]), |_| {}).unwrap();
-        assert_eq!(recovery.detect_lost(at(20), &rtt, |_| {}), (5, 500));
+        assert_eq!(recovery.detect_lost(at(20), &rtt, |_| {}), Lost { packets: 5, len: 500 });
         let acked = recovery.on_ack(at(21), &ack(&[(0, 7)]), |_| {}).unwrap();
         assert_eq!((acked.spurious, acked.spurious_len), (5, 500));
         let again = recovery.on_ack(at(22), &ack(&[(0, 7)]), |_| panic!("once")).unwrap();
         assert_eq!((again.len, again.spurious), (0, 0));
         (0..10).for_each(|_| _ = send(&mut recovery, at(30), true));
         recovery.on_ack(at(40), &ack(&[(16, 16), (0, 9)]), |_| {}).unwrap();
-        assert_eq!(recovery.detect_lost(at(40), &rtt, |_| {}), (0, 0), "six behind it are not enough any more");
+        assert_eq!(recovery.detect_lost(at(40), &rtt, |_| {}), Lost::default(), "six behind it are not enough any more");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{crypto::keys::tests::established_pair, wire::MESSAGE_LEN_MAX};
 mod attack;
 mod faults;
 mod latency;
+mod mtu;
 mod rekeying;
 mod relaying;
 mod roaming;
@@ -31,9 +32,14 @@ struct LinkConfig {
     corrupt: u32,
     /// Bytes per second; 0: without limit.
     rate: u64,
+    /// Bytes of the longest datagram that arrives.
+    mtu: usize,
 }
 
-const CLEAN: LinkConfig = LinkConfig { delay: MS, jitter: Duration::ZERO, loss: 0, duplicate: 0, corrupt: 0, rate: 0 };
+/// What Ethernet carries in IPv4.
+const ETHERNET: usize = 1_472;
+const CLEAN: LinkConfig =
+    LinkConfig { delay: MS, jitter: Duration::ZERO, loss: 0, duplicate: 0, corrupt: 0, rate: 0, mtu: ETHERNET };
 
 /// One of the two ends.
 struct End {
@@ -147,14 +153,15 @@ impl Pair {
     fn transmit(&mut self, from: usize) {
         let mut out = Vec::new();
         while let Some(path) = self.ends[from].session.poll_transmit(self.now, &mut out) {
-            assert!(out.len() <= path.datagram_len_max(), "{path:?}");
+            assert!(path.relay.is_none() || out.len() <= path.datagram_len_max(), "{path:?}");
             *self.sent_to.entry(path.remote).or_default() += out.len();
             let receiver = 1 - from;
             let source = self.ends[from].addr;
             if let Some(tape) = &mut self.tape {
                 tape.push((receiver, source, out.clone()));
             }
-            if path.remote != self.ends[receiver].addr.remote || self.deaf[receiver] || self.chance(self.link.loss) {
+            let arrives = path.remote == self.ends[receiver].addr.remote && !self.deaf[receiver] && out.len() <= self.link.mtu;
+            if !arrives || self.chance(self.link.loss) {
                 continue;
             }
             let mut bytes = out.clone();

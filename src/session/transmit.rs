@@ -11,7 +11,7 @@ use crate::{
     clock::Instant,
     id::{Epoch, PacketNumber},
     wire::{
-        DATAGRAM_LEN_MAX, PACKET_HEADER_LEN, REKEY_PART_LEN_MAX, TAG_LEN,
+        PACKET_HEADER_LEN, REKEY_PART_LEN_MAX, TAG_LEN,
         frame::{CloseCode, Frame},
     },
 };
@@ -36,6 +36,8 @@ struct Written {
     acks: Option<PacketNumber>,
     /// A part of a rekey travels alone.
     alone: bool,
+    /// Its length matters: nothing may follow.
+    full: bool,
 }
 
 impl Session {
@@ -58,7 +60,17 @@ impl Session {
         }
         self.rekey_if_due(now);
         let (path, allowance) = self.paths.destination();
-        let len_max = allowance.unwrap_or(DATAGRAM_LEN_MAX).min(path.datagram_len_max());
+        if allowance.is_none()
+            && self.rekey.lets_content(now, &self.keys)
+            && let Some(len) = self.mtu.take_probe()
+        {
+            self.write_mtu_probe(len, out);
+            self.finish(now, path, out, &Written { ack_eliciting: true, full: true, ..Written::default() });
+            return Some(path);
+        }
+        // What is repeated because nothing was heard must not be longer than what certainly arrives.
+        let proved = if self.probes == 0 && allowance.is_none() { self.mtu.get() } else { path.datagram_len_max() };
+        let len_max = allowance.unwrap_or(usize::MAX).min(proved);
         let len_max = len_max.saturating_sub(TAG_LEN + ACK_NOW_LEN);
         // An unproved path whose allowance is used up: every single short frame fits, or nothing leaves.
         if len_max < PACKET_LEN_MIN {
@@ -103,12 +115,13 @@ impl Session {
     fn may_send(&mut self, now: Instant) -> bool {
         let in_flight = self.recovery.in_flight();
         let window = self.congestion.window();
-        if !self.recovery.has_room() || (in_flight > 0 && in_flight.saturating_add(DATAGRAM_LEN_MAX) > window) {
+        let len = self.mtu.get();
+        if !self.recovery.has_room() || (in_flight > 0 && in_flight.saturating_add(len) > window) {
             return false;
         }
         let wait = match self.paths.destination().0.relay {
-            Some(_) => self.pacer.wait_for_relay(now),
-            None => self.pacer.wait(now, window, self.rtt.smoothed()),
+            Some(_) => self.pacer.wait_for_relay(now, len),
+            None => self.pacer.wait(now, len, window, self.rtt.smoothed()),
         };
         self.timers.set(Timer::Pace, wait);
         wait.is_none()
@@ -191,6 +204,15 @@ impl Session {
         }
     }
 
+    /// A ping, and so much padding that the datagram has `len` bytes (RFC 8899 §4.1).
+    fn write_mtu_probe(&mut self, len: usize, out: &mut Vec<u8>) {
+        Frame::Ping.encode(out);
+        // Type, and three bytes of length.
+        let used = out.len().saturating_add(TAG_LEN + 4);
+        Frame::Padding(len.saturating_sub(used)).encode(out);
+        self.recovery.hold(Piece::MtuProbe { len });
+    }
+
     fn write(&mut self, frame: Frame<'_>, piece: Piece, out: &mut Vec<u8>, written: &mut Written) {
         frame.encode(out);
         self.recovery.hold(piece);
@@ -227,7 +249,7 @@ impl Session {
                     }
                 }
                 Piece::Credit => self.assembler.on_limit_lost(),
-                Piece::Ping | Piece::Copy { .. } => {}
+                Piece::Ping | Piece::Copy { .. } | Piece::MtuProbe { .. } => {}
                 Piece::Messages { .. } | Piece::Fragment { .. } => {
                     let Self { outgoing, recovery, stats, .. } = self;
                     let before = stats.retransmitted;
@@ -248,11 +270,14 @@ impl Session {
     /// Seals the packet and notes it.
     fn finish(&mut self, now: Instant, path: PathAddr, out: &mut Vec<u8>, written: &Written) {
         let more = self.has_content(now);
-        let in_flight = self.recovery.in_flight().saturating_add(out.len()).saturating_add(DATAGRAM_LEN_MAX);
+        if more && self.outgoing.has_sendable() {
+            self.mtu.on_much_to_send(now);
+        }
+        let in_flight = self.recovery.in_flight().saturating_add(out.len()).saturating_add(self.mtu.get());
         let burst_ends = !more || in_flight > self.congestion.window();
         // The receiver acks all of epoch 0 at once.
         let first = self.keys.epoch() == Epoch(0);
-        if written.ack_eliciting && burst_ends && !first {
+        if written.ack_eliciting && burst_ends && !first && !written.full {
             Frame::AckNow.encode(out);
         }
         let number = self.recovery.next_number();

@@ -4,8 +4,8 @@
 use bincode::{BorrowDecode, Encode};
 
 use super::{
-    ACK_RANGES_MAX, FRAGMENTS_MAX, MESSAGE_LEN_MAX, REKEY_PART_LEN_MAX, REKEY_PARTS_MAX, WireError, bincode_config, decode_all,
-    encode_to, encoded_len,
+    ACK_RANGES_MAX, FRAGMENT_LEN_MIN, MESSAGE_LEN_MAX, REKEY_PART_LEN_MAX, REKEY_PARTS_MAX, WireError, bincode_config,
+    decode_all, encode_to, encoded_len,
 };
 use crate::id::{Epoch, PacketNumber};
 
@@ -38,15 +38,15 @@ pub enum Frame<'a> {
         /// The item.
         bytes: &'a [u8],
     },
-    /// A piece of a message that is too large for one packet.
+    /// A piece of a message that is too large for one packet of any path.
     Fragment {
         /// Number of the message within session and direction.
         n: u64,
-        /// Place of this piece, below `count`.
-        index: u16,
-        /// Pieces in all, 2 to [`FRAGMENTS_MAX`]. All but the last have the same length.
-        count: u16,
-        /// The piece; never empty.
+        /// Where in the message it begins.
+        offset: u32,
+        /// Bytes of the whole message, at most [`MESSAGE_LEN_MAX`].
+        total: u32,
+        /// The piece; [`FRAGMENT_LEN_MIN`] bytes at least where the message does not end with it.
         bytes: &'a [u8],
     },
     /// Asks for an ack, nothing else.
@@ -141,8 +141,8 @@ struct MessageBody<'a> {
 #[derive(Encode, BorrowDecode)]
 struct FragmentBody<'a> {
     n: u64,
-    index: u16,
-    count: u16,
+    offset: u32,
+    total: u32,
     bytes: &'a [u8],
 }
 
@@ -170,8 +170,8 @@ impl Frame<'_> {
                 out.resize(out.len().saturating_add(*len), 0);
             }
             Self::Message { n, bytes } => body(TYPE_MESSAGE, &MessageBody { n: *n, bytes }, out),
-            Self::Fragment { n, index, count, bytes } => {
-                body(TYPE_FRAGMENT, &FragmentBody { n: *n, index: *index, count: *count, bytes }, out);
+            Self::Fragment { n, offset, total, bytes } => {
+                body(TYPE_FRAGMENT, &FragmentBody { n: *n, offset: *offset, total: *total, bytes }, out);
             }
             Self::Ping => head(TYPE_PING, 0, out),
             Self::PathChallenge(token) => fixed(TYPE_PATH_CHALLENGE, *token, out),
@@ -183,6 +183,14 @@ impl Frame<'_> {
         }
     }
 
+    /// Bytes of message `n` from `offset` on, of `total`, that a fragment of `room` bytes at most can carry.
+    pub fn fragment_len(n: u64, offset: u32, total: u32, room: usize) -> usize {
+        // Two lengths, of the frame and of the bytes in it, take two more bytes each where they are long.
+        let head = Frame::Fragment { n, offset, total, bytes: &[] }.encoded_len().saturating_add(4);
+        let rest = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX);
+        room.saturating_sub(head).min(rest)
+    }
+
     /// Bytes that [`encode`](Self::encode) appends.
     pub fn encoded_len(&self) -> usize {
         let body = match self {
@@ -190,8 +198,8 @@ impl Frame<'_> {
             Self::Ack(ack) => ack.body_len(),
             Self::Padding(len) => *len,
             Self::Message { n, bytes } => encoded_len(&MessageBody { n: *n, bytes }),
-            Self::Fragment { n, index, count, bytes } => {
-                encoded_len(&FragmentBody { n: *n, index: *index, count: *count, bytes })
+            Self::Fragment { n, offset, total, bytes } => {
+                encoded_len(&FragmentBody { n: *n, offset: *offset, total: *total, bytes })
             }
             Self::PathChallenge(_) | Self::PathResponse(_) => size_of::<u64>(),
             Self::Credit { limit } => encoded_len(limit),
@@ -328,10 +336,12 @@ fn decode(frame_type: u64, bytes: &[u8]) -> Result<Option<Frame<'_>>, WireError>
     }))
 }
 
-fn fragment(FragmentBody { n, index, count, bytes }: FragmentBody<'_>) -> Result<Frame<'_>, WireError> {
-    let sound = index < count && count >= 2 && usize::from(count) <= FRAGMENTS_MAX && !bytes.is_empty();
-    const _: () = assert!(MESSAGE_LEN_MAX / FRAGMENTS_MAX < super::DATAGRAM_LEN_MAX - 150);
-    if sound { Ok(Frame::Fragment { n, index, count, bytes }) } else { Err(WireError::Malformed) }
+fn fragment(FragmentBody { n, offset, total, bytes }: FragmentBody<'_>) -> Result<Frame<'_>, WireError> {
+    let place = |at: u32| usize::try_from(at).map_err(|_| WireError::Malformed);
+    let (all, end) = (place(total)?, place(offset)?.saturating_add(bytes.len()));
+    let long_enough = bytes.len() >= FRAGMENT_LEN_MIN || (end == all && !bytes.is_empty());
+    let sound = end <= all && all <= MESSAGE_LEN_MAX && long_enough;
+    if sound { Ok(Frame::Fragment { n, offset, total, bytes }) } else { Err(WireError::Malformed) }
 }
 
 fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {

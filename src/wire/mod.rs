@@ -71,8 +71,8 @@ pub const HANDSHAKE_PAYLOAD_LEN_MAX: usize = HANDSHAKE_LEN_MAX - (1 + 4 + 4) - 3
 pub const TEXT_LEN_MAX: usize = crate::text::TEXT_LEN_MAX;
 /// Bytes of an encoded message at most: a text and what travels with it.
 pub const MESSAGE_LEN_MAX: usize = TEXT_LEN_MAX + 4_096;
-/// Fragments of one message at most.
-pub const FRAGMENTS_MAX: usize = 1_024;
+/// Bytes of a fragment at least, where it is not a message's end: what is remembered of holes stays a small part of what came.
+pub const FRAGMENT_LEN_MIN: usize = 256;
 /// Ranges in one ack at most; older ones are left out, they were reported before.
 pub const ACK_RANGES_MAX: usize = 32;
 /// Bytes of a handshake message that is split over rekey frames: each part.

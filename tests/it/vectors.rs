@@ -228,7 +228,8 @@ fn add_frames(vectors: &mut Vectors) {
     let ranges = vec![(PacketNumber(8), PacketNumber(10)), (PacketNumber(5), PacketNumber(5))];
     vectors.add("Ack of 8 to 10 and 5, delay 300", encode(&[Frame::Ack(Ack { delay_us: 300, ranges })]));
     vectors.add("Message 5 of \"hi\"", encode(&[Frame::Message { n: 5, bytes: b"hi" }]));
-    vectors.add("Fragment 1 of 2 of item 5, \"x\"", encode(&[Frame::Fragment { n: 5, index: 1, count: 2, bytes: b"x" }]));
+    vectors
+        .add("Fragment of item 5, its byte 1 of 2, \"x\"", encode(&[Frame::Fragment { n: 5, offset: 1, total: 2, bytes: b"x" }]));
     vectors.add("PathChallenge 01 00 00 00 00 00 00 00", encode(&[Frame::PathChallenge(1)]));
     vectors.add("Credit 2097152", encode(&[Frame::Credit { limit: 2 << 20 }]));
     vectors.add("Close, superseded", encode(&[Frame::Close(CloseCode::Superseded)]));

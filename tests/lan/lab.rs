@@ -215,6 +215,17 @@ impl Lab {
         }
     }
 
+    /// A host's `eth0` and where it is plugged in take packets of so many bytes.
+    pub(crate) fn mtu(&self, host: &str, len: usize) {
+        run(&self.ns(host), &format!("link set eth0 mtu {len}"));
+        self.port_mtu(host, len);
+    }
+
+    /// The switch drops longer packets on their way to a host's `eth0`, and tells nobody.
+    pub(crate) fn port_mtu(&self, host: &str, len: usize) {
+        run(&self.switch_of(host), &format!("link set {host}0 mtu {len}"));
+    }
+
     /// Pulls the cable of a host's `eth0`: the carrier is lost on both ends.
     pub(crate) fn unplug(&self, host: &str) {
         run(&self.switch_of(host), &format!("link set {host}0 down"));
@@ -281,10 +292,15 @@ impl Host {
 
     /// From now on the datagrams that come to this port are counted.
     pub(crate) fn count(&self, port: u16) {
+        self.count_longer(port, 0);
+    }
+
+    /// The same of those whose packets have more bytes than this.
+    pub(crate) fn count_longer(&self, port: u16, len: usize) {
         let rules = format!(
-            "table ip count {{
+            "table inet count {{
                 counter datagrams {{}}
-                chain input {{ type filter hook input priority 0; udp dport {port} counter name datagrams; }}
+                chain input {{ type filter hook input priority 0; udp dport {port} meta length > {len} counter name datagrams; }}
             }}"
         );
         self.nft(&rules).unwrap_or_else(|why| panic!("{why}"));
@@ -292,7 +308,7 @@ impl Host {
 
     /// How many have come.
     pub(crate) fn counted(&self) -> u64 {
-        let output = self.command("nft").args(["list", "counter", "ip", "count", "datagrams"]).output().expect("nft runs");
+        let output = self.command("nft").args(["list", "counter", "inet", "count", "datagrams"]).output().expect("nft runs");
         let listed = String::from_utf8(output.stdout).expect("words");
         let mut words = listed.split_whitespace().skip_while(|word| *word != "packets");
         words.nth(1).and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in {listed:?}"))

@@ -7,6 +7,7 @@ mod doctor;
 mod faults;
 mod lab;
 mod meeting;
+mod mtu;
 mod person;
 mod router;
 mod seed;

@@ -138,12 +138,13 @@ fn life(rng_seed: u64) {
         duplicate: [0, 10][roll(2) as usize],
         corrupt: [0, 3][roll(2) as usize],
         rate: [0, 300_000, 5_000_000][roll(3) as usize],
+        mtu: [1_200, 1_300, ETHERNET, 9_000][roll(4) as usize],
     };
     let mut pair = Pair::open(rng_seed, link);
     let mut sent = [BTreeMap::new(), BTreeMap::new()];
     for _ in 0..40 {
         for _ in 0..roll(20) {
-            let (from, len) = (roll(2) as usize, [8, 100, 1_120, 1_121, 4_000, 60_000][roll(6) as usize]);
+            let (from, len) = (roll(2) as usize, [8, 100, 1_080, 1_081, 4_000, 60_000][roll(6) as usize]);
             let mut bytes = vec![0; len];
             pair.rng.fill_bytes(&mut bytes);
             let session = &mut pair.ends[from].session;
@@ -160,7 +161,8 @@ fn life(rng_seed: u64) {
                 end.addr = addr(last as u8, 5_000);
                 end.session.ping(now);
             }
-            4 => pair.run_for(SECOND * roll(150)),
+            4 => pair.link.mtu = [1_200, 1_300, ETHERNET, 9_000][roll(4) as usize],
+            7 => pair.run_for(SECOND * roll(150)),
             5 => pair.ends.iter_mut().for_each(|end| end.consumes = roll(2) == 0),
             6 => {
                 let now = pair.now;

@@ -61,7 +61,7 @@ fn content_in_epoch_0_closes() {
         Frame::Message { n: 1, bytes: b"x" },
         Frame::Credit { limit: 9 },
         Frame::PathChallenge(1),
-        Frame::Fragment { n: 1, index: 0, count: 2, bytes: b"x" },
+        Frame::Fragment { n: 1, offset: 1, total: 2, bytes: b"x" },
     ] {
         let mut pair = Pair::new(1, CLEAN);
         inject(&mut pair, A, &[frame]);
@@ -262,19 +262,14 @@ fn what_breaks_the_limits_of_credit_and_assembler_closes() {
         vec![Frame::Message { n: 3, bytes: b"a lane that does not exist" }],
         vec![Frame::Message { n: 1, bytes: b"" }],
         vec![Frame::Message { n: 1 + 4 * 70_000, bytes: b"x" }],
-        vec![Frame::Fragment { n: 1, index: 9, count: 1_000, bytes: &long }],
+        vec![Frame::Fragment { n: 1, offset: 9_000, total: 100_000, bytes: &long }],
         vec![
-            Frame::Fragment { n: 1, index: 0, count: 3, bytes: b"abc" },
-            Frame::Fragment { n: 1, index: 1, count: 3, bytes: b"ab" },
+            Frame::Fragment { n: 1, offset: 0, total: 3_000, bytes: &long },
+            Frame::Fragment { n: 1, offset: 1_100, total: 3_001, bytes: &long },
         ],
-        vec![
-            Frame::Fragment { n: 1, index: 0, count: 2, bytes: b"ab" },
-            Frame::Fragment { n: 1, index: 1, count: 2, bytes: b"abc" },
-        ],
-        vec![
-            Frame::Fragment { n: 1, index: 0, count: 2, bytes: b"ab" },
-            Frame::Fragment { n: 1, index: 1, count: 3, bytes: b"ab" },
-        ],
+        vec![Frame::Fragment { n: 1, offset: 0, total: 3_000, bytes: &long }, Frame::Message { n: 1, bytes: b"x" }],
+        vec![Frame::Fragment { n: 1, offset: 0, total: 3_000, bytes: b"too short" }],
+        vec![Frame::Fragment { n: 1, offset: 2_999, total: 3_000, bytes: b"too long" }],
     ];
     for frames in over {
         let mut pair = Pair::new(55, CLEAN);
@@ -293,7 +288,7 @@ fn what_breaks_the_limits_of_credit_and_assembler_closes() {
         assert!(!pair.ends[B].session.is_closed(), "{n}");
         let end = &mut pair.ends[B].session;
         end.replay = ReplayWindow::default();
-        inject(&mut pair, A, &[Frame::Fragment { n: 4 * n + 1, index: 0, count: 2, bytes: b"x" }]);
+        inject(&mut pair, A, &[Frame::Fragment { n: 4 * n + 1, offset: 1, total: 2, bytes: b"x" }]);
     }
     assert!(pair.ends[B].session.is_closed());
 }

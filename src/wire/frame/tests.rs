@@ -13,7 +13,7 @@ enum Made {
     Ack(Ack),
     Padding(usize),
     Message(u64, Vec<u8>),
-    Fragment(u64, u16, u16, Vec<u8>),
+    Fragment(u64, u32, u32, Vec<u8>),
     Ping,
     PathChallenge(u64),
     PathResponse(u64),
@@ -30,7 +30,7 @@ impl Made {
             Self::Ack(ack) => Frame::Ack(ack.clone()),
             Self::Padding(len) => Frame::Padding(*len),
             Self::Message(n, bytes) => Frame::Message { n: *n, bytes },
-            Self::Fragment(n, index, count, bytes) => Frame::Fragment { n: *n, index: *index, count: *count, bytes },
+            Self::Fragment(n, offset, total, bytes) => Frame::Fragment { n: *n, offset: *offset, total: *total, bytes },
             Self::Ping => Frame::Ping,
             Self::PathChallenge(token) => Frame::PathChallenge(*token),
             Self::PathResponse(token) => Frame::PathResponse(*token),
@@ -75,12 +75,11 @@ fn made() -> impl Strategy<Value = Made> {
         ack().prop_map(Made::Ack),
         (0..300usize).prop_map(Made::Padding),
         (number(), bytes(0, 1_400)).prop_map(|(n, bytes)| Made::Message(n, bytes)),
-        (number(), 0..1_023u16, 2..=1_024u16, bytes(1, 1_400)).prop_map(|(n, index, count, bytes)| Made::Fragment(
-            n,
-            index.min(count - 1),
-            count,
-            bytes
-        )),
+        (number(), 0..1_000_000u32, 0..50_000u32, bytes(1, 1_400)).prop_map(|(n, offset, behind, bytes)| {
+            let end = offset + u32::try_from(bytes.len()).unwrap();
+            let behind = if bytes.len() < FRAGMENT_LEN_MIN { 0 } else { behind };
+            Made::Fragment(n, offset, end + behind, bytes)
+        }),
         Just(Made::Ping),
         any::<u64>().prop_map(Made::PathChallenge),
         any::<u64>().prop_map(Made::PathResponse),
@@ -159,8 +158,10 @@ proptest! {
                     prop_assert!(ack.ranges.iter().all(|(first, last)| first <= last));
                     prop_assert!(ack.ranges.is_sorted_by(|a, b| a.0.0 > b.1.0 + 1), "descending, with gaps: {:?}", ack.ranges);
                 }
-                Frame::Fragment { index, count, bytes, .. } => {
-                    prop_assert!(index < count && count >= 2 && usize::from(count) <= FRAGMENTS_MAX && !bytes.is_empty());
+                Frame::Fragment { offset, total, bytes, .. } => {
+                    let (end, total) = (offset as usize + bytes.len(), total as usize);
+                    prop_assert!(!bytes.is_empty() && end <= total && total <= MESSAGE_LEN_MAX);
+                    prop_assert!(end == total || bytes.len() >= FRAGMENT_LEN_MIN);
                 }
                 Frame::Rekey(part) | Frame::RekeyReply(part) => {
                     prop_assert!(part.part < part.parts && part.parts <= REKEY_PARTS_MAX);
@@ -233,17 +234,20 @@ fn an_ack_reports_at_most_its_newest_ranges() {
 
 #[test]
 fn fragments_and_rekey_parts_outside_their_limits_are_malformed() {
-    let fragment = |index, count, bytes: &[u8]| {
+    let fragment = |offset, total, len| {
         let mut payload = Vec::new();
-        Frame::Fragment { n: 1, index, count, bytes }.encode(&mut payload);
+        Frame::Fragment { n: 1, offset, total, bytes: &vec![7; len] }.encode(&mut payload);
         decode_all_frames(&payload).map(drop)
     };
-    assert_eq!(fragment(1_023, 1_024, b"x"), Ok(()));
-    assert_eq!(fragment(1_024, 1_025, b"x"), Err(WireError::Malformed), "too many");
-    assert_eq!(fragment(2, 2, b"x"), Err(WireError::Malformed), "index beyond the count");
-    assert_eq!(fragment(0, 1, b"x"), Err(WireError::Malformed), "one piece is a message");
-    assert_eq!(fragment(0, 0, b"x"), Err(WireError::Malformed), "no piece");
-    assert_eq!(fragment(0, 2, b""), Err(WireError::Malformed), "empty");
+    let all = u32::try_from(MESSAGE_LEN_MAX).unwrap();
+    assert_eq!(fragment(0, all, 256), Ok(()));
+    assert_eq!(fragment(all - 1, all, 1), Ok(()), "the end may be short");
+    assert_eq!(fragment(0, 1, 1), Ok(()), "all of it");
+    assert_eq!(fragment(0, all + 1, 256), Err(WireError::Malformed), "too long a message");
+    assert_eq!(fragment(all - 255, all, 256), Err(WireError::Malformed), "beyond its end");
+    assert_eq!(fragment(u32::MAX, all, 256), Err(WireError::Malformed), "far beyond its end");
+    assert_eq!(fragment(0, all, 255), Err(WireError::Malformed), "too short");
+    assert_eq!(fragment(0, 0, 0), Err(WireError::Malformed), "empty");
 
     let rekey = |part, parts, len| {
         let mut payload = Vec::new();
@@ -255,6 +259,19 @@ fn fragments_and_rekey_parts_outside_their_limits_are_malformed() {
     assert_eq!(rekey(2, 2, 640), Err(WireError::Malformed), "part beyond the parts");
     assert_eq!(rekey(0, 1, 641), Err(WireError::Malformed), "too long");
     assert_eq!(rekey(0, 1, 0), Err(WireError::Malformed), "empty");
+}
+
+#[test]
+fn a_fragment_fills_the_room_that_it_is_given() {
+    for (n, offset, total) in [(1, 0, 5_000), (1 << 40, 70_000, 1_000_000), (300, 249, 251 + 100)] {
+        for room in [60, 251, 252, 253, 254, 255, 256, 257, 260, 300, 1_150, 8_900] {
+            let len = Frame::fragment_len(n, offset, total, room);
+            let frame = |len| Frame::Fragment { n, offset, total, bytes: &[7; 9_000][..len] }.encoded_len();
+            assert!(frame(len) <= room, "{room}");
+            let rest = usize::try_from(total - offset).unwrap();
+            assert!(len == rest || frame(len + 5) > room, "{room}: no more than four bytes are left over");
+        }
+    }
 }
 
 #[test]
@@ -277,7 +294,7 @@ fn only_acks_padding_and_close_ask_for_no_ack() {
         (Frame::Padding(3), false),
         (Frame::Close(CloseCode::Done), false),
         (Frame::Message { n: 0, bytes: b"" }, true),
-        (Frame::Fragment { n: 0, index: 0, count: 2, bytes: b"x" }, true),
+        (Frame::Fragment { n: 0, offset: 1, total: 2, bytes: b"x" }, true),
         (Frame::Ping, true),
         (Frame::PathChallenge(1), true),
         (Frame::PathResponse(1), true),
@@ -300,7 +317,7 @@ fn the_bytes_are_those_of_the_manual() {
     assert_eq!(hex(Frame::AckNow), "0100");
     assert_eq!(hex(Frame::Padding(2)), "03020000");
     assert_eq!(hex(Frame::Message { n: 300, bytes: b"hi" }), "0406fb2c01026869");
-    assert_eq!(hex(Frame::Fragment { n: 1, index: 1, count: 2, bytes: b"x" }), "06050101020178");
+    assert_eq!(hex(Frame::Fragment { n: 1, offset: 1, total: 2, bytes: b"x" }), "06050101020178");
     assert_eq!(hex(Frame::Ping), "0800");
     assert_eq!(hex(Frame::PathChallenge(1)), "0a080100000000000000");
     assert_eq!(hex(Frame::PathResponse(1)), "0c080100000000000000");
