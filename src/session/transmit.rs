@@ -61,6 +61,7 @@ impl Session {
         self.rekey_if_due(now);
         let (path, allowance) = self.paths.destination();
         if allowance.is_none()
+            && self.recovery.has_room()
             && self.rekey.lets_content(now, &self.keys)
             && let Some(len) = self.mtu.take_probe()
         {
