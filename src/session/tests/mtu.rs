@@ -59,8 +59,7 @@ fn a_path_whose_mtu_shrinks_goes_on_and_one_that_grows_again_is_found() {
             println!("{before} to {after}: the first came after {:?}", pair.now.since(start));
             assert!(pair.now.since(start) < 250 * MS, "{:?}", pair.now.since(start));
             pair.run_until(10 * SECOND, |pair| pair.ends[B].received.len() == 100 && pair.ends[A].session.queued() == 0);
-            pair.ends[B].received.clear();
-            pair.ends[A].acked.clear();
+            pair.ends.iter_mut().for_each(|end| (end.received.clear(), end.acked.clear()).0);
             bulk(&mut pair);
             let small = lens(&pair)[A];
             assert!(small <= after && small + 40 > after.min(1_452), "{small} of {after}");
@@ -91,18 +90,24 @@ fn a_long_message_alone_passes_a_path_that_has_shrunk() {
 #[test]
 fn random_loss_is_not_taken_for_a_black_hole() {
     for (loss, mtu) in [(5, ETHERNET), (20, ETHERNET), (20, 9_000)] {
-        let mut small = 0;
         for rng_seed in 0..3 {
             let mut pair = carrying(rng_seed, mtu);
-            pair.exchange(A, 20, 10 * SECOND, |_| 65_536);
+            bulk(&mut pair);
             let large = lens(&pair)[A];
             assert!(large > 1_200);
             pair.link.loss = loss;
-            for _ in 0..100 {
-                pair.exchange(A, 4, 60 * SECOND, |i| [100, 3_000, 65_536, 20_000][i]);
-                small += usize::from(lens(&pair)[A] < large);
+            let (mut was, mut holes) = (large, 0);
+            for count in 1..=100 {
+                (0..4).for_each(|i| _ = pair.send(A, vec![1; [100, 3_000, 65_536, 20_000][i]]));
+                pair.run_until(60 * SECOND, |pair| {
+                    let now = lens(pair)[A];
+                    holes += usize::from(now < was);
+                    was = now;
+                    pair.ends[A].acked.len() >= 4 * count
+                });
             }
+            // The end of a message is lost with nothing behind it that would tell: seldom four times in a row.
+            assert!(holes <= 3, "{loss} % loss, {mtu}: {holes} black holes seen in {:?}", pair.stats(A));
         }
-        assert!(small <= 15, "{loss} % loss, {mtu}: too small after {small} of 300");
     }
 }
