@@ -41,6 +41,8 @@ pub(super) struct Buffers {
     bytes: Vec<u8>,
     /// Bytes of each.
     len: usize,
+    /// What the system says of each. Kept, since filling it with nothing took as long as all else around a call.
+    meta: Vec<RecvMeta>,
 }
 
 impl Buffers {
@@ -55,7 +57,8 @@ impl Buffers {
     }
 
     fn new(count: usize, len: usize) -> Self {
-        Self { bytes: vec![0; count.min(RECEIVE_BUFFERS_MAX) * len], len }
+        let count = count.min(RECEIVE_BUFFERS_MAX);
+        Self { bytes: vec![0; count * len], len, meta: vec![RecvMeta::default(); count] }
     }
 }
 
@@ -114,22 +117,22 @@ impl SessionSocket {
         counters: &Counters,
         each: &mut impl FnMut(&RecvMeta, &mut [u8]),
     ) -> bool {
-        let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS_MAX];
-        let count = buffers.bytes.len() / buffers.len;
-        let mut chunks = buffers.bytes.chunks_exact_mut(buffers.len);
-        let mut slices: [_; RECEIVE_BUFFERS_MAX] = array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        let Buffers { bytes, len: each_len, meta } = buffers;
+        let count = meta.len();
         let mut received = 0;
         // Fewer than asked for means that nothing is left: saying so to the reactor saves the call that
         // would find nothing. Which outcome it was is in `received`.
         let _ = self.io.try_io(Interest::READABLE, |io| {
-            match self.state.recv(io.into(), slices.get_mut(..count).unwrap_or_default(), &mut meta) {
+            let mut chunks = bytes.chunks_exact_mut(*each_len);
+            let mut slices: [_; RECEIVE_BUFFERS_MAX] = array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            match self.state.recv(io.into(), slices.get_mut(..count).unwrap_or_default(), meta) {
                 Ok(count) => received = count,
                 Err(error) => return Err(counters.not_received(error)),
             }
             if received < count { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         let (mut datagrams, mut len) = (0, 0);
-        for (meta, buffer) in meta.iter().take(received).zip(buffers.bytes.chunks_exact_mut(buffers.len)) {
+        for (meta, buffer) in meta.iter().take(received).zip(bytes.chunks_exact_mut(*each_len)) {
             let filled = buffer.get_mut(..meta.len).unwrap_or_default();
             for bytes in filled.chunks_mut(meta.stride.max(1)) {
                 datagrams += 1;
