@@ -362,7 +362,9 @@ fn sources() -> Vec<Source> {
 fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
         let path = entry.path();
-        if path.is_dir() {
+        if path.ends_with("target") {
+            // What a package below has built.
+        } else if path.is_dir() {
             walk(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
@@ -532,6 +534,27 @@ fn the_debian_package_lists_what_there_is() {
         }
     }
     assert!(missing.is_empty(), "not in the package: {missing:?}");
+}
+
+/// `benches/peers` is a workspace of its own, and has to repeat how the program is built: else it measures another one.
+#[test]
+fn the_program_is_built_alike_where_it_is_measured() {
+    let read = |name: &str| -> toml_edit::DocumentMut {
+        let text = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        text.parse().unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let value = |table: &toml_edit::Item, key: &str| table.get(key).map(|item| item.to_string().trim().to_owned());
+    let (program, measured) = (read("Cargo.toml"), read("benches/peers/Cargo.toml"));
+    let (program, measured) = (&program["profile"]["release"], &measured["profile"]["release"]);
+    for key in ["lto", "codegen-units", "panic", "strip", "overflow-checks", "debug-assertions"] {
+        assert_eq!(value(program, key), value(measured, key), "{key}");
+    }
+    assert_eq!(value(program, "opt-level"), value(&measured["package"]["p2pchat-udp"], "opt-level"));
+    // All else is built for speed there, and so must be what the program builds for speed.
+    assert_eq!(value(measured, "opt-level").as_deref(), Some("3"));
+    for (name, package) in program["package"].as_table().expect("a table for each package").iter() {
+        assert_eq!(value(package, "opt-level").as_deref(), Some("3"), "{name}");
+    }
 }
 
 /// What a package says of its licence is what LICENSE-MIT says.

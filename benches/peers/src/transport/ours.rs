@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use p2pchat_udp::{
     crypto::identity::Identity,
-    id::{PeerId, SessionIndex},
+    id::PeerId,
     net::{
         clock,
         counters::Counters,
@@ -78,12 +78,17 @@ pub(crate) struct Endpoint {
 type Shared = Rc<RefCell<Endpoint>>;
 
 impl Endpoint {
-    /// One instant: all that waits goes in, all that is due comes out.
-    fn turn(&mut self) {
+    /// All that waits goes in.
+    fn input(&mut self) {
         let now = clock::now().instant;
-        self.given = 0;
         let links = &mut self.links;
         self.sockets.receive(|datagram| links.on_datagram(now, datagram.from, datagram.bytes));
+    }
+
+    /// All that is due comes out.
+    fn output(&mut self) {
+        let now = clock::now().instant;
+        self.given = 0;
         for _ in 0..OVERDUE_PER_TURN_MAX {
             self.links.on_timeout(now);
             while let Some(to) = self.links.poll_transmit(now, &mut self.datagram) {
@@ -95,13 +100,17 @@ impl Endpoint {
             }
         }
     }
+
+    fn turn(&mut self) {
+        self.input();
+        self.output();
+    }
 }
 
-/// Until a datagram may wait, or something is due.
-async fn wait(endpoint: &Shared, until: Instant) {
+/// Until a datagram may wait, or something is due, or `pause` is over.
+async fn wait(endpoint: &Shared, pause: Duration) {
     let deadline = endpoint.borrow().links.deadline();
-    let pause = deadline.map_or(WAIT_MAX, |at| at.since(clock::now().instant));
-    let pause = pause.min(until.saturating_duration_since(Instant::now()));
+    let pause = deadline.map_or(pause, |at| at.since(clock::now().instant).min(pause));
     tokio::select! {
         biased;
         () = poll_fn(|cx| endpoint.borrow().sockets.poll_readable(cx)) => {}
@@ -109,23 +118,24 @@ async fn wait(endpoint: &Shared, until: Instant) {
     }
 }
 
-/// Turns until there is something.
+/// Turns until there is something. Who finds it has its say in the same turn, as a node has, before anything leaves: its
+/// answer takes the ack along.
 async fn until<T>(endpoint: &Shared, mut find: impl FnMut(&mut Links) -> Result<Option<T>>) -> Result<T> {
     loop {
         if let Some(found) = find(&mut endpoint.borrow_mut().links)? {
             return Ok(found);
         }
-        if endpoint.borrow().given == 0 {
-            wait(endpoint, Instant::now() + WAIT_MAX).await;
-        }
-        endpoint.borrow_mut().turn();
+        endpoint.borrow_mut().output();
+        wait(endpoint, WAIT_MAX).await;
+        endpoint.borrow_mut().input();
     }
 }
 
 /// One end of a session.
 pub(crate) struct OursConn {
     endpoint: Shared,
-    index: SessionIndex,
+    /// Of its session among the links.
+    place: usize,
 }
 
 impl Transport for Ours {
@@ -140,8 +150,8 @@ impl Transport for Ours {
     }
 
     async fn accept(&self, endpoint: &mut Shared) -> Result<OursConn> {
-        let index = until(endpoint, |links| Ok(links.accepted())).await?;
-        Ok(OursConn { endpoint: Rc::clone(endpoint), index })
+        let place = until(endpoint, |links| Ok(links.accepted())).await?;
+        Ok(OursConn { endpoint: Rc::clone(endpoint), place })
     }
 
     async fn dialer(&self, _at: SocketAddr) -> Result<Self::Dialer> {
@@ -152,15 +162,15 @@ impl Transport for Ours {
     async fn dial(&self, (endpoint, peer): &mut Self::Dialer, to: SocketAddr) -> Result<OursConn> {
         let index = endpoint.borrow_mut().links.dial(clock::now().instant, *peer, to);
         endpoint.borrow_mut().turn();
-        until(endpoint, |links| links.is_established(index)).await?;
-        Ok(OursConn { endpoint: Rc::clone(endpoint), index })
+        let place = until(endpoint, |links| links.opened(index)).await?;
+        Ok(OursConn { endpoint: Rc::clone(endpoint), place })
     }
 }
 
 impl OursConn {
     fn is_full(&self) -> Result<bool> {
         let endpoint = self.endpoint.borrow();
-        let link = endpoint.links.link(self.index)?;
+        let link = endpoint.links.link(self.place)?;
         Ok(link.queued_len() >= QUEUED_LEN_MAX || link.queued() >= QUEUED_MAX)
     }
 }
@@ -168,13 +178,12 @@ impl OursConn {
 impl Conn for OursConn {
     async fn send(&mut self, message: &[u8]) -> Result<()> {
         while self.is_full()? {
-            if self.endpoint.borrow().given == 0 {
-                wait(&self.endpoint, Instant::now() + WAIT_MAX).await;
-            }
-            self.endpoint.borrow_mut().turn();
+            self.endpoint.borrow_mut().output();
+            wait(&self.endpoint, WAIT_MAX).await;
+            self.endpoint.borrow_mut().input();
         }
         let mut endpoint = self.endpoint.borrow_mut();
-        endpoint.links.send(self.index, message)?;
+        endpoint.links.send(self.place, message)?;
         endpoint.given += 1;
         if endpoint.given >= MESSAGES_PER_TURN_MAX {
             endpoint.turn();
@@ -188,15 +197,19 @@ impl Conn for OursConn {
     }
 
     async fn receive(&mut self, message: &mut Vec<u8>) -> Result<()> {
-        *message = until(&self.endpoint, |links| links.received(self.index)).await?;
+        *message = until(&self.endpoint, |links| links.received(self.place)).await?;
         Ok(())
     }
 
     async fn idle_until(&mut self, at: Instant) -> Result<()> {
-        while Instant::now() < at {
-            wait(&self.endpoint, at).await;
-            self.endpoint.borrow_mut().turn();
+        loop {
+            self.endpoint.borrow_mut().output();
+            let pause = at.saturating_duration_since(Instant::now());
+            if pause.is_zero() {
+                return Ok(());
+            }
+            wait(&self.endpoint, pause).await;
+            self.endpoint.borrow_mut().input();
         }
-        Ok(())
     }
 }

@@ -45,13 +45,15 @@ pub(super) struct Links {
     rng: ChaCha20Rng,
     dials: HashMap<SessionIndex, Dial>,
     half_open: HashMap<SessionIndex, Responder>,
-    links: HashMap<SessionIndex, Link>,
-    accepted: VecDeque<SessionIndex>,
+    links: Vec<Link>,
+    /// What a session is called by its peer, and its place among the links.
+    routes: HashMap<SessionIndex, usize>,
+    accepted: VecDeque<usize>,
     /// Handshake datagrams to leave.
     handshakes: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// Sessions that may have something to say, oldest last; their deadlines are not in `deadlines`.
-    touched: Vec<SessionIndex>,
-    deadlines: BTreeSet<(Instant, SessionIndex)>,
+    /// Sessions that may have something to say.
+    touched: Vec<usize>,
+    deadlines: BTreeSet<(Instant, usize)>,
 }
 
 /// A datagram that is sent again until it is answered.
@@ -152,7 +154,8 @@ impl Links {
             rng,
             dials: HashMap::new(),
             half_open: HashMap::new(),
-            links: HashMap::new(),
+            links: Vec::new(),
+            routes: HashMap::new(),
             accepted: VecDeque::new(),
             handshakes: VecDeque::new(),
             touched: Vec::new(),
@@ -160,28 +163,28 @@ impl Links {
         }
     }
 
-    /// The session of this index.
-    pub(super) fn link(&self, index: SessionIndex) -> Result<&Link> {
-        self.links.get(&index).filter(|link| !link.is_over).context("the session is over")
+    /// The session at this place; an error where it is over.
+    pub(super) fn link(&self, place: usize) -> Result<&Link> {
+        self.links.get(place).filter(|link| !link.is_over).context("the session is over")
     }
 
-    /// A session that somebody else began, once.
-    pub(super) fn accepted(&mut self) -> Option<SessionIndex> {
+    /// The place of a session that somebody else began, once.
+    pub(super) fn accepted(&mut self) -> Option<usize> {
         self.accepted.pop_front()
     }
 
-    /// Something once the handshake of this dial is done; an error where nobody answered.
-    pub(super) fn is_established(&self, index: SessionIndex) -> Result<Option<()>> {
-        let dial = self.dials.get(&index);
-        if dial.is_some_and(|dial| dial.initiation.tries >= TRIES_MAX) {
+    /// The place of this dial's session once it is open, its first rekey done; an error where nobody answered.
+    pub(super) fn opened(&self, index: SessionIndex) -> Result<Option<usize>> {
+        if self.dials.get(&index).is_some_and(|dial| dial.initiation.tries >= TRIES_MAX) {
             bail!("nobody answers");
         }
-        Ok(self.links.contains_key(&index).then_some(()))
+        let Some(&place) = self.routes.get(&index) else { return Ok(None) };
+        Ok(self.link(place)?.session.is_open().then_some(place))
     }
 
     /// The next message of this session.
-    pub(super) fn received(&mut self, index: SessionIndex) -> Result<Option<Vec<u8>>> {
-        let link = self.links.get_mut(&index).context("no such session")?;
+    pub(super) fn received(&mut self, place: usize) -> Result<Option<Vec<u8>>> {
+        let link = self.links.get_mut(place).context("no such session")?;
         let received = link.received.pop_front();
         if received.is_none() && link.is_over {
             bail!("the session is over");
@@ -190,11 +193,11 @@ impl Links {
     }
 
     /// Gives a session a message.
-    pub(super) fn send(&mut self, index: SessionIndex, message: &[u8]) -> Result<()> {
-        let link = self.links.get_mut(&index).context("no such session")?;
+    pub(super) fn send(&mut self, place: usize, message: &[u8]) -> Result<()> {
+        let link = self.links.get_mut(place).context("no such session")?;
         link.session.send_message(message.to_vec());
         link.queued += 1;
-        self.touch(index);
+        self.touch(place);
         Ok(())
     }
 
@@ -212,7 +215,7 @@ impl Links {
         loop {
             let index = SessionIndex(self.rng.next_u32());
             let is_taken =
-                self.links.contains_key(&index) || self.dials.contains_key(&index) || self.half_open.contains_key(&index);
+                self.routes.contains_key(&index) || self.dials.contains_key(&index) || self.half_open.contains_key(&index);
             if !is_taken {
                 return index;
             }
@@ -233,10 +236,11 @@ impl Links {
 
     fn on_packet(&mut self, now: Instant, path: PathAddr, bytes: &mut [u8]) {
         let Ok(header) = PacketHeader::decode(bytes) else { return };
-        let Some(link) = self.links.get_mut(&header.receiver) else { return };
+        let Some(&place) = self.routes.get(&header.receiver) else { return };
+        let Some(link) = self.links.get_mut(place) else { return };
         if link.session.handle_datagram(now, path, bytes).is_ok() {
             link.take_events(now);
-            self.touch(header.receiver);
+            self.touch(place);
         }
     }
 
@@ -271,23 +275,25 @@ impl Links {
         let Some(responder) = self.half_open.get_mut(&confirm.receiver) else { return };
         let Ok(established) = responder.on_confirm(bytes) else { return };
         self.half_open.remove(&confirm.receiver);
-        self.accepted.push_back(confirm.receiver);
-        self.insert(now, established, path, None);
+        let place = self.insert(now, established, path, None);
+        self.accepted.push_back(place);
     }
 
-    fn insert(&mut self, now: Instant, established: Established, path: PathAddr, confirm: Option<Repeated>) {
-        let index = established.local;
+    fn insert(&mut self, now: Instant, established: Established, path: PathAddr, confirm: Option<Repeated>) -> usize {
+        let place = self.links.len();
+        self.routes.insert(established.local, place);
         let session = Session::new(established, path, SessionConfig::default(), now, &mut self.rng);
         let received = VecDeque::new();
         let link = Link { session, confirm, received, queued: 0, is_touched: false, deadline: None, is_over: false };
-        self.links.insert(index, link);
-        self.touch(index);
+        self.links.push(link);
+        self.touch(place);
+        place
     }
 
-    fn touch(&mut self, index: SessionIndex) {
-        let Some(link) = self.links.get_mut(&index) else { return };
+    fn touch(&mut self, place: usize) {
+        let Some(link) = self.links.get_mut(place) else { return };
         if !std::mem::replace(&mut link.is_touched, true) {
-            self.touched.push(index);
+            self.touched.push(place);
         }
     }
 
@@ -296,9 +302,9 @@ impl Links {
         for dial in self.dials.values_mut() {
             self.handshakes.extend(dial.initiation.repeat(now, self.on_link));
         }
-        while let Some(&(at, index)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
-            self.deadlines.remove(&(at, index));
-            let Some(link) = self.links.get_mut(&index) else { continue };
+        while let Some(&(at, place)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, place));
+            let Some(link) = self.links.get_mut(place) else { continue };
             link.deadline = None;
             if link.session.poll_timeout().is_some_and(|at| at <= now) {
                 link.session.handle_timeout(now);
@@ -307,7 +313,7 @@ impl Links {
             if let Some(confirm) = &mut link.confirm {
                 self.handshakes.extend(confirm.repeat(now, self.on_link));
             }
-            self.touch(index);
+            self.touch(place);
         }
     }
 
@@ -317,8 +323,8 @@ impl Links {
             *out = datagram;
             return Some(to);
         }
-        while let Some(&index) = self.touched.last() {
-            let Some(link) = self.links.get_mut(&index) else {
+        while let Some(&place) = self.touched.last() {
+            let Some(link) = self.links.get_mut(place) else {
                 self.touched.pop();
                 continue;
             };
@@ -331,9 +337,9 @@ impl Links {
             let next = link.next_deadline();
             if next != link.deadline {
                 if let Some(old) = std::mem::replace(&mut link.deadline, next) {
-                    self.deadlines.remove(&(old, index));
+                    self.deadlines.remove(&(old, place));
                 }
-                self.deadlines.extend(next.map(|at| (at, index)));
+                self.deadlines.extend(next.map(|at| (at, place)));
             }
         }
         None
