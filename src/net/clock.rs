@@ -20,7 +20,12 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 /// Both clocks.
 pub fn now() -> Now {
     let since_1970 = read(ClockId::CLOCK_REALTIME);
-    Now { instant: Instant::from_start(read(BOOT_CLOCK)), unix: Unix(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)) }
+    Now { instant: instant(), unix: Unix(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)) }
+}
+
+/// The clock that deadlines are of.
+pub fn instant() -> Instant {
+    Instant::from_start(read(BOOT_CLOCK))
 }
 
 /// Notices that the machine slept: the boot clock jumped ahead of the one that stands still meanwhile.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    alarm::Alarm,
     clock::{self, SleepWatch},
     committer::{Committer, Keep, Keeper},
     counters::Counters,
@@ -105,6 +106,7 @@ pub struct Driver {
     front: Front,
     interfaces: Vec<Interface>,
     doorbell: Doorbell,
+    alarm: Alarm,
     resolver: Resolver,
     port_mapper: PortMapper,
     look_at: Instant,
@@ -172,6 +174,7 @@ impl Driver {
             front,
             interfaces,
             doorbell,
+            alarm: Alarm::new(),
             resolver: Resolver::default(),
             port_mapper,
             look_at: now.instant + INTERFACES_INTERVAL,
@@ -207,8 +210,8 @@ impl Driver {
     /// 1: waits for a datagram, a command, the end of a commit, or a deadline.
     async fn wait(&mut self) -> Wake {
         let deadline = self.deadline();
-        let pause = if self.breathe { BREATH } else { deadline.since(clock::now().instant) };
-        let Self { sockets, committer, front, doorbell, resolver, port_mapper, .. } = self;
+        let pause = if self.breathe { BREATH } else { deadline.since(clock::instant()) };
+        let Self { sockets, committer, front, doorbell, alarm, resolver, port_mapper, .. } = self;
         tokio::select! {
             biased;
             (batch, outcome) = committer.committed() => Wake::Committed(batch, outcome),
@@ -217,7 +220,7 @@ impl Driver {
             () = doorbell.rings() => Wake::Rung,
             resolved = resolver.resolved() => Wake::Resolved(resolved),
             outside = port_mapper.asked() => Wake::Mapped(outside),
-            () = tokio::time::sleep(pause) => Wake::Ready,
+            () = alarm.rings(pause) => Wake::Ready,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The only place that touches sockets, clocks and threads.
 
+pub mod alarm;
 pub mod clock;
 pub mod committer;
 pub mod counters;

@@ -17,6 +17,7 @@ use p2pchat_udp::{
     crypto::identity::Identity,
     id::PeerId,
     net::{
+        alarm::Alarm,
         clock,
         counters::Counters,
         socket::{Listen, SocketConfig, Sockets},
@@ -58,7 +59,14 @@ impl Ours {
         let config = SocketConfig { listen: Some(Listen::every(0)), no_lan: true, ..SocketConfig::default() };
         let sockets = Sockets::bind(&config, Counters::default())?;
         let links = Links::new(identity, self.setting.on_link, ChaCha20Rng::seed_from_u64(rng_seed));
-        Ok(Rc::new(RefCell::new(Endpoint { sockets, links, datagram: Vec::new(), given: 0 })))
+        Ok(Rc::new(RefCell::new(Endpoint {
+            sockets,
+            links,
+            datagram: Vec::new(),
+            now: clock::instant(),
+            alarm: Some(Alarm::new()),
+            given: 0,
+        })))
     }
 
     fn server(&self) -> Result<Identity> {
@@ -71,6 +79,10 @@ pub(crate) struct Endpoint {
     sockets: Sockets,
     links: Links,
     datagram: Vec<u8>,
+    /// The instant of this turn.
+    now: p2pchat_udp::clock::Instant,
+    /// Apart, since it is waited for.
+    alarm: Option<Alarm>,
     /// Messages taken since the last turn.
     given: usize,
 }
@@ -81,13 +93,14 @@ impl Endpoint {
     /// All that waits goes in.
     fn input(&mut self) {
         let now = clock::now().instant;
+        self.now = now;
         let links = &mut self.links;
         self.sockets.receive(|datagram| links.on_datagram(now, datagram.from, datagram.bytes));
     }
 
     /// All that is due comes out.
     fn output(&mut self) {
-        let now = clock::now().instant;
+        let now = self.now;
         self.given = 0;
         for _ in 0..OVERDUE_PER_TURN_MAX {
             self.links.on_timeout(now);
@@ -110,12 +123,14 @@ impl Endpoint {
 /// Until a datagram may wait, or something is due, or `pause` is over.
 async fn wait(endpoint: &Shared, pause: Duration) {
     let deadline = endpoint.borrow().links.deadline();
-    let pause = deadline.map_or(pause, |at| at.since(clock::now().instant).min(pause));
+    let pause = deadline.map_or(pause, |at| at.since(clock::instant()).min(pause));
+    let mut alarm = endpoint.borrow_mut().alarm.take().unwrap_or_default();
     tokio::select! {
         biased;
         () = poll_fn(|cx| endpoint.borrow().sockets.poll_readable(cx)) => {}
-        () = tokio::time::sleep(pause) => {}
+        () = alarm.rings(pause) => {}
     }
+    endpoint.borrow_mut().alarm = Some(alarm);
 }
 
 /// Turns until there is something. Who finds it has its say in the same turn, as a node has, before anything leaves: its
@@ -160,7 +175,7 @@ impl Transport for Ours {
     }
 
     async fn dial(&self, (endpoint, peer): &mut Self::Dialer, to: SocketAddr) -> Result<OursConn> {
-        let index = endpoint.borrow_mut().links.dial(clock::now().instant, *peer, to);
+        let index = endpoint.borrow_mut().links.dial(clock::instant(), *peer, to);
         endpoint.borrow_mut().turn();
         let place = until(endpoint, |links| links.opened(index)).await?;
         Ok(OursConn { endpoint: Rc::clone(endpoint), place })
