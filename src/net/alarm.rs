@@ -10,21 +10,25 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug)]
 pub struct Alarm {
     sleep: Pin<Box<Sleep>>,
+    /// It has not rung since it was set.
+    armed: bool,
 }
 
 impl Alarm {
     /// Not armed. Must be called in a tokio runtime.
     pub fn new() -> Self {
-        Self { sleep: Box::pin(sleep_until(Instant::now())) }
+        Self { sleep: Box::pin(sleep_until(Instant::now())), armed: false }
     }
 
     /// Ready after `pause` at the latest, and perhaps before: once for a deadline that was asked for earlier.
     pub async fn rings(&mut self, pause: Duration) {
         let at = Instant::now() + pause;
-        if at < self.sleep.deadline() || self.sleep.is_elapsed() {
+        if !self.armed || at < self.sleep.deadline() {
             self.sleep.as_mut().reset(at);
+            self.armed = true;
         }
         self.sleep.as_mut().await;
+        self.armed = false;
     }
 }
 
