@@ -20,7 +20,7 @@ use snow::{
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::identity::{Identity, peer_id_from_noise};
+use super::identity::{Identity, noise_public, peer_id_from_noise};
 use crate::{
     id::{PeerId, SessionIndex},
     wire::{
@@ -260,7 +260,8 @@ impl Initiator {
         let ours = encode_payload(payload)?;
         let mut noise = self.state.take(|| Ok(self.recipe.initiate().0))?;
         let theirs = read(&mut noise, response.noise)?;
-        if remote_static(&noise)? != self.peer {
+        // Compared in the form that it has: the way back to an id is longer.
+        if noise.get_remote_static() != Some(&noise_public(&self.peer)) {
             return Err(HandshakeError::WrongPeer);
         }
         let theirs = HandshakePayload::decode(&theirs).map_err(|_| HandshakeError::Payload)?;

@@ -108,9 +108,11 @@ pub fn noise_public(id: &PeerId) -> [u8; 32] {
 /// it is 0, so exactly one id has this key.
 pub fn peer_id_from_noise(public: &[u8; 32]) -> Result<PeerId, KeyError> {
     let point = MontgomeryPoint(*public).to_edwards(0).ok_or(KeyError::Public)?;
-    let id = PeerId::from_bytes(point.compress().0).map_err(|_| KeyError::Public)?;
     // Other encodings of the same u (above 2^255 - 19, or with bit 255) are no keys of ours.
-    if noise_public(&id) == *public { Ok(id) } else { Err(KeyError::Public) }
+    if point.to_montgomery().as_bytes() != public {
+        return Err(KeyError::Public);
+    }
+    PeerId::from_point(point.compress().0, &point).map_err(|_| KeyError::Public)
 }
 
 /// What an announce carries instead of the network's name; zeros for the unnamed network.

@@ -1,10 +1,7 @@
 //! Epoch keys: sealing and opening packets, and the cryptography of a rekey (protocol, HANDSHAKE). When a
 //! rekey is due, how its parts travel and when keys are erased lives in `session::rekey`.
 
-use ml_kem::{
-    Ciphertext, EncapsulateDeterministic, Encoded, EncodedSizeUser, KemCore, MlKem768, SharedKey,
-    kem::{Decapsulate, DecapsulationKey, EncapsulationKey},
-};
+use libcrux_ml_kem::mlkem768::{self, MlKem768Ciphertext, MlKem768PrivateKey, MlKem768PublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use ring::{
@@ -155,20 +152,22 @@ impl Keys {
 pub struct Proposal {
     epoch: Epoch,
     secret: StaticSecret,
-    decapsulation: Box<DecapsulationKey<ml_kem::MlKem768Params>>,
+    /// d and z of FIPS 203 §7.1: the decapsulation key is made from them again, a twentieth of its size.
+    kem_seed: Zeroizing<[u8; 64]>,
     message: Vec<u8>,
 }
 
 impl Proposal {
     /// Fresh keys for the epoch after the current one of `keys`.
     pub fn new(keys: &Keys, rng: &mut ChaCha20Rng) -> Self {
-        let (seed_d, seed_z) = (random(rng), random(rng));
+        let mut kem_seed = Zeroizing::new([0; 64]);
+        rng.fill_bytes(&mut kem_seed[..]);
         let secret = StaticSecret::from(*random(rng));
-        let (decapsulation, encapsulation) = MlKem768::generate_deterministic(&(*seed_d).into(), &(*seed_z).into());
+        let (_, encapsulation) = key_pair(&kem_seed);
         let mut message = Vec::with_capacity(REKEY_LEN);
         message.extend_from_slice(PublicKey::from(&secret).as_bytes());
-        message.extend_from_slice(&encapsulation.as_bytes());
-        Self { epoch: keys.epoch().next(), secret, decapsulation: Box::new(decapsulation), message }
+        message.extend_from_slice(encapsulation.as_slice());
+        Self { epoch: keys.epoch().next(), secret, kem_seed, message }
     }
 
     /// The epoch that it leads to.
@@ -184,9 +183,11 @@ impl Proposal {
     /// Makes the next keys from the peer's whole reply.
     pub fn finish(&self, keys: &mut Keys, reply: &[u8]) -> Result<(), RekeyError> {
         let (ephemeral, sealed) = reply.split_first_chunk::<32>().ok_or(RekeyError)?;
-        let sealed: Ciphertext<MlKem768> = sealed.try_into().map_err(|_| RekeyError)?;
+        let sealed = MlKem768Ciphertext::try_from(sealed).map_err(|_| RekeyError)?;
         let dh = agree(&self.secret, *ephemeral)?;
-        let kem = own(self.decapsulation.decapsulate(&sealed).map_err(|()| RekeyError)?);
+        let (mut decapsulation, _) = key_pair(&self.kem_seed);
+        let kem = Zeroizing::new(mlkem768::decapsulate(&decapsulation, &sealed));
+        decapsulation[0..].zeroize();
         keys.mix(&dh, &kem, &self.message, reply);
         Ok(())
     }
@@ -195,20 +196,19 @@ impl Proposal {
 /// Makes the next keys from the peer's whole first half; returns the second, [`REKEY_REPLY_LEN`] bytes.
 pub fn answer(keys: &mut Keys, message: &[u8], rng: &mut ChaCha20Rng) -> Result<Vec<u8>, RekeyError> {
     let (ephemeral, encapsulation) = message.split_first_chunk::<32>().ok_or(RekeyError)?;
-    let encoded: Encoded<EncapsulationKey<ml_kem::MlKem768Params>> = encapsulation.try_into().map_err(|_| RekeyError)?;
-    let encapsulation = EncapsulationKey::<ml_kem::MlKem768Params>::from_bytes(&encoded);
-    // FIPS 203 §7.2, the modulus check: a key that does not encode to itself is no key.
-    if encapsulation.as_bytes() != encoded {
+    let encapsulation = MlKem768PublicKey::try_from(encapsulation).map_err(|_| RekeyError)?;
+    // FIPS 203 §7.2, the modulus check.
+    if !mlkem768::validate_public_key(&encapsulation) {
         return Err(RekeyError);
     }
     let secret = StaticSecret::from(*random(rng));
     let dh = agree(&secret, *ephemeral)?;
     let entropy = random(rng);
-    let (sealed, kem) = encapsulation.encapsulate_deterministic(&(*entropy).into()).map_err(|_| RekeyError)?;
-    let kem = own(kem);
+    let (sealed, kem) = mlkem768::encapsulate(&encapsulation, *entropy);
+    let kem = Zeroizing::new(kem);
     let mut reply = Vec::with_capacity(REKEY_REPLY_LEN);
     reply.extend_from_slice(PublicKey::from(&secret).as_bytes());
-    reply.extend_from_slice(&sealed);
+    reply.extend_from_slice(sealed.as_slice());
     keys.mix(&dh, &kem, message, &reply);
     Ok(reply)
 }
@@ -219,12 +219,9 @@ fn agree(secret: &StaticSecret, public: [u8; 32]) -> Result<Key, RekeyError> {
     if shared.was_contributory() { Ok(Zeroizing::new(shared.to_bytes())) } else { Err(RekeyError) }
 }
 
-/// The KEM's shared secret in a form that is erased.
-fn own(mut shared: SharedKey<MlKem768>) -> Key {
-    let mut key = Key::default();
-    key.copy_from_slice(&shared);
-    shared.as_mut_slice().zeroize();
-    key
+/// The decapsulation key, to be erased by who gets it, and the encapsulation key.
+fn key_pair(seed: &[u8; 64]) -> (MlKem768PrivateKey, MlKem768PublicKey) {
+    mlkem768::generate_key_pair(*seed).into_parts()
 }
 
 fn random(rng: &mut ChaCha20Rng) -> Key {

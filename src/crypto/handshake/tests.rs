@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    crypto::identity::noise_public,
     id::BootId,
     wire::{INITIATION_LEN, WIRE_VERSION},
 };
