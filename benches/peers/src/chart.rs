@@ -9,6 +9,8 @@ use crate::{
     schedule::Results,
 };
 
+/// A bar is cut where it would be longer than this many of ours: the others are to be told from each other.
+const LONGEST: f64 = 25.0;
 /// Pixels.
 const WIDTH: usize = 960;
 const COLUMNS: usize = 2;
@@ -18,6 +20,7 @@ const VALUE_WIDTH: usize = 64;
 const BAR: usize = 14;
 const STEP: usize = 19;
 const HEAD: usize = 44;
+const CUT: f64 = 8.0;
 
 const STYLE: &str = "text{font:12px sans-serif;fill:#24292f}\
     .head{font-weight:bold}.note{fill:#57606a}\
@@ -52,7 +55,8 @@ fn bars(measure: &Measure, results: &Results) -> Vec<(Peer, f64)> {
 
 fn group(measure: &Measure, bars: &[(Peer, f64)], width: usize) -> String {
     let better = if measure.unit == "MB/s" { "more" } else { "less" };
-    let most = bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+    let ours = bars.iter().find(|(peer, _)| *peer == Peer::Ours).map_or(f64::INFINITY, |(_, value)| *value);
+    let most = bars.iter().map(|(_, value)| value.min(ours * LONGEST)).fold(f64::MIN_POSITIVE, f64::max);
     let room = width - NAME_WIDTH - VALUE_WIDTH;
     let mut text = format!(
         "<text class=\"head\" y=\"12\">{:?} {}</text><text class=\"note\" y=\"30\">{}, {}; {better} is better</text>",
@@ -63,17 +67,24 @@ fn group(measure: &Measure, bars: &[(Peer, f64)], width: usize) -> String {
     );
     for (number, (peer, value)) in bars.iter().enumerate() {
         let (top, class) = (HEAD + number * STEP, if *peer == Peer::Ours { "ours" } else { "theirs" });
-        let len = (room as f64 * value / most).max(1.0);
+        let len = (room as f64 * value.min(most) / most).max(1.0);
+        // Where it is cut, a gap says so.
+        let len_shown = if *value > most { len - CUT } else { len };
         let baseline = top + BAR - 3;
         let _ = write!(
             text,
             "<text y=\"{baseline}\">{}</text>\
-             <rect class=\"{class}\" x=\"{NAME_WIDTH}\" y=\"{top}\" width=\"{len:.1}\" height=\"{BAR}\"/>\
+             <rect class=\"{class}\" x=\"{NAME_WIDTH}\" y=\"{top}\" width=\"{len_shown:.1}\" height=\"{BAR}\"/>\
              <text x=\"{:.1}\" y=\"{baseline}\">{}</text>",
             peer.title(),
             NAME_WIDTH as f64 + len + 5.0,
             short(*value),
         );
+        if *value > most {
+            let rest = NAME_WIDTH as f64 + len - CUT / 2.0;
+            let _ =
+                write!(text, "<rect class=\"{class}\" x=\"{rest:.1}\" y=\"{top}\" width=\"{}\" height=\"{BAR}\"/>", CUT / 2.0);
+        }
     }
     text
 }

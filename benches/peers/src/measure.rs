@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// One run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) workload: Workload,
     pub(crate) peer: Peer,

@@ -116,7 +116,7 @@ pub(crate) fn page(results: &Results, machine: &Machine, command: &str) -> Strin
     let [must, stretch] = sums(results);
     let mut page = format!(
         "# Our sessions beside other transports\n\n\
-         Made by `{command}`, on {date}, on {cores} cores of an {processor}, {kernel}. A machine that others use too may be slower by \
+         Made by `{command}`, on {date}, on {cores} cores ({processor}, {kernel}). A machine that others use too may be slower by \
          half from one minute to the next: what counts are the ratios, taken in one run, with the transports in turn.\n\n\
          ![The same figures as bars](performance.svg)\n\n\
          {}\n\
@@ -153,4 +153,30 @@ fn notes(tcp: &str) -> String {
          for one side of one connection; ENet has its table of peers from the start, and KCP and TCP keep a part in the kernel that does \
          not show.\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_kept_or_not_and_the_verdict_says_so() {
+        assert_eq!(verdict(Some(Bound::AtMost(0.85)), Some(0.85)), "≤ 0.85 met");
+        assert_eq!(verdict(Some(Bound::AtMost(0.85)), Some(0.86)), "≤ 0.85 MISSED");
+        assert_eq!(verdict(Some(Bound::AtLeast(30.0)), Some(29.0)), "≥ 30 MISSED");
+        assert_eq!(verdict(Some(Bound::AtLeast(30.0)), None), "≥ 30");
+        assert_eq!(verdict(None, Some(1.0)), "");
+    }
+
+    #[test]
+    fn figures_have_three_digits_and_show_how_far_they_spread() {
+        assert_eq!(spread(Spread { median: 12.345, min: 9.999, max: 1_234.5 }), "12.3 (10.00–1234)");
+        assert_eq!(spread(Spread { median: 0.5, min: 0.5, max: 0.5 }), "0.50");
+    }
+
+    #[test]
+    fn of_nothing_there_is_a_table_without_rows() {
+        assert_eq!(table(&Results::default()).lines().count(), 2);
+        assert_eq!(sums(&Results::default()), [(0, 0); 2]);
+    }
 }

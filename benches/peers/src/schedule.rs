@@ -181,3 +181,36 @@ pub(crate) fn deserialize(text: &str) -> Result<Case> {
     let peer = *Peer::ALL.get(peer).context("no such transport")?;
     Ok(Case { workload, peer, repetition, quick: quick == 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_the_same_on_both_sides() {
+        for (workload, peer) in Workload::ALL.into_iter().flat_map(|workload| Peer::ALL.map(|peer| (workload, peer))) {
+            let case = Case { workload, peer, repetition: 3, quick: true };
+            assert_eq!(deserialize(&serialize(case)).expect("it was made so"), case);
+        }
+        assert!(deserialize("0,0,0").is_err());
+        assert!(deserialize("8,0,0,0").is_err());
+    }
+
+    #[test]
+    fn each_measure_is_of_somebody_who_takes_part() {
+        for measure in MEASURES {
+            let takes_part = |peer| measure.workload.peers().contains(&peer);
+            assert!(takes_part(Peer::Ours));
+            assert!(measure.goals.iter().filter_map(|goal| goal.against).all(takes_part), "{:?}", measure.workload);
+        }
+    }
+
+    #[test]
+    fn the_median_is_of_all_repetitions() {
+        let measure = &MEASURES[0];
+        let run = |value: f64| Figures::from([(measure.figure.to_owned(), value / measure.scale)]);
+        let runs = BTreeMap::from([((measure.workload, Peer::Ours), vec![run(3.0), run(1.0), run(2.0)])]);
+        let spread = Results { runs, ..Results::default() }.spread(measure, Peer::Ours).expect("it was measured");
+        assert_eq!([spread.min, spread.median, spread.max].map(f64::round), [1.0, 2.0, 3.0]);
+    }
+}
