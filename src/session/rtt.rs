@@ -10,8 +10,8 @@ pub(super) const RTT_FIRST: Duration = Duration::from_millis(250);
 pub(super) const PROBE_TIMEOUT_MIN_ON_LINK: Duration = Duration::from_millis(4);
 /// Probe timeout at least, elsewhere.
 pub(super) const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(8);
-/// Probe timeout at most, after all backoff.
-pub(super) const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// Probe timeout at most, after all backoff: so long after a link returned what waited is still waiting.
+pub(super) const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 /// What four variances count for at least.
 const VARIANCE_MIN: Duration = Duration::from_millis(2);
 /// An ack waits for company at most this long.

@@ -387,9 +387,9 @@ fn a_silent_peer_is_noticed_without_keepalives_while_something_waits() {
     let before = pair.ends[A].timeouts;
     pair.run_for(120 * SECOND);
     assert_eq!(pair.ends[A].events.last(), Some(&SessionEvent::Unresponsive));
-    assert!(pair.ends[A].timeouts - before < 40, "{} wake-ups", pair.ends[A].timeouts - before);
+    assert!(pair.ends[A].timeouts - before < 75, "{} wake-ups", pair.ends[A].timeouts - before);
     pair.deaf[B] = false;
-    pair.run_until(15 * SECOND, |pair| pair.ends[B].received.len() == 1);
+    pair.run_until(3 * SECOND, |pair| pair.ends[B].received.len() == 1);
 }
 
 #[test]
