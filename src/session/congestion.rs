@@ -29,12 +29,16 @@ const PACED_RELAY_RATE: usize = RELAY_RATE - RELAY_RATE / 8;
 const PACED_RELAY_BURST: usize = RELAY_BURST_LEN_MAX / 2;
 /// Below this round trip nothing is paced.
 const PACED_RTT_MIN: Duration = Duration::from_millis(2);
-/// Rounds that a delivery rate is remembered.
-const RATE_ROUNDS: u64 = 10;
-/// How long a minimum of the round trip is believed.
-const RTT_MIN_AGE_MAX: Duration = Duration::from_secs(10);
+/// Half of how long a shortest round trip is believed.
+const BASE_SPAN: Duration = Duration::from_secs(10);
 /// Rounds without a rate a quarter higher that end the start.
 const PLATEAU_ROUNDS: u32 = 3;
+/// Acks in a row behind a full queue that end it.
+const LATE_ACKS: u32 = 8;
+/// By so much the window grows in a round soon after a cut, where there is a queue.
+const GROWTH_LEN: usize = 1_800;
+/// Rounds from a cut to what it has done.
+const SETTLE_ROUNDS: u32 = 2;
 
 /// How fast data arrived, seen from one acked packet (draft-cheng-iccrg-delivery-rate-estimation).
 #[derive(Debug, Clone)]
@@ -65,129 +69,224 @@ pub(super) trait Congestion: Send {
 
 /// The window for a path that nothing is known about.
 pub(super) fn new(on_link: bool) -> Box<dyn Congestion> {
-    Box::new(DeliveryRate::new(on_link))
+    Box::new(ShortQueue::new(on_link))
 }
 
-/// A window of one and a half times what the path was seen to carry in its shortest round trip. Lost
-/// packets do not shrink it, so random loss of any rate cannot collapse it; loss together with a round
-/// trip well above its minimum is a queue that overflows, and takes the half away.
-struct DeliveryRate {
+/// A window that grows until it sees a queue, and is then cut to what the path holds without one.
+///
+/// The sign of a queue is the round trip. Loss alone is none, so random loss of any rate takes nothing; loss together
+/// with a round trip above the shortest is a queue that overflows, however short it is. Flows that share a queue see
+/// the same, are cut by the same part and grow by the same bytes, so they come to equal windows. What is left of a
+/// queue after a cut is somebody else's who knows loss alone: it counts as the path's, and both share by loss.
+struct ShortQueue {
     window: usize,
     window_min: usize,
+    /// Nothing has limited it yet.
     starting: bool,
-    /// Best rate in bytes per second, of this span of rounds and of the one before.
-    rates: [u64; 2],
-    span_start: u64,
-    round: u64,
+    /// Bytes delivered in all that end this round.
     round_end: u64,
-    plateau: u32,
-    plateau_rate: u64,
-    rtt_min: Option<(Duration, Instant)>,
+    /// Rounds without a rate a quarter above the one here.
+    plateau: (u32, u64),
+    /// Best rate so far, bytes per second.
+    rate: u64,
+    /// Shortest round trips of this span of time and of the one before.
+    bases: [Duration; 2],
+    span_start: Instant,
+    /// Shortest round trip with what others keep in the queue.
+    shared: Duration,
+    /// Shortest round trip of this round and of the last.
     rtt_round: Duration,
-    acked: usize,
+    rtt_before: Duration,
+    /// Acks in a row that saw a full queue.
+    late: u32,
+    /// Bytes lost in this round.
     lost: usize,
-    loss_eighths: usize,
-    queue_overflows: bool,
+    /// The window was made use of in this round.
+    used: bool,
+    /// Rounds until a cut has done its work.
+    settling: u32,
+    cut_at: Instant,
+    /// Window and bytes lost at the last cut: it is undone where they were not lost.
+    before_cut: Option<(usize, usize)>,
+    /// Window and rate before packets were lost without a queue.
+    before_loss: (usize, u64),
+    /// Something takes all that is above a rate, without a queue.
+    policed: bool,
 }
 
-impl DeliveryRate {
+impl ShortQueue {
     fn new(on_link: bool) -> Self {
         let (first, min) = if on_link { (WINDOW_FIRST_ON_LINK, WINDOW_MIN_ON_LINK) } else { (WINDOW_FIRST, WINDOW_MIN) };
         Self {
             window: first.saturating_mul(DATAGRAM_LEN_MAX),
             window_min: min.saturating_mul(DATAGRAM_LEN_MAX),
             starting: true,
-            rates: [0; 2],
-            span_start: 0,
-            round: 0,
             round_end: 0,
-            plateau: 0,
-            plateau_rate: 0,
-            rtt_min: None,
+            plateau: (0, 0),
+            rate: 0,
+            bases: [Duration::MAX; 2],
+            span_start: Instant::default(),
+            shared: Duration::ZERO,
             rtt_round: Duration::MAX,
-            acked: 0,
+            rtt_before: Duration::MAX,
+            late: 0,
             lost: 0,
-            loss_eighths: 0,
-            queue_overflows: false,
+            used: false,
+            settling: 0,
+            cut_at: Instant::default(),
+            before_loss: (0, 0),
+            policed: false,
+            before_cut: None,
         }
     }
 
-    fn rate(&self) -> u64 {
-        self.rates.into_iter().max().unwrap_or(0)
+    /// The round trip without a queue of ours.
+    fn base(&self) -> Duration {
+        self.bases.into_iter().min().unwrap_or(Duration::MAX)
     }
 
-    fn on_round(&mut self, app_limited: bool) {
-        self.round = self.round.saturating_add(1);
-        if self.round.saturating_sub(self.span_start) >= RATE_ROUNDS / 2 {
-            let [newest, _] = self.rates;
-            self.rates = [0, newest];
-            self.span_start = self.round;
+    /// The same with a queue that others keep.
+    fn shared(&self) -> Duration {
+        self.shared.max(self.base())
+    }
+
+    /// It is as long as we let it become.
+    fn is_full(&self, rtt: Duration) -> bool {
+        is_longer(rtt, self.shared(), 2, Duration::from_millis(5))
+    }
+
+    /// It is shorter than that, and full.
+    fn overflows(&self, rtt: Duration) -> bool {
+        self.lost > 0 && is_longer(rtt, self.base(), 8, Duration::from_millis(1))
+    }
+
+    fn on_rtt(&mut self, now: Instant, rtt: Duration) {
+        if now.since(self.span_start) > BASE_SPAN {
+            let [newest, _] = self.bases;
+            self.bases = [Duration::MAX, newest];
+            self.span_start = now;
+            self.policed = false;
         }
-        let all = self.acked.saturating_add(self.lost).max(1);
-        self.loss_eighths = self.lost.saturating_mul(8).checked_div(all).unwrap_or(0);
-        let rtt_min = self.rtt_min.map_or(Duration::ZERO, |(rtt, _)| rtt);
-        let queue = self.rtt_round != Duration::MAX && self.rtt_round > rtt_min.saturating_mul(3) / 2 + Duration::from_millis(5);
-        self.queue_overflows = queue && self.lost.saturating_mul(50) > all;
-        (self.acked, self.lost, self.rtt_round) = (0, 0, Duration::MAX);
-        if self.starting && !app_limited {
-            let rate = self.rate();
-            if rate >= self.plateau_rate.saturating_add(self.plateau_rate / 4) {
-                (self.plateau, self.plateau_rate) = (0, rate);
+        let [newest, _] = &mut self.bases;
+        *newest = (*newest).min(rtt);
+        self.shared = self.shared.min(rtt);
+        self.rtt_round = self.rtt_round.min(rtt);
+        self.late = if self.is_full(rtt) || self.overflows(rtt) { self.late.saturating_add(1) } else { 0 };
+        // It doubles in a round: the end of the round would be too late.
+        if self.starting && self.used && self.late >= LATE_ACKS {
+            self.cut(now, rtt);
+        }
+    }
+
+    /// To what the path holds without a queue, and a little less so that it empties.
+    fn cut(&mut self, now: Instant, rtt: Duration) {
+        let fits = u128::try_from(self.window).unwrap_or(u128::MAX).saturating_mul(self.shared().as_nanos());
+        let fits = usize::try_from(fits.checked_div(rtt.as_nanos()).unwrap_or(0)).unwrap_or(usize::MAX);
+        let least = if self.starting { self.window / 4 } else { self.window / 2 };
+        self.before_cut = (self.lost > 0).then_some((self.window, self.lost));
+        self.shrink(now, (fits / 8).saturating_mul(7).max(least));
+        self.starting = false;
+    }
+
+    fn shrink(&mut self, now: Instant, window: usize) {
+        self.window = window.max(self.window_min).min(self.window);
+        self.settling = SETTLE_ROUNDS;
+        self.cut_at = now;
+    }
+
+    fn on_round(&mut self, now: Instant, rate: u64, app_limited: bool) {
+        let rtt = std::mem::replace(&mut self.rtt_round, Duration::MAX);
+        self.rtt_before = rtt;
+        if self.settling > 0 {
+            self.settling = self.settling.saturating_sub(1);
+            if self.settling == 0 && self.is_full(rtt) {
+                self.shared = rtt;
+            }
+        } else {
+            let plateau = self.starting && !app_limited && self.is_plateau();
+            // A window that was not used made no queue.
+            if plateau || (self.is_full(rtt) && self.used) || self.overflows(rtt) {
+                self.cut(now, rtt);
             } else {
-                self.plateau = self.plateau.saturating_add(1);
+                self.look_for_police(now, rate);
             }
         }
-        self.starting &= self.plateau < PLATEAU_ROUNDS && !self.queue_overflows;
+        (self.lost, self.used) = (0, false);
     }
 
-    /// Rate × shortest round trip × gain, and what is lost on the way on top.
-    fn target(&self) -> usize {
-        let Some((rtt, _)) = self.rtt_min else { return self.window };
-        let carried = u128::from(self.rate()).saturating_mul(rtt.as_nanos()) / 1_000_000_000;
-        let carried = usize::try_from(carried).unwrap_or(usize::MAX);
-        if self.queue_overflows {
-            return carried.max(self.window_min);
+    fn is_plateau(&mut self) -> bool {
+        let (rounds, rate) = &mut self.plateau;
+        if self.rate >= rate.saturating_add(*rate / 4) {
+            (*rounds, *rate) = (0, self.rate);
+        } else {
+            *rounds = rounds.saturating_add(1);
         }
-        let arriving = 8usize.saturating_sub(self.loss_eighths.min(4));
-        (carried.saturating_mul(3) / 2).saturating_mul(8).checked_div(arriving).unwrap_or(carried).max(self.window_min)
+        *rounds >= PLATEAU_ROUNDS
+    }
+
+    /// Loss without a queue is the path's own, or takes all that is above a rate: then a larger window brings nothing.
+    fn look_for_police(&mut self, now: Instant, rate: u64) {
+        let (window, rate_before) = self.before_loss;
+        let grown = self.window >= window.saturating_add(window / 8 * 3);
+        let heavy = self.lost >= self.window / 8;
+        if heavy && !grown {
+            return;
+        }
+        if heavy && rate < rate_before.saturating_add(rate_before / 8) {
+            self.policed = true;
+            self.shrink(now, (window / 8).saturating_mul(7));
+        }
+        self.before_loss = (self.window, rate);
+    }
+
+    /// What an ack of `len` bytes lets the window grow by.
+    fn growth(&self, now: Instant, len: usize) -> usize {
+        if self.starting {
+            return len;
+        }
+        if !self.policed && !is_longer(self.rtt_before, self.shared(), 16, Duration::from_millis(1)) {
+            return len / 8;
+        }
+        // As many bytes in a round whatever the window is, and the more the longer ago the last cut is (H-TCP).
+        let since = usize::try_from(now.since(self.cut_at).as_millis()).unwrap_or(usize::MAX).saturating_sub(1_000);
+        let per_mille = since.saturating_mul(10).saturating_add(since.saturating_mul(since) / 4_000).saturating_add(1_000);
+        let step = GROWTH_LEN.saturating_mul(per_mille) / 1_000;
+        step.saturating_mul(len).checked_div(self.window).unwrap_or(0).min(len)
     }
 }
 
-impl Congestion for DeliveryRate {
+/// Longer than `base` by more than one such part of it and `more`.
+fn is_longer(rtt: Duration, base: Duration, part: u32, more: Duration) -> bool {
+    let part = base.checked_div(part).unwrap_or_default();
+    rtt != Duration::MAX && rtt > base.saturating_add(part).saturating_add(more)
+}
+
+impl Congestion for ShortQueue {
     fn window(&self) -> usize {
         self.window
     }
 
     fn on_ack(&mut self, now: Instant, len: usize, in_flight: usize, rtt: Option<Duration>, rate: Option<&RateSample>) {
-        self.acked = self.acked.saturating_add(len);
+        // A window that was not used says nothing about a larger one.
+        let used = in_flight.saturating_mul(2) >= self.window;
+        self.used |= used;
         if let Some(rtt) = rtt {
-            self.rtt_round = self.rtt_round.min(rtt);
-            if self.rtt_min.is_none_or(|(min, at)| rtt <= min || now.since(at) > RTT_MIN_AGE_MAX) {
-                self.rtt_min = Some((rtt, now));
-            }
+            self.on_rtt(now, rtt);
         }
         if let Some(sample) = rate {
             let seen = u128::from(sample.delivered).saturating_mul(1_000_000_000).checked_div(sample.interval.as_nanos());
             let seen = seen.and_then(|seen| u64::try_from(seen).ok()).unwrap_or(0);
             // An interval shorter than any round trip is compressed acks, not a rate.
-            let whole = self.rtt_min.is_none_or(|(min, _)| sample.interval >= min);
-            if whole && (!sample.app_limited || seen > self.rate()) {
-                let [newest, _] = &mut self.rates;
-                *newest = (*newest).max(seen);
+            if sample.interval >= self.base() {
+                self.rate = self.rate.max(seen);
             }
             if sample.prior_delivered >= self.round_end {
                 self.round_end = sample.total_delivered;
-                self.on_round(sample.app_limited);
+                self.on_round(now, seen, sample.app_limited);
             }
         }
-        // A window that was not used says nothing about a larger one.
-        let used = in_flight.saturating_mul(2) >= self.window;
-        if self.starting {
-            self.window = if used { self.window.saturating_add(len) } else { self.window };
-        } else {
-            let target = self.target();
-            self.window = if self.window < target && used { self.window.saturating_add(len).min(target) } else { self.window };
-            self.window = if self.window > target { target } else { self.window };
+        if used && self.settling == 0 {
+            self.window = self.window.saturating_add(self.growth(now, len));
         }
     }
 
@@ -197,6 +296,14 @@ impl Congestion for DeliveryRate {
 
     fn undo(&mut self, len: usize) {
         self.lost = self.lost.saturating_sub(len);
+        if let Some((window, lost)) = self.before_cut.take() {
+            let lost = lost.saturating_sub(len);
+            if lost == 0 {
+                self.window = self.window.max(window);
+            } else {
+                self.before_cut = Some((window, lost));
+            }
+        }
     }
 }
 
@@ -263,60 +370,99 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const RATE: u64 = 10_000_000;
+    const RTT: Duration = Duration::from_millis(50);
+    const CARRIED: usize = 500_000;
 
-    /// Rounds of a path that carries `rate` bytes per second, of which `lost` in a thousand do not arrive.
-    fn rounds(window: &mut DeliveryRate, rounds: u64, rate: u64, rtt: Duration, lost: usize) {
-        let mut now = Instant::from_start(MS * 1_000_000 + MS * u32::try_from(window.round).unwrap());
-        let mut total = window.round_end;
+    /// A window and the time on its path.
+    struct Used(ShortQueue, Instant);
+
+    fn new() -> Used {
+        Used(ShortQueue::new(false), Instant::from_start(MS * 1_000))
+    }
+
+    /// A path that carries [`RATE`] and takes `rtt_base`, with a queue for what is above; so many bytes in a thousand do
+    /// not arrive.
+    fn rounds(Used(window, now): &mut Used, rounds: u64, rtt_base: Duration, lost: usize) {
         for _ in 0..rounds {
-            now = now + rtt;
-            let per_rtt = u64::try_from(u128::from(rate) * rtt.as_nanos() / 1_000_000_000).unwrap();
-            let arrived = u64::try_from(window.window()).unwrap().min(per_rtt);
-            let len = usize::try_from(arrived).unwrap();
-            window.on_lost(len * lost / 1_000);
+            let in_flight = window.window();
+            let arrived = in_flight - in_flight * lost / 1_000;
+            let takes = Duration::from_nanos(arrived as u64 * 1_000_000_000 / RATE);
+            let rtt = rtt_base.max(takes);
+            *now = *now + rtt;
+            if lost > 0 {
+                window.on_lost(in_flight - arrived);
+            }
+            let prior = window.round_end;
             let sample = RateSample {
-                delivered: arrived,
+                delivered: arrived as u64,
                 interval: rtt,
                 app_limited: false,
-                prior_delivered: total,
-                total_delivered: total + arrived,
+                prior_delivered: prior,
+                total_delivered: prior + arrived as u64,
             };
-            total += arrived;
-            let in_flight = window.window();
-            window.on_ack(now, len, in_flight, Some(rtt), Some(&sample));
+            window.on_ack(*now, arrived, in_flight, Some(rtt), Some(&sample));
         }
     }
 
     #[test]
-    fn the_window_settles_at_one_and_a_half_times_what_the_path_carries() {
-        let mut window = DeliveryRate::new(false);
-        rounds(&mut window, 60, 10_000_000, 50 * MS, 0);
-        let carried = 500_000;
-        assert!((carried * 14 / 10..=carried * 16 / 10).contains(&window.window()), "{}", window.window());
+    fn the_window_stays_between_what_the_path_carries_and_a_short_queue() {
+        let mut window = new();
+        rounds(&mut window, 60, RTT, 0);
+        for _ in 0..200 {
+            rounds(&mut window, 1, RTT, 0);
+            assert!((CARRIED * 7 / 10..=CARRIED * 18 / 10).contains(&window.0.window()), "{}", window.0.window());
+        }
     }
 
     #[test]
-    fn random_loss_takes_nothing_and_loss_with_a_queue_takes_the_half() {
-        let mut window = DeliveryRate::new(false);
-        rounds(&mut window, 60, 10_000_000, 50 * MS, 0);
-        let clean = window.window();
-        rounds(&mut window, 20, 10_000_000, 50 * MS, 10);
-        assert!(window.window() >= clean);
-        rounds(&mut window, 3, 10_000_000, 120 * MS, 50);
-        assert!(window.window() <= clean * 3 / 4, "{} of {clean}", window.window());
+    fn random_loss_takes_nothing_and_loss_with_a_queue_cuts_once() {
+        for lost in [10, 50, 200] {
+            let mut window = new();
+            rounds(&mut window, 60, RTT, lost);
+            for _ in 0..200 {
+                rounds(&mut window, 1, RTT, lost);
+                assert!(window.0.window() >= CARRIED * 7 / 10, "{lost}: {}", window.0.window());
+            }
+        }
+        let mut window = new();
+        rounds(&mut window, 60, RTT, 0);
+        (window.0.window, window.0.settling) = (CARRIED * 13 / 10, 0);
+        rounds(&mut window, 1, RTT, 50);
+        let cut = window.0.window();
+        assert!((CARRIED * 8 / 10..CARRIED * 11 / 10).contains(&cut), "{cut}");
+        rounds(&mut window, 1, RTT, 50);
+        assert_eq!(window.0.window(), cut, "until the cut has done its work");
     }
 
     #[test]
     fn a_loss_that_was_none_is_undone() {
-        let (mut told, mut undone) = (DeliveryRate::new(false), DeliveryRate::new(false));
-        for window in [&mut told, &mut undone] {
-            rounds(window, 60, 10_000_000, 50 * MS, 0);
-            window.on_lost(400_000);
-        }
-        undone.undo(400_000);
-        [&mut told, &mut undone].into_iter().for_each(|window| rounds(window, 1, 10_000_000, 120 * MS, 0));
-        assert!(told.queue_overflows && !undone.queue_overflows);
-        assert!(told.window() < undone.window());
+        let mut window = new();
+        rounds(&mut window, 60, RTT, 0);
+        (window.0.window, window.0.settling, window.0.lost) = (CARRIED * 13 / 10, 0, 0);
+        window.0.on_lost(50_000);
+        rounds(&mut window, 1, RTT, 0);
+        assert!(window.0.window() < CARRIED * 11 / 10);
+        window.0.undo(20_000);
+        assert!(window.0.window() < CARRIED * 11 / 10);
+        window.0.undo(30_000);
+        assert!(window.0.window() >= CARRIED * 13 / 10);
+        // Found out before anything was cut.
+        window.0.settling = 0;
+        window.0.on_lost(50_000);
+        window.0.undo(50_000);
+        assert_eq!(window.0.lost, 0);
+    }
+
+    #[test]
+    fn a_longer_way_is_no_queue_for_long() {
+        let mut window = new();
+        rounds(&mut window, 60, RTT, 0);
+        let before = window.0.window();
+        rounds(&mut window, 10, 4 * RTT, 0);
+        assert!(window.0.window() >= before / 3, "cut once: {}", window.0.window());
+        rounds(&mut window, 40, 4 * RTT, 0);
+        assert!(window.0.window() >= 4 * CARRIED * 7 / 10, "and found: {}", window.0.window());
     }
 
     #[test]

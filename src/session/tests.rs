@@ -1,8 +1,10 @@
 //! Two sessions over a seeded, lossy link in memory, on virtual time.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    rc::Rc,
 };
 
 use rand_core::SeedableRng;
@@ -11,6 +13,10 @@ use super::*;
 use crate::{crypto::keys::tests::established_pair, wire::MESSAGE_LEN_MAX};
 
 mod attack;
+mod bottleneck;
+mod bulk;
+mod cubic;
+mod fairness;
 mod faults;
 mod latency;
 mod mtu;
@@ -69,6 +75,8 @@ struct Pair {
     sent_to: BTreeMap<SocketAddr, usize>,
     /// Drops every datagram to an address that is not here, and to this end while `true`.
     deaf: [bool; 2],
+    /// What goes from A to B waits here, perhaps behind other pairs' datagrams.
+    queue: Option<Rc<RefCell<bottleneck::Queue>>>,
 }
 
 const A: usize = 0;
@@ -110,6 +118,7 @@ impl Pair {
             tape: None,
             sent_to: BTreeMap::new(),
             deaf: [false; 2],
+            queue: None,
         }
     }
 
@@ -142,6 +151,10 @@ impl Pair {
             }
             *free = start + Duration::from_nanos(takes);
             at = *free + self.link.delay;
+        }
+        if let Some(queue) = self.queue.as_ref().filter(|_| receiver == B) {
+            let Some(leaves) = queue.borrow_mut().enter(self.now, bytes.len()) else { return };
+            at = leaves + self.link.delay;
         }
         let jitter = self.link.jitter.as_nanos() as u64;
         let extra = if jitter > 0 { self.rng.next_u64() % jitter } else { 0 };
@@ -195,12 +208,17 @@ impl Pair {
         (0..2).for_each(|end| self.transmit(end));
     }
 
+    /// When the next thing happens.
+    fn next(&self) -> Option<Instant> {
+        let arrival = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let timer = self.ends.iter().filter_map(|end| end.session.poll_timeout()).min();
+        arrival.into_iter().chain(timer).min()
+    }
+
     /// Goes to the next thing that happens, if it happens before `end`.
     fn step(&mut self, end: Instant) -> bool {
         self.settle();
-        let arrival = self.flying.first_key_value().map(|((at, _), _)| *at);
-        let timer = self.ends.iter().filter_map(|end| end.session.poll_timeout()).min();
-        let Some(next) = arrival.into_iter().chain(timer).min().filter(|next| *next <= end) else {
+        let Some(next) = self.next().filter(|next| *next <= end) else {
             self.now = self.now.max(end);
             return false;
         };
