@@ -82,7 +82,7 @@ fn beside_cubic_each_gets_a_quarter_at_least() {
 #[test]
 fn a_lone_flow_fills_its_link_and_keeps_the_queue_short() {
     // Buffer in round trips: a quarter, a half, and what takes a second to empty.
-    for (depth, dropped, waited) in [(RTT / 4, 40, RTT / 4), (RTT / 2, 15, RTT * 2 / 5), (20 * RTT, 0, RTT * 3 / 5)] {
+    for (depth, dropped, waited) in [(RTT / 4, 70, RTT / 4), (RTT / 2, 15, RTT * 2 / 5), (20 * RTT, 0, RTT * 3 / 5)] {
         let mut net = Bottleneck::new(RATE, depth);
         net.join(940, RTT, 0, None);
         net.run_for(3 * SECOND);
