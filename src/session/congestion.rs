@@ -469,7 +469,8 @@ mod tests {
     fn a_longer_way_is_no_queue_for_long() {
         let mut window = new();
         rounds(&mut window, 60, RTT, 0);
-        rounds(&mut window, 40, 4 * RTT, 0);
+        // Twice as long as a span.
+        rounds(&mut window, 110, 4 * RTT, 0);
         assert!(window.0.window() >= 4 * CARRIED * 7 / 10, "and found: {}", window.0.window());
     }
 
