@@ -390,15 +390,13 @@ mod tests {
     const RTT: Duration = Duration::from_millis(50);
     const CARRIED: usize = 500_000;
 
-    /// A window and the time on its path.
     struct Used(ShortQueue, Instant);
 
     fn new() -> Used {
         Used(ShortQueue::new(false), Instant::from_start(MS * 1_000))
     }
 
-    /// A path that carries [`RATE`] and takes `rtt_base`, with a queue for what is above; so many bytes in a thousand do
-    /// not arrive.
+    /// A path that carries [`RATE`] and takes `rtt_base`, with a queue; so many bytes in a thousand do not arrive.
     fn rounds(Used(window, now): &mut Used, rounds: u64, rtt_base: Duration, lost: usize) {
         for _ in 0..rounds {
             let in_flight = window.window();
@@ -469,7 +467,9 @@ mod tests {
     fn a_longer_way_is_no_queue_for_long() {
         let mut window = new();
         rounds(&mut window, 60, RTT, 0);
-        // Twice as long as a span.
+        let before = window.0.window();
+        rounds(&mut window, 20, 4 * RTT, 0);
+        assert!(window.0.window() >= before / 4, "cut twice: {}", window.0.window());
         rounds(&mut window, 110, 4 * RTT, 0);
         assert!(window.0.window() >= 4 * CARRIED * 7 / 10, "and found: {}", window.0.window());
     }
