@@ -22,9 +22,11 @@ const STEP: usize = 19;
 const HEAD: usize = 44;
 const CUT: f64 = 8.0;
 
-const STYLE: &str = "text{font:12px sans-serif;fill:#24292f}\
-    .head{font-weight:bold}.note{fill:#57606a}\
-    .ours{fill:#1a7f37}.theirs{fill:#8c959f}\
+/// Where the viewer does not say whether the page is light or dark, greys that are seen on both.
+const STYLE: &str = "text{font:12px sans-serif;fill:#768390}\
+    .head{font-weight:bold}\
+    .ours{fill:#2da44e}.theirs{fill:#8c959f}\
+    @media(prefers-color-scheme:light){text{fill:#24292f}.note{fill:#57606a}.ours{fill:#1a7f37}}\
     @media(prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}.ours{fill:#3fb950}.theirs{fill:#656c76}}";
 
 /// All that was measured.
