@@ -21,6 +21,7 @@ mod congestion;
 mod event;
 mod mtu;
 mod outgoing;
+mod pacer;
 mod path;
 mod ranges;
 mod receive;
@@ -43,9 +44,10 @@ pub use self::event::{CloseReason, Dropped, PathAddr, SessionConfig, SessionEven
 use self::{
     ack::Acks,
     assembler::Assembler,
-    congestion::{Congestion, Pacer},
+    congestion::Congestion,
     mtu::PathMtu,
     outgoing::{Lane, Outgoing, QUEUED_LEN_MAX},
+    pacer::Pacer,
     path::Paths,
     recovery::{Piece, Recovery},
     rekey::Rekey,
