@@ -21,6 +21,9 @@ const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Wait before a batch that failed is handed in again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LATER: Duration = Duration::from_secs(1);
+/// What nothing waits for stays so long at most before it has a commit of its own: whoever sends one message after another is
+/// quicker, and shares that of the next.
+const LAZY_MAX: Duration = Duration::from_millis(2);
 /// Failures in a row after which the store counts as read-only.
 const FAILURES_MAX: u32 = 3;
 
@@ -44,6 +47,8 @@ pub(crate) struct Batches<C> {
     bytes: usize,
     /// Conversations whose counters changed: one row each, appended when the batch is sealed.
     counters: BTreeMap<ConversationId, ConversationRow>,
+    /// Nothing waits for what has grown so far: it is committed then at the latest.
+    lazy_until: Option<Instant>,
     in_flight: Option<WriteBatch>,
     /// The batch in flight failed: hand it in again then.
     retry_at: Option<Instant>,
@@ -59,6 +64,7 @@ impl<C> Batches<C> {
             ops: Vec::new(),
             bytes: 0,
             counters: BTreeMap::new(),
+            lazy_until: None,
             in_flight: None,
             retry_at: None,
             failures: 0,
@@ -82,7 +88,7 @@ impl<C> Batches<C> {
 
     /// True where nothing waits for the disk.
     pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && self.ops.is_empty() && self.counters.is_empty()
+        self.in_flight.is_none() && !self.grows()
     }
 
     /// True where the outbox of this conversation is on disk as it is: nothing of it is on its way.
@@ -101,6 +107,7 @@ impl<C> Batches<C> {
     }
 
     pub(crate) fn push(&mut self, op: Op) {
+        self.lazy_until = None;
         self.bytes += match &op {
             Op::Queue(_, row) | Op::Replace { history: row, .. } | Op::Receive(row) | Op::Hold(row) => row.text.len(),
             _ => 0,
@@ -108,13 +115,27 @@ impl<C> Batches<C> {
         self.ops.push(op);
     }
 
+    /// The same for what nothing waits for, and what a crash does no harm to: it goes along with the next one.
+    pub(crate) fn push_lazy(&mut self, now: Instant, op: Op) {
+        if !self.grows() {
+            self.lazy_until = Some(now + LAZY_MAX);
+        }
+        self.ops.push(op);
+    }
+
+    fn grows(&self) -> bool {
+        !self.ops.is_empty() || !self.counters.is_empty()
+    }
+
     /// The counters of a conversation changed; only their last value of a batch is written.
     pub(crate) fn push_counters(&mut self, row: &ConversationRow) {
+        self.lazy_until = None;
         self.counters.insert(row.id, row.clone());
     }
 
     /// Closes `claim` behind all that was pushed so far.
     pub(crate) fn gate(&mut self, claim: C) {
+        self.lazy_until = None;
         self.gated.push_back(Gated::new(self.growing, claim));
     }
 
@@ -125,9 +146,11 @@ impl<C> Batches<C> {
             self.retry_at.take_if(|at| *at <= now)?;
             return Some(batch.clone());
         }
-        if self.ops.is_empty() && self.counters.is_empty() && !even_empty {
+        let is_due = self.grows() && self.lazy_until.is_none_or(|until| until <= now);
+        if !is_due && !even_empty {
             return None;
         }
+        self.lazy_until = None;
         self.bytes = 0;
         let mut ops = std::mem::take(&mut self.ops);
         ops.extend(std::mem::take(&mut self.counters).into_values().map(Op::Conversation));
@@ -137,8 +160,9 @@ impl<C> Batches<C> {
         Some(batch)
     }
 
+    /// When [`Self::poll_write`] has something that it does not have now.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.retry_at
+        if self.in_flight.is_some() { self.retry_at } else { self.lazy_until }
     }
 
     /// A commit went well: forgets the batch.
@@ -168,8 +192,8 @@ impl<C> Batches<C> {
             return Some(claim);
         }
         // With nothing growing, the batch in flight is the last one that matters.
-        let nothing_grows = self.ops.is_empty() && self.counters.is_empty();
-        let last = if nothing_grows { BatchId(self.growing.0.saturating_sub(1)) } else { self.growing };
+        let last = if self.grows() { self.growing } else { BatchId(self.growing.0.saturating_sub(1)) };
+        self.lazy_until = None;
         self.gated.push_back(Gated::new(last, claim));
         None
     }

@@ -247,7 +247,8 @@ impl Node {
             Some(_) => "expired",
             None => "",
         };
-        self.batches.push(Op::Settle { conversation: conversation.row.id, seq, state, reason: word });
+        let op = Op::Settle { conversation: conversation.row.id, seq, state, reason: word };
+        self.batches.push_lazy(now.instant, op);
         self.outbox_len = self.outbox_len.saturating_sub(1);
         let passed = conversation.take_passed_gap();
         self.tell(Event::Status { id: offer.id, to: id, state, reason, at: now.unix });

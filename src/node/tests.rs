@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod away;
+mod commits;
 mod contacts;
 mod limits;
 mod mapped;
