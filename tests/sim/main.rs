@@ -26,6 +26,7 @@ mod roaming;
 mod scenarios;
 mod seeds;
 mod service;
+mod slow;
 mod stranger;
 mod workload;
 mod world;

@@ -119,6 +119,8 @@ pub(crate) struct Machine {
     /// Its wall clock's error in milliseconds.
     unix_error: i64,
     pub(crate) disk: Disk,
+    /// A commit takes between these on this disk, where it is another one than the others are.
+    pub(crate) commit_time: Option<(Duration, Duration)>,
     pub(crate) books: Books,
     pub(crate) process: Option<Process>,
     /// Processes that ran here.
@@ -239,6 +241,7 @@ impl World {
             boot_clock: self.dice.between(Duration::from_secs(60), Duration::from_secs(1_000_000)),
             unix_error,
             disk,
+            commit_time: None,
             books: Books::default(),
             process: None,
             processes: 0,
@@ -429,7 +432,8 @@ impl World {
             let placed = self.ledger.batch(&batch.ops);
             process.in_flight = Some(batch);
             self.must(placed);
-            let wait = self.dice.between(self.commit_time.0, self.commit_time.1);
+            let (least, most) = self.machines[machine].commit_time.unwrap_or(self.commit_time);
+            let wait = self.dice.between(least, most);
             self.at(self.now + wait, What::Write { machine, process: number });
         }
         loop {
@@ -561,8 +565,9 @@ impl World {
             let committed = self.ledger.committed(person, &batch.ops);
             self.must(committed);
         }
-        let wait = self.dice.between(Duration::ZERO, self.commit_time.1 / 4);
-        if self.commit_time.1 > Duration::from_millis(500) {
+        let most = self.machines[machine].commit_time.unwrap_or(self.commit_time).1;
+        let wait = self.dice.between(Duration::ZERO, most / 4);
+        if most > Duration::from_millis(500) {
             self.fired.strike(Fault::SlowCommit);
         }
         self.at(self.now + wait, What::Written { machine, process: number, batch: batch.id, result });
@@ -823,6 +828,7 @@ impl World {
             boot_clock: self.dice.between(Duration::from_secs(60), Duration::from_secs(1_000_000)),
             unix_error: self.dice.range(0..=4_000) as i64 - 2_000,
             disk,
+            commit_time: None,
             books,
             process: None,
             processes: 0,
