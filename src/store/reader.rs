@@ -224,6 +224,11 @@ impl Reader {
         self.look(Snapshot::load)
     }
 
+    /// Batches that were ever committed in this file.
+    pub fn commits(&self) -> Result<u64, ReadError> {
+        self.look(|snapshot| snapshot.meta_number("commits"))
+    }
+
     /// True where what is stored is sealed under a password.
     pub fn is_sealed(&self) -> bool {
         self.slot.vault().is_some()

@@ -1,0 +1,360 @@
+//! Two whole nodes on loopback, each on a thread and with a file on the disk of its own: how many messages a second are
+//! delivered, which is when both disks have them, and how soon one is (performance: P9, P10). Beside them, in the same run
+//! and on the same disk, what one commit for each message allows, and bare redb with batches of the same size.
+//! `cargo bench --bench durable -- 200000` has so many at last; nothing is asserted.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use p2pchat_udp::{
+    clock::Unix,
+    crypto::identity::Identity,
+    id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
+    net::{
+        committer::Keep,
+        driver::{Driver, DriverConfig},
+        handle::{Handle, Subscription},
+        socket::{Groups, SocketConfig},
+    },
+    node::{
+        NodeConfig,
+        command::{Command, Reply},
+        event::Event,
+    },
+    store::{
+        Fresh, Store,
+        row::{Direction, HistoryRow, Op, OutboxRow, State, WriteBatch},
+    },
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use redb::{Database, TableDefinition};
+use tokio::{
+    runtime::{self, Runtime},
+    sync::oneshot,
+    task::JoinSet,
+};
+
+/// Bytes of each text.
+const TEXT_LEN: usize = 100;
+/// Who gives messages to the node at the same time, each one after the other.
+const GIVERS: u64 = 1_024;
+/// One message at a time.
+const SINGLE: u64 = 400;
+/// The same, as people type them.
+const TYPED: u64 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+const WAIT: Duration = Duration::from_secs(10);
+const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
+
+/// A node on its thread.
+struct Running {
+    handle: Handle,
+    runtime: runtime::Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(dir: &Path, name: &'static str) -> Self {
+        let secret = *Identity::generate(&mut ChaCha20Rng::from_seed([name.as_bytes()[0]; 32])).secret();
+        let fresh = Fresh { secret, name: name.to_owned(), boot: BootId(0) };
+        let dir = dir.join(name);
+        let store = Store::create(&dir, &fresh).expect("a new profile");
+        let (tell, told) = std::sync::mpsc::channel();
+        let drive = move || {
+            let runtime = new_runtime();
+            let mut groups = Groups::default();
+            let port = 20_000 + u16::try_from(std::process::id() % 10_000).expect("less than 10,000");
+            groups.v4.set_port(port);
+            groups.v6.set_port(port);
+            let listen = Some(":0".parse().expect("every address"));
+            let sockets = SocketConfig { listen, groups, no_lan: false, interfaces: vec!["lo".to_owned()] };
+            let node = NodeConfig { name: name.to_owned(), ..NodeConfig::default() };
+            let keep = Keep { dir: Some(dir), retention: None };
+            let driver = {
+                let _within = runtime.enter();
+                let (driver, handle) = Driver::start(DriverConfig { sockets, node, keep }, store).expect("a network");
+                tell.send((handle, runtime.handle().clone())).expect("somebody waits for it");
+                driver
+            };
+            runtime.block_on(driver.run());
+        };
+        let thread = thread::spawn(drive);
+        let (handle, runtime) = told.recv().expect("a node");
+        Self { handle, runtime, thread }
+    }
+
+    fn call(&self, command: Command) -> Reply {
+        new_runtime().block_on(self.handle.call(command))
+    }
+
+    /// What it has committed so far.
+    fn commits(&self) -> u64 {
+        self.handle.reader().commits().expect("nothing is damaged")
+    }
+
+    /// Runs on the node's own thread, where a front door runs.
+    fn within<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let (tell, told) = oneshot::channel();
+        self.runtime.spawn(async move { drop(tell.send(work.await)) });
+        told.blocking_recv().expect("it runs to its end")
+    }
+
+    fn leave(self) {
+        assert_eq!(self.call(Command::Leave), Reply::Left);
+        self.thread.join().expect("it ends well");
+    }
+}
+
+fn new_runtime() -> Runtime {
+    runtime::Builder::new_current_thread().enable_all().build().expect("the system gives one")
+}
+
+fn send(peer: PeerId, n: u64) -> Command {
+    Command::Send { peer, id: message(n), kind: 0, text: "x".repeat(TEXT_LEN), expire: None }
+}
+
+fn message(n: u64) -> MessageId {
+    MessageId::new(1_700_000_000_000 + n, &[7; 10])
+}
+
+/// Gives these messages to the node, as fast as it takes them, from another thread than its own.
+async fn give(handle: Handle, peer: PeerId, first: u64, count: u64) {
+    let mut givers = JoinSet::new();
+    for giver in 0..GIVERS.min(count) {
+        let handle = handle.clone();
+        givers.spawn(async move {
+            for n in (first + giver..first + count).step_by(usize::try_from(GIVERS).expect("it is small")) {
+                let reply = handle.call(send(peer, n)).await;
+                assert_eq!(reply, Reply::Queued(message(n)));
+            }
+        });
+    }
+    while let Some(ended) = givers.join_next().await {
+        ended.expect("all are queued");
+    }
+}
+
+/// How long it takes to give these messages and have all of them delivered.
+fn pipelined(node: &Running, peer: PeerId, first: u64, count: u64) -> Duration {
+    let mut events = node.handle.subscribe();
+    let started = Instant::now();
+    let handle = node.handle.clone();
+    let giving = thread::spawn(move || new_runtime().block_on(give(handle, peer, first, count)));
+    let took = node.within(async move {
+        let mut delivered = 0;
+        while delivered < count {
+            delivered += u64::from(matches!(&*next(&mut events).await, Event::Status { state: State::Delivered, .. }));
+        }
+        started.elapsed()
+    });
+    giving.join().expect("all are queued");
+    took
+}
+
+async fn next(events: &mut Subscription) -> Arc<Event> {
+    tokio::time::timeout(WAIT, events.next()).await.expect("something happens").expect("it is read quickly enough")
+}
+
+/// One after the other, each given once the one before is delivered and `pause` is over; how long each took.
+async fn one_at_a_time(handle: Handle, peer: PeerId, first: u64, count: u64, pause: Duration) -> Vec<Duration> {
+    let mut events = handle.subscribe();
+    let mut times = Vec::new();
+    for n in first..first + count {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let started = Instant::now();
+        let reply = handle.call(send(peer, n)).await;
+        assert_eq!(reply, Reply::Queued(message(n)));
+        let is_it = |event: &Event| matches!(event, Event::Status { id, state: State::Delivered, .. } if *id == message(n));
+        while !is_it(&*next(&mut events).await) {}
+        times.push(started.elapsed());
+    }
+    times
+}
+
+/// Round trips of pings over the open session, as long as whoever asks waits for each.
+async fn pings(handle: Handle, peer: PeerId, count: u64) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let started = Instant::now();
+        let reply = handle.call(Command::Ping { peer, timeout: WAIT }).await;
+        assert!(matches!(reply, Reply::Ponged(pong) if pong.rtt.is_some()));
+        times.push(started.elapsed());
+    }
+    times
+}
+
+/// The time that so many of a thousand are done in.
+fn quantile(times: &mut [Duration], per_mille: usize) -> f64 {
+    times.sort_unstable();
+    times[(times.len() - 1) * per_mille / 1_000].as_secs_f64() * 1e6
+}
+
+fn say(what: &str, times: &mut [Duration]) -> f64 {
+    let (middle, late) = (quantile(times, 500), quantile(times, 990));
+    println!("{what:<52} p50 {middle:>8.0} µs   p99 {late:>8.0} µs");
+    middle
+}
+
+/// Each commit of one queued message in a store of its own: one after the other, and with this pause between.
+fn single_commits(dir: &Path, pause: Duration) -> [Vec<Duration>; 2] {
+    let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
+    let mut store = Store::create(&dir.join("single"), &fresh).expect("a new profile");
+    let mut commit = |n| {
+        let batch = WriteBatch { id: BatchId(1), ops: Arc::new(vec![queue(n)]) };
+        let started = Instant::now();
+        store.commit(batch).expect("room");
+        started.elapsed()
+    };
+    let at_once = (1..=SINGLE).map(&mut commit).collect();
+    let paused = (SINGLE + 1..=SINGLE + TYPED).map(|n| {
+        thread::sleep(pause);
+        commit(n)
+    });
+    [at_once, paused.collect()]
+}
+
+/// The same of one row in bare redb.
+fn bare_commits(dir: &Path) -> Vec<Duration> {
+    let database = Database::create(dir.join("single.redb")).expect("a new file");
+    let commit = |n| {
+        let started = Instant::now();
+        insert(&database, n..n + 1);
+        started.elapsed()
+    };
+    (1..=SINGLE).map(commit).collect()
+}
+
+/// What [`Command::Send`] writes.
+fn queue(n: u64) -> Op {
+    let mut base = [0x66; 32]; // the base point
+    base[0] = 0x58;
+    let peer = PeerId::from_bytes(base).expect("a valid key");
+    let (conversation, seq, id, text) = (ConversationId::from_bytes([1; 32]), Seq(n), message(n), "x".repeat(TEXT_LEN));
+    let row = OutboxRow { conversation, peer, seq, id, kind: 0, text: text.clone(), created: Unix(n), expires: None, void: None };
+    let history = HistoryRow {
+        id,
+        conversation,
+        peer,
+        name: String::new(),
+        direction: Direction::Out,
+        incarnation: Incarnation(1),
+        seq,
+        kind: 0,
+        text,
+        more: Vec::new(),
+        sent_at: Unix(n),
+        received_at: Unix(n),
+        late: false,
+        state: State::Queued,
+        reason: String::new(),
+    };
+    Op::Queue(row, history)
+}
+
+fn insert(database: &Database, numbers: std::ops::Range<u64>) {
+    let mut transaction = database.begin_write().expect("nothing is wrong with the disk");
+    transaction.set_quick_repair(true);
+    {
+        let mut rows = transaction.open_table(ROWS).expect("the one table");
+        for n in numbers {
+            rows.insert(n, [7; TEXT_LEN].as_slice()).expect("room");
+        }
+    }
+    transaction.commit().expect("room");
+}
+
+/// Rows a second that bare redb makes durable, so many in each commit.
+fn bare(dir: &Path, batch: u64, count: u64) -> f64 {
+    let database = Database::create(dir.join(format!("bare-{batch}-{count}"))).expect("a new file");
+    let batches = (count / batch).clamp(3, 400);
+    let started = Instant::now();
+    (0..batches).for_each(|n| insert(&database, n * batch..(n + 1) * batch));
+    (batch * batches) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// The kind of file system on which this directory lies.
+fn file_system(dir: &Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let lines = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    let above: BTreeMap<_, _> = lines.filter(|(at, _)| dir.starts_with(at)).map(|(at, kind)| (at.len(), kind)).collect();
+    above.last_key_value().map_or("unknown", |(_, kind)| kind).to_owned()
+}
+
+/// CPU seconds of this process so far, both nodes and all that drives them.
+fn cpu() -> f64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).expect("it is this process");
+    [usage.user_time(), usage.system_time()].map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).iter().sum()
+}
+
+/// One message at a time, typed and by a program; how many a second that program has delivered.
+fn singles(dir: &Path, [alice, bob]: [&Running; 2], take: &mut impl FnMut(u64) -> u64) -> f64 {
+    println!("\none at a time, the session open");
+    let peer = bob.handle.id();
+    _ = say("commit of one row, bare redb", &mut bare_commits(dir));
+    let [mut at_once, mut paused] = single_commits(dir, PAUSE);
+    let round = say("a ping and its answer", &mut alice.within(pings(alice.handle.clone(), peer, SINGLE)));
+    let mut typed = alice.within(one_at_a_time(alice.handle.clone(), peer, take(TYPED), TYPED, PAUSE));
+    let before = [alice.commits(), bob.commits()];
+    let mut single = alice.within(one_at_a_time(alice.handle.clone(), peer, take(SINGLE), SINGLE, Duration::ZERO));
+    let commits = [alice.commits() - before[0], bob.commits() - before[1]].map(|commits| commits as f64 / SINGLE as f64);
+    let rate = SINGLE as f64 / single.iter().sum::<Duration>().as_secs_f64();
+    for (how, commit, times) in [("after a pause", &mut paused, &mut typed), ("at once", &mut at_once, &mut single)] {
+        let goal = 2.0 * say(&format!("commit of one queued message, {how}"), commit) + 1.5 * round;
+        let middle = say(&format!("given to delivered, {how}"), times);
+        println!("{:<52} p50 {:>8.2}", "  of 2 commits and 1.5 round trips", middle / goal);
+    }
+    println!("at once: {:.2} and {:.2} commits a message, {rate:.0} messages/s", commits[0], commits[1]);
+    rate
+}
+
+fn main() {
+    let last = std::env::args().skip(1).find(|arg| arg != "--bench");
+    let last: u64 = last.map_or(20_000, |arg| arg.parse().expect("how many messages"));
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a place to write");
+    println!("on {}, {} cores", file_system(dir.path()), thread::available_parallelism().map_or(0, usize::from));
+    let [alice, bob] = ["alice", "bob"].map(|name| Running::start(dir.path(), name));
+    let ids = [alice.handle.id(), bob.handle.id()];
+    for (node, peer) in [(&alice, ids[1]), (&bob, ids[0])] {
+        let contact = Command::AddContact { peer, petname: None, name: None, seeds: Vec::new() };
+        assert_eq!(node.call(contact), Reply::Done);
+    }
+    let mut numbers = 0..;
+    let mut take =
+        |count: u64| (numbers.by_ref().nth(usize::try_from(count - 1).expect("it is small")).expect("endless") + 1) - count;
+    _ = alice.within(one_at_a_time(alice.handle.clone(), ids[1], take(20), 20, Duration::ZERO));
+
+    let rate = singles(dir.path(), [&alice, &bob], &mut take);
+    println!(
+        "\n{:>8} {:>10} {:>10} {:>15} {:>12} {:>8} {:>8}",
+        "messages", "durable/s", "of single", "a commit, each", "bare redb/s", "of bare", "µs CPU"
+    );
+    let growth = [200, 2_000, 20_000, 200_000, 2_000_000];
+    for count in growth.into_iter().take_while(|count| *count <= last) {
+        let (before, cpu_before) = ([alice.commits(), bob.commits()], cpu());
+        let took = pipelined(&alice, ids[1], take(count), count);
+        let cpu = (cpu() - cpu_before) / count as f64 * 1e6;
+        let batches = [alice.commits() - before[0], bob.commits() - before[1]].map(|commits| count as f64 / commits as f64);
+        let durable = count as f64 / took.as_secs_f64();
+        let bare = bare(dir.path(), (batches[1].round() as u64).max(1), count);
+        println!(
+            "{count:>8} {durable:>10.0} {:>10.1} {:>6.1} {:>8.1} {bare:>12.0} {:>8.2} {cpu:>8.1}",
+            durable / rate,
+            batches[0],
+            batches[1],
+            durable / bare,
+        );
+    }
+    alice.leave();
+    bob.leave();
+}
