@@ -196,7 +196,7 @@ impl Node {
         let id = established.peer;
         let index = established.local;
         self.peer_mut(id, now);
-        let session = Session::new(established, path, SessionConfig::default(), now.instant, &mut self.rng);
+        let session = Box::new(Session::new(established, path, SessionConfig::default(), now.instant, &mut self.rng));
         self.routes.insert(index, Route::Session(id));
         let peer = self.peer_mut(id, now);
         if peer.rising.len() >= RISING_MAX {

@@ -8,7 +8,7 @@ use super::{
     credit::Credit,
     dial::dials_first,
     event::NoticeCode,
-    peer::{Fading, Link, Peer},
+    peer::{Fading, Link, Peer, Rising},
 };
 use crate::{
     clock::{Instant, Now},
@@ -148,8 +148,7 @@ impl Node {
     fn on_opened(&mut self, now: Now, id: PeerId, index: SessionIndex) {
         let me = self.id();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(at) = peer.rising.iter().position(|rising| rising.session.local_index() == index) else { return };
-        let session = peer.rising.remove(at).session;
+        let Some(Rising { session, .. }) = peer.take_rising(index) else { return };
         let initiated_by_lower = |session: &Session| (session.role() == Role::Initiator) == dials_first(&me, &id);
         let mut is_clone = false;
         let wins = match &peer.link {
@@ -190,9 +189,9 @@ impl Node {
         if let Some(conversation) = &mut peer.conversation {
             conversation.on_session_lost();
         }
-        peer.link = Link::Up(Box::new(session));
+        peer.link = Link::Up(session);
         match old {
-            Link::Up(old) => self.fade(now, id, *old, !same_run && is_clone),
+            Link::Up(old) => self.fade(now, id, old, !same_run && is_clone),
             Link::Handshaking(dial) => {
                 self.routes.remove(&dial.index);
             }
@@ -217,7 +216,7 @@ impl Node {
     }
 
     /// The loser is received for a while; a copy of a profile is told to go, so that it tries again.
-    fn fade(&mut self, now: Now, id: PeerId, mut session: Session, superseded: bool) {
+    fn fade(&mut self, now: Now, id: PeerId, mut session: Box<Session>, superseded: bool) {
         if superseded {
             session.close(CloseCode::Superseded);
         }
@@ -231,9 +230,8 @@ impl Node {
 
     fn on_closed(&mut self, now: Now, id: PeerId, index: SessionIndex, reason: CloseReason) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if let Some(at) = peer.rising.iter().position(|rising| rising.session.local_index() == index) {
+        if let Some(rising) = peer.take_rising(index) {
             // It answered our first datagram, and then nothing.
-            let rising = peer.rising.remove(at);
             peer.aloof = rising.confirm.is_some() && !rising.session.is_heard();
             self.routes.remove(&index);
             return self.give_up_dial_unless_up(now, id);
@@ -279,7 +277,7 @@ impl Node {
     /// The link is dead, and the peer counts on the session that lost against it.
     fn take_rival(&mut self, now: Now, id: PeerId, rival: Fading) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let dead = std::mem::replace(&mut peer.link, Link::Up(Box::new(rival.session)));
+        let dead = std::mem::replace(&mut peer.link, Link::Up(rival.session));
         peer.up_since = now.instant;
         if let Some(conversation) = &mut peer.conversation {
             conversation.on_session_lost();
@@ -320,7 +318,7 @@ impl Node {
         peer.doubt_until = None;
         self.drop_relays(&id);
         tracing::debug!(peer = %id.short(), ?reason, "session ended");
-        self.fade(now, id, *session, false);
+        self.fade(now, id, session, false);
         self.end_knocks(&id);
         if let CloseReason::Remote(CloseCode::Superseded) | CloseReason::Violation(_) = reason {
             self.give_up_dial(now, id);

@@ -81,14 +81,14 @@ pub(crate) struct ToldBusy {
 
 /// A session in which no packet of epoch 1 has opened yet: it does not count.
 pub(crate) struct Rising {
-    pub(crate) session: Session,
+    pub(crate) session: Box<Session>,
     /// We are the initiator, and the peer may not have our third datagram.
     pub(crate) confirm: Option<(Vec<u8>, Repeat)>,
 }
 
 /// A session that lost against another one with the same peer: it is received, and sent on no more.
 pub(crate) struct Fading {
-    pub(crate) session: Session,
+    pub(crate) session: Box<Session>,
     pub(crate) until: Instant,
     /// The peer's books, where it opened the conversation in this session: it counts on this one.
     pub(crate) books: Option<message::Conversation>,
@@ -253,14 +253,25 @@ impl Peer {
             _ => None,
         };
         up.into_iter()
-            .chain(self.rising.iter_mut().map(|rising| &mut rising.session))
-            .chain(self.fading.as_mut().map(|fading| &mut fading.session))
+            .chain(self.rising.iter_mut().map(|rising| &mut *rising.session))
+            .chain(self.fading.as_mut().map(|fading| &mut *fading.session))
     }
 
     /// The same, to look at.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = &Session> {
-        let rising = self.rising.iter().map(|rising| &rising.session);
-        self.session().into_iter().chain(rising).chain(self.fading.as_ref().map(|fading| &fading.session))
+        let rising = self.rising.iter().map(|rising| &*rising.session);
+        self.session().into_iter().chain(rising).chain(self.fading.as_ref().map(|fading| &*fading.session))
+    }
+
+    /// Takes a session out of those that do not count yet.
+    pub(crate) fn take_rising(&mut self, index: SessionIndex) -> Option<Rising> {
+        let at = self.rising.iter().position(|rising| rising.session.local_index() == index)?;
+        let rising = self.rising.remove(at);
+        if self.rising.is_empty() {
+            // Thousands of peers have none, for hours.
+            self.rising = Vec::new();
+        }
+        Some(rising)
     }
 
     /// I block it.
@@ -313,6 +324,8 @@ impl Peer {
         {
             self.candidates.remove(last);
         }
+        // Most peers have one or two.
+        self.candidates.shrink_to_fit();
     }
 
     /// Where it was heard a moment ago, by no relay.
