@@ -53,7 +53,7 @@ use self::{
     rekey::Rekey,
     rtt::{PROBE_TIMEOUT_MAX, Rtt},
     spare::Spare,
-    timer::{Timer, Timers},
+    timer::{Timer, Timers, keepalive_at},
 };
 use crate::{
     clock::Instant,
@@ -76,6 +76,10 @@ const OPENING_PACKETS_REPEATED: usize = 8;
 const KEEPALIVES_MISSED_MAX: u32 = 3;
 /// Silence that makes a peer unresponsive where there is no keepalive but something to be acked.
 const UNRESPONSIVE_SILENCE: Duration = Duration::from_secs(10);
+/// After this much silence, what a busier time has allocated is given back.
+const RESTING_AFTER: Duration = Duration::from_secs(10);
+/// Places that queues of such a session keep: a sign of life and its answer need no more.
+const RESTING_CAPACITY: usize = 4;
 /// Events that an idle session keeps room for.
 const EVENTS_KEPT: usize = 64;
 /// Times that our `Close` is sent: once, and again when the peer goes on sending.
@@ -318,7 +322,7 @@ impl Session {
 
     fn on_keepalive(&mut self, now: Instant) {
         let Some(interval) = self.keepalive else { return };
-        self.timers.set(Timer::Keepalive, Some(now + interval));
+        self.timers.set(Timer::Keepalive, Some(keepalive_at(now, interval, self.role)));
         if self.keepalives_missed == KEEPALIVES_MISSED_MAX {
             self.say_unresponsive();
         }
@@ -347,6 +351,13 @@ impl Session {
         if self.keepalive.is_none() && now.since(self.heard_at) >= UNRESPONSIVE_SILENCE {
             self.say_unresponsive();
         }
+    }
+
+    /// Thousands of sessions are idle at a time, and each was busy once, if only with its first rekey.
+    fn rest(&mut self) {
+        self.events.shrink_to(RESTING_CAPACITY);
+        self.recovery.rest(RESTING_CAPACITY);
+        self.outgoing.rest(RESTING_CAPACITY);
     }
 
     fn say_unresponsive(&mut self) {
@@ -437,7 +448,8 @@ impl Session {
     pub fn set_keepalive(&mut self, now: Instant, interval: Option<Duration>) {
         if self.keepalive != interval && self.state == State::Active {
             self.keepalive = interval;
-            self.timers.set(Timer::Keepalive, interval.map(|interval| (self.heard_at + interval).max(now)));
+            let at = interval.map(|interval| keepalive_at(self.heard_at, interval, self.role).max(now));
+            self.timers.set(Timer::Keepalive, at);
         }
     }
 

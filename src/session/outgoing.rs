@@ -158,6 +158,18 @@ impl Outgoing {
         }
     }
 
+    /// Gives back what a busier time has allocated.
+    pub(super) fn rest(&mut self, capacity: usize) {
+        self.control.slots.shrink_to(capacity);
+        self.message.slots.shrink_to(capacity);
+        self.repairs.shrink_to(capacity);
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.control.slots.capacity() + self.message.slots.capacity() + self.repairs.capacity()
+    }
+
     /// Queues an item of 1 to [`MESSAGE_LEN_MAX`] bytes; returns its number.
     pub(super) fn push(&mut self, lane: Lane, item: Vec<u8>) -> u64 {
         debug_assert!((1..=MESSAGE_LEN_MAX).contains(&item.len()), "the caller keeps the limits of an item");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    CloseReason, Dropped, PathAddr, Session, SessionEvent, State,
+    CloseReason, Dropped, PathAddr, RESTING_AFTER, Session, SessionEvent, State,
     assembler::Inserted,
     assembler::Violation,
     congestion,
@@ -13,7 +13,7 @@ use super::{
     recovery::Piece,
     rekey::Step,
     rtt::{ACK_DELAY_MAX, Rtt},
-    timer::Timer,
+    timer::{Timer, keepalive_at},
 };
 use crate::{
     clock::Instant,
@@ -94,11 +94,14 @@ impl Session {
 
     fn on_heard(&mut self, now: Instant) {
         self.is_heard = true;
+        if now.since(self.heard_at) >= RESTING_AFTER {
+            self.rest();
+        }
         self.heard_at = now;
         self.keepalives_missed = 0;
         self.said_unresponsive = false;
         if let Some(interval) = self.keepalive {
-            self.timers.set(Timer::Keepalive, Some(now + interval));
+            self.timers.set(Timer::Keepalive, Some(keepalive_at(now, interval, self.role)));
         }
     }
 

@@ -209,6 +209,17 @@ impl Recovery {
         PacketNumber(self.base.saturating_add(wide(self.sent.len())))
     }
 
+    /// Gives back what a busier time has allocated.
+    pub(super) fn rest(&mut self, capacity: usize) {
+        self.sent.shrink_to(capacity);
+        self.pieces.shrink_to(capacity);
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.sent.capacity() + self.pieces.capacity()
+    }
+
     /// Bytes in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight

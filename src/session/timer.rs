@@ -1,6 +1,15 @@
 //! The session's timers: one enum, one table. What each does when it fires is one `match` in `mod`.
 
-use crate::clock::Instant;
+use std::time::Duration;
+
+use crate::{clock::Instant, crypto::handshake::Role};
+
+/// Keepalives at least this far apart are in no hurry.
+const UNHURRIED: Duration = Duration::from_secs(10);
+/// Such leave on a common beat: those of a thousand sessions in a few bursts, and their answers come in a few.
+const BEAT: Duration = Duration::from_millis(500);
+/// One side of a session asks, and the other one, which hears that, need not.
+const RESPONDER_LATER: Duration = Duration::from_secs(1);
 
 /// What a session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +34,17 @@ pub(super) enum Timer {
 
 const TIMERS: [Timer; 8] =
     [Timer::Loss, Timer::Probe, Timer::Ack, Timer::Pace, Timer::Keepalive, Timer::EraseKeys, Timer::FirstRekey, Timer::Path];
+
+/// When a side that was silent asks for a sign of life, where nothing was heard since then.
+pub(super) fn keepalive_at(heard_at: Instant, interval: Duration, role: Role) -> Instant {
+    let at = heard_at + interval;
+    if interval < UNHURRIED {
+        return at;
+    }
+    let at = if role == Role::Responder { at + RESPONDER_LATER } else { at };
+    let beyond = at.since_start().as_nanos().checked_rem(BEAT.as_nanos()).unwrap_or_default();
+    at + BEAT.saturating_sub(Duration::from_nanos(u64::try_from(beyond).unwrap_or_default()))
+}
 
 /// A deadline, or none, for each timer.
 #[derive(Debug, Default)]
