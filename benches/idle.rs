@@ -1,6 +1,6 @@
 //! A node with many open sessions in which nothing is said: what each keeps in memory, and what all of them cost of a core,
 //! keepalives included (performance: P8). The peers are nodes too, in a process of their own, over real sockets of this machine.
-//! `cargo bench --bench idle -- 1000` has so many at last; nothing is asserted.
+//! `cargo bench --bench idle -- 1000` has so many; nothing is asserted.
 
 use std::{
     alloc::System,
@@ -72,9 +72,13 @@ fn main() {
         let port = u16::try_from(number(1).expect("the port")).expect("a port");
         return run(peers(port, number(2).expect("how many")));
     }
-    println!("{:>8} {:>14} {:>16} {:>12}", "sessions", "heap of each", "resident of each", "% of a core");
-    let last = number(0).unwrap_or(2_000);
-    for count in [0, 100, 1_000, 2_000, 4_000].into_iter().filter(|count| *count <= last) {
+    println!("{:>8} {:>21} {:>10} {:>17}", "", "bytes on the heap of", "resident", "datagrams/minute");
+    println!(
+        "{:>8} {:>10} {:>10} {:>10} {:>8} {:>8} {:>12}",
+        "sessions", "a contact", "a session", "of it", "in", "out", "% of a core"
+    );
+    let asked: Vec<_> = (0..args.len()).filter_map(number).collect();
+    for count in if asked.is_empty() { vec![0, 100, 1_000, 2_000] } else { asked } {
         run(measure(count));
     }
 }
@@ -117,6 +121,8 @@ async fn measure(count: u64) {
     let config = DriverConfig { sockets, node, keep: Keep::default() };
     let (driver, handle) = Driver::start(config, store).expect("a network");
     let node = tokio::task::spawn_local(driver.run());
+    sleep(SETTLE / 8).await;
+    let alone = heap();
     let mut asked = Vec::new();
     for number in 1..=count {
         let (handle, peer) = (handle.clone(), identity(number).id());
@@ -131,12 +137,17 @@ async fn measure(count: u64) {
     let peers = start_peers(&handle, count).await;
     sleep(SETTLE).await;
     let after = [heap(), resident()];
-    let spent = cpu();
+    let (counted, spent) = (handle.counts(), cpu());
     sleep(IDLE).await;
     let spent = (cpu() - spent) / IDLE.as_secs_f64() * 100.0;
     let Reply::Status(status) = handle.call(Command::Status).await else { panic!("no status") };
-    let [heap, resident] = [0, 1].map(|at| (after[at] - before[at]) / count.max(1) as f64);
-    println!("{:>8} {heap:>14.0} {resident:>16.0} {spent:>12.3}", status.sessions);
+    let counts = handle.counts();
+    let each = count.max(1) as f64;
+    let [heap, resident] = [0, 1].map(|at| (after[at] - before[at]) / each);
+    let contact = (before[0] - alone) / each;
+    let datagrams = [counts.received - counted.received, counts.sent - counted.sent];
+    let [received, sent] = datagrams.map(|datagrams| datagrams as f64 / each / IDLE.as_secs_f64() * 60.0);
+    println!("{:>8} {contact:>10.0} {heap:>10.0} {resident:>10.0} {received:>8.1} {sent:>8.1} {spent:>12.3}", status.sessions);
     assert_eq!(u64::try_from(status.sessions), Ok(count), "all are open");
     drop(peers);
     assert_eq!(handle.call(Command::Leave).await, Reply::Left);
