@@ -45,10 +45,10 @@ const TEXT_LEN: usize = 100;
 /// Who gives messages to the node at the same time, each one after the other.
 const GIVERS: u64 = 1_024;
 /// One message at a time.
-const SINGLE: u64 = 400;
+const SINGLE: u64 = 100;
 /// The same, as people type them.
-const TYPED: u64 = 100;
-const PAUSE: Duration = Duration::from_millis(100);
+const TYPED: u64 = 300;
+const PAUSE: Duration = Duration::from_millis(20);
 const WAIT: Duration = Duration::from_secs(10);
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 
@@ -161,14 +161,11 @@ async fn next(events: &mut Subscription) -> Arc<Event> {
     tokio::time::timeout(WAIT, events.next()).await.expect("something happens").expect("it is read quickly enough")
 }
 
-/// One after the other, each given once the one before is delivered and `pause` is over; how long each took.
-async fn one_at_a_time(handle: Handle, peer: PeerId, first: u64, count: u64, pause: Duration) -> Vec<Duration> {
+/// One after the other, each given once the one before is delivered; how long each took.
+async fn one_at_a_time(handle: Handle, peer: PeerId, first: u64, count: u64) -> Vec<Duration> {
     let mut events = handle.subscribe();
     let mut times = Vec::new();
     for n in first..first + count {
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
         let started = Instant::now();
         let reply = handle.call(send(peer, n)).await;
         assert_eq!(reply, Reply::Queued(message(n)));
@@ -179,16 +176,12 @@ async fn one_at_a_time(handle: Handle, peer: PeerId, first: u64, count: u64, pau
     times
 }
 
-/// Round trips of pings over the open session, as long as whoever asks waits for each.
-async fn pings(handle: Handle, peer: PeerId, count: u64) -> Vec<Duration> {
-    let mut times = Vec::new();
-    for _ in 0..count {
-        let started = Instant::now();
-        let reply = handle.call(Command::Ping { peer, timeout: WAIT }).await;
-        assert!(matches!(reply, Reply::Ponged(pong) if pong.rtt.is_some()));
-        times.push(started.elapsed());
-    }
-    times
+/// The round trip of a ping over the open session.
+async fn ping(handle: Handle, peer: PeerId) -> Duration {
+    let started = Instant::now();
+    let reply = handle.call(Command::Ping { peer, timeout: WAIT }).await;
+    assert!(matches!(reply, Reply::Ponged(pong) if pong.rtt.is_some()));
+    started.elapsed()
 }
 
 /// The time that so many of a thousand are done in.
@@ -201,35 +194,6 @@ fn say(what: &str, times: &mut [Duration]) -> f64 {
     let (middle, late) = (quantile(times, 500), quantile(times, 990));
     println!("{what:<52} p50 {middle:>8.0} µs   p99 {late:>8.0} µs");
     middle
-}
-
-/// Each commit of one queued message in a store of its own: one after the other, and with this pause between.
-fn single_commits(dir: &Path, pause: Duration) -> [Vec<Duration>; 2] {
-    let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
-    let mut store = Store::create(&dir.join("single"), &fresh).expect("a new profile");
-    let mut commit = |n| {
-        let batch = WriteBatch { id: BatchId(1), ops: Arc::new(vec![queue(n)]) };
-        let started = Instant::now();
-        store.commit(batch).expect("room");
-        started.elapsed()
-    };
-    let at_once = (1..=SINGLE).map(&mut commit).collect();
-    let paused = (SINGLE + 1..=SINGLE + TYPED).map(|n| {
-        thread::sleep(pause);
-        commit(n)
-    });
-    [at_once, paused.collect()]
-}
-
-/// The same of one row in bare redb.
-fn bare_commits(dir: &Path) -> Vec<Duration> {
-    let database = Database::create(dir.join("single.redb")).expect("a new file");
-    let commit = |n| {
-        let started = Instant::now();
-        insert(&database, n..n + 1);
-        started.elapsed()
-    };
-    (1..=SINGLE).map(commit).collect()
 }
 
 /// What [`Command::Send`] writes.
@@ -297,25 +261,42 @@ fn cpu() -> f64 {
     [usage.user_time(), usage.system_time()].map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).iter().sum()
 }
 
-/// One message at a time, typed and by a program; how many a second that program has delivered.
-fn singles(dir: &Path, [alice, bob]: [&Running; 2], take: &mut impl FnMut(u64) -> u64) -> f64 {
-    println!("\none at a time, the session open");
+fn timed(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
+/// Messages as people type them, each beside what it is made of: on a disk that others use too, what one takes changes from one
+/// moment to the next.
+fn typed(dir: &Path, [alice, bob]: [&Running; 2], take: &mut impl FnMut(u64) -> u64) {
+    let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
+    let mut store = Store::create(&dir.join("single"), &fresh).expect("a new profile");
+    let database = Database::create(dir.join("single.redb")).expect("a new file");
     let peer = bob.handle.id();
-    _ = say("commit of one row, bare redb", &mut bare_commits(dir));
-    let [mut at_once, mut paused] = single_commits(dir, PAUSE);
-    let round = say("a ping and its answer", &mut alice.within(pings(alice.handle.clone(), peer, SINGLE)));
-    let mut typed = alice.within(one_at_a_time(alice.handle.clone(), peer, take(TYPED), TYPED, PAUSE));
-    let before = [alice.commits(), bob.commits()];
-    let mut single = alice.within(one_at_a_time(alice.handle.clone(), peer, take(SINGLE), SINGLE, Duration::ZERO));
-    let commits = [alice.commits() - before[0], bob.commits() - before[1]].map(|commits| commits as f64 / SINGLE as f64);
-    let rate = SINGLE as f64 / single.iter().sum::<Duration>().as_secs_f64();
-    for (how, commit, times) in [("after a pause", &mut paused, &mut typed), ("at once", &mut at_once, &mut single)] {
-        let goal = 2.0 * say(&format!("commit of one queued message, {how}"), commit) + 1.5 * round;
-        let middle = say(&format!("given to delivered, {how}"), times);
-        println!("{:<52} p50 {:>8.2}", "  of 2 commits and 1.5 round trips", middle / goal);
+    let [mut bare, mut own, mut round, mut typed, mut goals] = [const { Vec::new() }; 5];
+    for n in 1..=TYPED {
+        thread::sleep(PAUSE);
+        bare.push(timed(|| insert(&database, n..n + 1)));
+        let batch = WriteBatch { id: BatchId(1), ops: Arc::new(vec![queue(n)]) };
+        own.push(timed(|| drop(store.commit(batch).expect("room"))));
+        round.push(alice.within(ping(alice.handle.clone(), peer)));
+        typed.extend(alice.within(one_at_a_time(alice.handle.clone(), peer, take(1), 1)));
+        goals.push(own[own.len() - 1] * 2 + round[round.len() - 1] * 3 / 2);
     }
-    println!("at once: {:.2} and {:.2} commits a message, {rate:.0} messages/s", commits[0], commits[1]);
-    rate
+    println!("\none at a time, the session open");
+    _ = say("commit of one row, bare redb", &mut bare);
+    _ = say("commit of one queued message", &mut own);
+    _ = say("a ping and its answer", &mut round);
+    let goal = say("two commits and one and a half round trips", &mut goals);
+    let middle = say("given to delivered", &mut typed);
+    println!("{:<52} p50 {:>8.2}", "  of two commits and one and a half round trips", middle / goal);
+}
+
+/// How many a second are delivered one after the other, each given at once after the one before.
+fn single(node: &Running, peer: PeerId, first: u64) -> f64 {
+    let times = node.within(one_at_a_time(node.handle.clone(), peer, first, SINGLE));
+    SINGLE as f64 / times.iter().sum::<Duration>().as_secs_f64()
 }
 
 fn main() {
@@ -332,15 +313,16 @@ fn main() {
     let mut numbers = 0..;
     let mut take =
         |count: u64| (numbers.by_ref().nth(usize::try_from(count - 1).expect("it is small")).expect("endless") + 1) - count;
-    _ = alice.within(one_at_a_time(alice.handle.clone(), ids[1], take(20), 20, Duration::ZERO));
+    _ = alice.within(one_at_a_time(alice.handle.clone(), ids[1], take(20), 20));
 
-    let rate = singles(dir.path(), [&alice, &bob], &mut take);
+    typed(dir.path(), [&alice, &bob], &mut take);
     println!(
-        "\n{:>8} {:>10} {:>10} {:>15} {:>12} {:>8} {:>8}",
-        "messages", "durable/s", "of single", "a commit, each", "bare redb/s", "of bare", "µs CPU"
+        "\n{:>8} {:>10} {:>10} {:>10} {:>15} {:>12} {:>8} {:>8}",
+        "messages", "durable/s", "single/s", "of single", "a commit, each", "bare redb/s", "of bare", "µs CPU"
     );
     let growth = [200, 2_000, 20_000, 200_000, 2_000_000];
     for count in growth.into_iter().take_while(|count| *count <= last) {
+        let single = single(&alice, ids[1], take(SINGLE));
         let (before, cpu_before) = ([alice.commits(), bob.commits()], cpu());
         let took = pipelined(&alice, ids[1], take(count), count);
         let cpu = (cpu() - cpu_before) / count as f64 * 1e6;
@@ -348,8 +330,8 @@ fn main() {
         let durable = count as f64 / took.as_secs_f64();
         let bare = bare(dir.path(), (batches[1].round() as u64).max(1), count);
         println!(
-            "{count:>8} {durable:>10.0} {:>10.1} {:>6.1} {:>8.1} {bare:>12.0} {:>8.2} {cpu:>8.1}",
-            durable / rate,
+            "{count:>8} {durable:>10.0} {single:>10.0} {:>10.1} {:>6.1} {:>8.1} {bare:>12.0} {:>8.2} {cpu:>8.1}",
+            durable / single,
             batches[0],
             batches[1],
             durable / bare,

@@ -198,8 +198,7 @@ impl Driver {
         let mut turn = self.turn(Wake::Ready);
         while !turn.left {
             if turn.told {
-                // Whoever was told something shares this thread.
-                tokio::task::yield_now().await;
+                self.front.let_read().await;
             }
             let wake = if turn.more { Wake::Ready } else { self.wait().await };
             turn = self.turn(wake);

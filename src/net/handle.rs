@@ -29,6 +29,9 @@ pub const SUBSCRIBER_EVENTS_MAX: usize = 1_024;
 /// Bytes of text that wait for one subscriber; past it the subscriber is dropped as too slow.
 pub const SUBSCRIBER_BYTES_MAX: usize = 64 << 20;
 
+/// Times that the loop lets others run while a subscriber has much to read. Tokio gives each of them 128 events at a time.
+const READING_TURNS_MAX: usize = SUBSCRIBER_EVENTS_MAX / 128;
+
 /// A running node, as seen by a front door. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -263,6 +266,18 @@ impl Front {
         }
     }
 
+    /// Lets those read who were told something and share this thread. Who reads all that it can is never too slow; who does not
+    /// costs little more than a moment.
+    pub async fn let_read(&self) {
+        for _ in 0..READING_TURNS_MAX {
+            tokio::task::yield_now().await;
+            let is_behind = |subscriber: &Subscriber| subscriber.events.capacity() < SUBSCRIBER_EVENTS_MAX * 3 / 4;
+            if !self.shared.changing().subscribers.iter().any(is_behind) {
+                return;
+            }
+        }
+    }
+
     /// Says where others reach us from now on.
     pub fn set_local_addrs(&self, addrs: Vec<SocketAddr>) {
         self.shared.changing().addrs = addrs;
@@ -330,6 +345,25 @@ mod tests {
         }
         assert_eq!(slow.next().await, Err(Unsubscribed::TooSlow));
         assert_eq!(quick.try_next(), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn who_reads_all_that_it_can_is_not_too_slow_where_many_messages_are_delivered_at_once() {
+        let (handle, mut front) = pair();
+        let mut subscription = handle.subscribe();
+        let reading = tokio::spawn(async move {
+            for number in 0..10_240 {
+                assert_eq!(subscription.next().await.as_deref(), Ok(&notice(number)));
+            }
+        });
+        for number in 0..10_240 {
+            front.tell(notice(number));
+            // As many as the loop tells in one turn.
+            if number % 256 == 255 {
+                front.let_read().await;
+            }
+        }
+        reading.await.unwrap();
     }
 
     #[tokio::test]
