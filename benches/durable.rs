@@ -235,13 +235,19 @@ fn insert(database: &Database, numbers: std::ops::Range<u64>) {
     transaction.commit().expect("room");
 }
 
-/// Rows a second that bare redb makes durable, so many in each commit.
-fn bare(dir: &Path, batch: u64, count: u64) -> f64 {
-    let database = Database::create(dir.join(format!("bare-{batch}-{count}"))).expect("a new file");
-    let batches = (count / batch).clamp(3, 400);
-    let started = Instant::now();
-    (0..batches).for_each(|n| insert(&database, n * batch..(n + 1) * batch));
-    (batch * batches) as f64 / started.elapsed().as_secs_f64()
+/// Rows a second that bare redb makes durable, so many in each commit: in one file, and in each of two at the same time.
+fn bare(dir: &Path, batch: u64, count: u64) -> [f64; 2] {
+    let batches = (count / batch).clamp(3, 200);
+    let rate = |name: &str| {
+        let database = Database::create(dir.join(format!("bare-{batch}-{count}-{name}"))).expect("a new file");
+        let took = timed(|| (0..batches).for_each(|n| insert(&database, n * batch..(n + 1) * batch)));
+        (batch * batches) as f64 / took.as_secs_f64()
+    };
+    let both = thread::scope(|scope| {
+        let other = scope.spawn(|| rate("other"));
+        rate("one").min(other.join().expect("room"))
+    });
+    [rate("alone"), both]
 }
 
 /// The kind of file system on which this directory lies.
@@ -317,8 +323,8 @@ fn main() {
 
     typed(dir.path(), [&alice, &bob], &mut take);
     println!(
-        "\n{:>8} {:>10} {:>10} {:>10} {:>15} {:>12} {:>8} {:>8}",
-        "messages", "durable/s", "single/s", "of single", "a commit, each", "bare redb/s", "of bare", "µs CPU"
+        "\n{:>8} {:>10} {:>9} {:>10} {:>15} {:>12} {:>8} {:>13} {:>8}",
+        "messages", "durable/s", "single/s", "of single", "a commit, each", "bare redb/s", "of bare", "of two files", "µs CPU"
     );
     let growth = [200, 2_000, 20_000, 200_000, 2_000_000];
     for count in growth.into_iter().take_while(|count| *count <= last) {
@@ -328,13 +334,14 @@ fn main() {
         let cpu = (cpu() - cpu_before) / count as f64 * 1e6;
         let batches = [alice.commits() - before[0], bob.commits() - before[1]].map(|commits| count as f64 / commits as f64);
         let durable = count as f64 / took.as_secs_f64();
-        let bare = bare(dir.path(), (batches[1].round() as u64).max(1), count);
+        let [bare, both] = bare(dir.path(), (batches[1].round() as u64).max(1), count);
         println!(
-            "{count:>8} {durable:>10.0} {single:>10.0} {:>10.1} {:>6.1} {:>8.1} {bare:>12.0} {:>8.2} {cpu:>8.1}",
+            "{count:>8} {durable:>10.0} {single:>9.0} {:>10.1} {:>6.1} {:>8.1} {bare:>12.0} {:>8.2} {:>13.2} {cpu:>8.1}",
             durable / single,
             batches[0],
             batches[1],
             durable / bare,
+            durable / both,
         );
     }
     alice.leave();

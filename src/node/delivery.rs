@@ -58,14 +58,11 @@ impl Node {
             }
             return asked.commands.push(command);
         }
-        match self.reader.own_by_id(message) {
-            Ok(None) => match self.reader.has_own(message) {
-                Ok(false) => {}
-                // Its text is no longer kept, so nobody can say whether it is the same.
-                Ok(true) => return self.fail(command, CommandError::TakenId),
-                Err(_) => return self.fail(command, CommandError::Store),
-            },
-            Ok(Some(row)) if is_same(&row) => return self.reply(command, Reply::Queued(message)),
+        let look = |known| if known { self.reader.own_by_id(message).map(Some) } else { Ok(None) };
+        match self.reader.has_own(message).and_then(look) {
+            Ok(None) => {}
+            Ok(Some(Some(row))) if is_same(&row) => return self.reply(command, Reply::Queued(message)),
+            // Another one; or its text is no longer kept, so nobody can say whether it is the same.
             Ok(Some(_)) => return self.fail(command, CommandError::TakenId),
             // Without a look it might be queued twice.
             Err(_) => return self.fail(command, CommandError::Store),
