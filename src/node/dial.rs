@@ -9,7 +9,7 @@ use super::{
     Node,
     command::{CommandId, Reply},
     link::Route,
-    peer::{Dial, Link, Peer, Repeat, Rising},
+    peer::{Dial, Link, Repeat, Rising},
     relay::addressed,
 };
 use crate::{
@@ -175,7 +175,7 @@ impl Node {
         let Ok(established) = half_open.responder.on_confirm(datagram) else { return self.drop_datagram() };
         self.half_open.remove(confirm.receiver);
         self.routes.remove(&confirm.receiver);
-        if self.peers.get(&established.peer).is_some_and(Peer::is_blocked) {
+        if self.peers.get(&established.peer).is_some_and(|peer| peer.is_blocked()) {
             // A relay is the address of many.
             if path.relay.is_none() {
                 self.half_open.shunned.shun(now.instant, path.remote, established.peer);

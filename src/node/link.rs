@@ -138,7 +138,7 @@ impl Node {
     }
 
     pub(crate) fn is_link(&self, id: &PeerId, index: SessionIndex) -> bool {
-        self.peers.get(id).and_then(Peer::session).is_some_and(|session| session.local_index() == index)
+        self.peers.get(id).and_then(|peer| peer.session()).is_some_and(|session| session.local_index() == index)
     }
 
     // --- which session counts

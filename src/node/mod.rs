@@ -112,7 +112,7 @@ pub struct Node {
     interfaces: Vec<Interface>,
     discovery: Discovery,
     first_announce: Option<Instant>,
-    peers: BTreeMap<PeerId, Peer>,
+    peers: BTreeMap<PeerId, Box<Peer>>,
     routes: BTreeMap<SessionIndex, Route>,
     half_open: HalfOpens,
     in_view: BTreeSet<PeerId>,
@@ -226,7 +226,7 @@ impl Node {
 
     /// The session with a peer, where the link is up: for tests, benches and `ping`.
     pub fn session(&self, peer: &PeerId) -> Option<&Session> {
-        self.peers.get(peer).and_then(Peer::session)
+        self.peers.get(peer).and_then(|peer| peer.session())
     }
 
     // --- input

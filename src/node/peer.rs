@@ -154,7 +154,7 @@ pub(crate) struct Peer {
 }
 
 /// Everybody that the store knows: contacts, and whoever has a conversation with us.
-pub(super) fn load(loaded: Loaded, now: Unix) -> BTreeMap<PeerId, Peer> {
+pub(super) fn load(loaded: Loaded, now: Unix) -> BTreeMap<PeerId, Box<Peer>> {
     let mut peers: BTreeMap<_, _> = loaded.contacts.into_iter().map(|contact| (contact.id, Peer::new(contact, None))).collect();
     for row in loaded.conversations {
         let (lowest, count) = loaded.outbox_counts.get(&row.id).copied().unwrap_or((row.mine.next, 0));
@@ -166,13 +166,14 @@ pub(super) fn load(loaded: Loaded, now: Unix) -> BTreeMap<PeerId, Peer> {
 }
 
 impl Peer {
-    pub(crate) fn new(contact: Contact, conversation: Option<Conversation>) -> Self {
+    /// On the heap: a table of thousands is seldom full, and is rearranged all the time.
+    pub(crate) fn new(contact: Contact, conversation: Option<Conversation>) -> Box<Self> {
         let candidates = contact
             .addresses
             .iter()
             .map(|&remote| Candidate { path: PathAddr::direct(remote, false), heard: None, told: None, tried: VecDeque::new() })
             .collect();
-        Self {
+        Box::new(Self {
             contact,
             conversation,
             link: Link::Idle,
@@ -203,11 +204,11 @@ impl Peer {
             up_since: Instant::default(),
             session_boot: crate::id::BootId(0),
             deadline: None,
-        }
+        })
     }
 
     /// A peer of which only the id is known.
-    pub(crate) fn blank(id: PeerId, now: Unix) -> Self {
+    pub(crate) fn blank(id: PeerId, now: Unix) -> Box<Self> {
         let mut peer = Self::new(
             Contact {
                 id,

@@ -77,7 +77,7 @@ pub struct RequestView {
 pub(crate) struct Requests(BTreeSet<PeerId>);
 
 impl Requests {
-    pub(crate) fn load<'a>(peers: impl Iterator<Item = (&'a PeerId, &'a Peer)>) -> Self {
+    pub(crate) fn load<'a>(peers: impl Iterator<Item = (&'a PeerId, &'a Box<Peer>)>) -> Self {
         Self(peers.filter(|(_, peer)| peer.contact.request.is_some()).map(|(id, _)| *id).collect())
     }
 }
@@ -114,7 +114,7 @@ impl Node {
 
     /// Tells a peer what it may write, where that has changed; with everything, also who we are.
     pub(crate) fn readmit(&mut self, id: PeerId) {
-        let Some(session) = self.peers.get(&id).and_then(Peer::session) else { return };
+        let Some(session) = self.peers.get(&id).and_then(|peer| peer.session()) else { return };
         let (index, path) = (session.local_index(), session.path());
         let admission = self.admission_of(&id, path);
         if admission == Admission::REQUEST && self.config.allow == Allow::Lan && path.on_link {
@@ -158,7 +158,7 @@ impl Node {
         let had_its_time = |peer: &Peer| peer.session().is_some_and(is_far) && now.instant.since(peer.up_since) >= CALLER_TURN;
         let oldest = callers().filter(|(_, peer)| had_its_time(peer)).min_by_key(|(_, peer)| peer.up_since).map(|(id, _)| *id);
         let Some(oldest) = oldest else { return false };
-        if let Some(session) = self.peers.get_mut(&oldest).and_then(Peer::session_mut) {
+        if let Some(session) = self.peers.get_mut(&oldest).and_then(|peer| peer.session_mut()) {
             // It knows that it is to wait before it tries again.
             session.close(CloseCode::Superseded);
         }
@@ -235,7 +235,7 @@ impl Node {
 
     /// Offers what may be offered before everything may: the beginning of the first message, or nothing for ever.
     pub(crate) fn offer_little(&mut self, now: Now, id: PeerId) {
-        match self.peers.get(&id).and_then(Peer::admission) {
+        match self.peers.get(&id).and_then(|peer| peer.admission()) {
             Some(Admission::REQUEST) => self.offer_request(now, id),
             Some(Admission::REFUSED) => self.on_refused(now, id),
             _ => {}
@@ -290,7 +290,7 @@ impl Node {
 
     /// Why a message that is sent is not delivered yet, where the peer has said so.
     pub(crate) fn is_asking(&self, id: &PeerId) -> bool {
-        self.peers.get(id).and_then(Peer::admission) == Some(Admission::REQUEST)
+        self.peers.get(id).and_then(|peer| peer.admission()) == Some(Admission::REQUEST)
     }
 }
 

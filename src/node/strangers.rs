@@ -57,7 +57,7 @@ impl Minute {
 
 impl Strangers {
     /// Those that have written in earlier runs. Whoever only asked to, or was refused, is none of them.
-    pub(crate) fn load<'a>(peers: impl Iterator<Item = (&'a PeerId, &'a Peer)>) -> Self {
+    pub(crate) fn load<'a>(peers: impl Iterator<Item = (&'a PeerId, &'a Box<Peer>)>) -> Self {
         let strangers = peers
             .filter(|(_, peer)| peer.stored && !peer.contact.added)
             .filter(|(_, peer)| peer.contact.request.is_none() && !peer.contact.refused);

@@ -11,7 +11,6 @@ use crate::{
         command::{CommandError, CommandId, Reply},
         conversation::Renewal,
         event::{Event, NoticeCode},
-        peer::Peer,
         places::ranges,
     },
     store::row::{CommitError, Committed, HistoryRow, Op, OutboxRow, VoidReason},
@@ -149,7 +148,7 @@ impl Node {
         if committed.is_some_and(|committed| committed.is_duplicate(&row)) {
             return;
         }
-        let name = self.peers.get(&row.peer).map(Peer::name).unwrap_or_default();
+        let name = self.peers.get(&row.peer).map(|peer| peer.name()).unwrap_or_default();
         let stranger = self.peers.get(&row.peer).is_none_or(|peer| !peer.contact.added);
         self.tell(Event::Message { row, name, stranger });
     }
@@ -158,7 +157,7 @@ impl Node {
     /// link meanwhile, nothing: what it has itself, it offers itself.
     pub(super) fn send_receipts(&mut self, receipts: Receipts) {
         for ((Run { peer: id, boot }, incarnation), [delivered, void, cloned]) in receipts.0 {
-            let session = self.peers.get_mut(&id).and_then(Peer::session_mut);
+            let session = self.peers.get_mut(&id).and_then(|peer| peer.session_mut());
             let Some(session) = session.filter(|session| session.boot() == boot) else { continue };
             let (delivered, void, cloned) = (ranges(&delivered), ranges(&void), ranges(&cloned));
             let items = delivered.len().max(void.len()).max(cloned.len()).div_ceil(SEQ_RANGES_MAX);

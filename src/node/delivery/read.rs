@@ -12,7 +12,6 @@ use crate::{
         Node,
         command::{CommandId, Reply},
         event::Event,
-        peer::Peer,
     },
     store::{
         HistoryQuery, ROWS_MAX,
@@ -52,7 +51,7 @@ impl Node {
         }
         conversation.told_read = Some((session, read));
         let receipt = Receipt { incarnation, read: vec![(Seq(1), seq)], ..Receipt::default() };
-        if let Some(session) = self.peers.get_mut(&id).and_then(Peer::session_mut) {
+        if let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.session_mut()) {
             session.send_control(Item::Receipt(receipt).encode());
         }
         self.touch(id);
