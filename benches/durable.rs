@@ -282,11 +282,14 @@ fn typed(dir: &Path, [alice, bob]: [&Running; 2], take: &mut impl FnMut(u64) -> 
     let peer = bob.handle.id();
     let [mut bare, mut own, mut round, mut typed, mut goals] = [const { Vec::new() }; 5];
     for n in 1..=TYPED {
+        // Each after a pause, as people make them: what follows another commit at once is quicker.
         thread::sleep(PAUSE);
         bare.push(timed(|| insert(&database, n..n + 1)));
+        thread::sleep(PAUSE);
         let batch = WriteBatch { id: BatchId(1), ops: Arc::new(vec![queue(n)]) };
         own.push(timed(|| drop(store.commit(batch).expect("room"))));
         round.push(alice.within(ping(alice.handle.clone(), peer)));
+        thread::sleep(PAUSE);
         typed.extend(alice.within(one_at_a_time(alice.handle.clone(), peer, take(1), 1)));
         goals.push(own[own.len() - 1] * 2 + round[round.len() - 1] * 3 / 2);
     }

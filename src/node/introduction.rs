@@ -209,8 +209,8 @@ impl Node {
     /// Our address may be another: a NAT on the other side does not know it, so whoever is reached across networks is
     /// knocked for again.
     pub(super) fn introduce_again(&mut self, now: Now) {
-        let is_far = |peer: &&Box<Peer>| peer.session().is_some_and(|session| is_far(&self.interfaces, session.path()));
-        let far = self.peers.values().filter(is_far).map(|peer| (peer.contact.id, peer.seek.seed));
+        let is_far = |peer: &Peer| peer.session().is_some_and(|session| is_far(&self.interfaces, session.path()));
+        let far = self.peers.values().filter(|peer| is_far(peer)).map(|peer| (peer.contact.id, peer.seek.seed));
         for (id, seed) in far.take(PUNCHES_MAX).collect::<Vec<_>>() {
             match seed {
                 Some(seed) => self.introduce(now, id, seed, Vec::new()),
