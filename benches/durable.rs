@@ -16,7 +16,7 @@ use p2pchat_udp::{
     crypto::identity::Identity,
     id::{BatchId, BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
     net::{
-        committer::Keep,
+        committer::{Committer, Keep},
         driver::{Driver, DriverConfig},
         handle::{Handle, Subscription},
         socket::{Groups, SocketConfig},
@@ -46,7 +46,7 @@ const TEXT_LEN: usize = 100;
 const GIVERS: u64 = 1_024;
 /// One message at a time.
 const SINGLE: u64 = 100;
-/// The same, as people type them.
+/// The same, beside what each is made of.
 const TYPED: u64 = 300;
 const PAUSE: Duration = Duration::from_millis(20);
 const WAIT: Duration = Duration::from_secs(10);
@@ -273,33 +273,49 @@ fn timed(work: impl FnOnce()) -> Duration {
     started.elapsed()
 }
 
-/// Messages as people type them, each beside what it is made of: on a disk that others use too, what one takes changes from one
-/// moment to the next.
-fn typed(dir: &Path, [alice, bob]: [&Running; 2], take: &mut impl FnMut(u64) -> u64) {
+/// Messages one at a time, each beside what it is made of: on a disk that others use too, what one takes changes from one
+/// moment to the next. `pause` goes before each: after one, as people make them, a processor has to wake and its caches are
+/// cold, which all of these feel.
+fn typed(dir: &Path, pause: Duration, [alice, bob]: [&Running; 2], take: &mut impl FnMut(u64) -> u64) {
+    let dir = &dir.join(format!("{}", pause.as_micros()));
+    std::fs::create_dir(dir).expect("room");
     let fresh = Fresh { secret: [0; 32], name: String::new(), boot: BootId(1) };
     let mut store = Store::create(&dir.join("single"), &fresh).expect("a new profile");
+    let other = Store::create(&dir.join("asked"), &fresh).expect("a new profile");
+    let mut committer = Committer::spawn(other, Keep::default()).expect("a thread");
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let database = Database::create(dir.join("single.redb")).expect("a new file");
     let peer = bob.handle.id();
-    let [mut bare, mut own, mut round, mut typed, mut goals] = [const { Vec::new() }; 5];
+    let [mut bare, mut own, mut asked, mut round, mut typed, mut goals, mut asked_goals] = [const { Vec::new() }; 7];
     for n in 1..=TYPED {
-        // Each after a pause, as people make them: what follows another commit at once is quicker.
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
         bare.push(timed(|| insert(&database, n..n + 1)));
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
         let batch = WriteBatch { id: BatchId(1), ops: Arc::new(vec![queue(n)]) };
         own.push(timed(|| drop(store.commit(batch).expect("room"))));
+        thread::sleep(pause);
+        let batch = WriteBatch { id: BatchId(n), ops: Arc::new(vec![queue(n)]) };
+        asked.push(timed(|| {
+            committer.submit(batch);
+            runtime.block_on(committer.committed()).1.expect("room");
+        }));
+        thread::sleep(pause);
         round.push(alice.within(ping(alice.handle.clone(), peer)));
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
         typed.extend(alice.within(one_at_a_time(alice.handle.clone(), peer, take(1), 1)));
-        goals.push(own[own.len() - 1] * 2 + round[round.len() - 1] * 3 / 2);
+        let trips = round[round.len() - 1] * 3 / 2;
+        goals.push(own[own.len() - 1] * 2 + trips);
+        asked_goals.push(asked[asked.len() - 1] * 2 + trips);
     }
-    println!("\none at a time, the session open");
+    println!("\none at a time, the session open, after {pause:?} of nothing");
     _ = say("commit of one row, bare redb", &mut bare);
     _ = say("commit of one queued message", &mut own);
+    _ = say("the same, asked of the store's thread", &mut asked);
     _ = say("a ping and its answer", &mut round);
     let goal = say("two commits and one and a half round trips", &mut goals);
+    let asked_goal = say("the same with commits of the store's thread", &mut asked_goals);
     let middle = say("given to delivered", &mut typed);
-    println!("{:<52} p50 {:>8.2}", "  of two commits and one and a half round trips", middle / goal);
+    println!("{:<52} p50 {:>8.2} and {:.2}", "  of each", middle / goal, middle / asked_goal);
 }
 
 /// How many a second are delivered one after the other, each given at once after the one before.
@@ -324,7 +340,8 @@ fn main() {
         |count: u64| (numbers.by_ref().nth(usize::try_from(count - 1).expect("it is small")).expect("endless") + 1) - count;
     _ = alice.within(one_at_a_time(alice.handle.clone(), ids[1], take(20), 20));
 
-    typed(dir.path(), [&alice, &bob], &mut take);
+    typed(dir.path(), PAUSE, [&alice, &bob], &mut take);
+    typed(dir.path(), Duration::ZERO, [&alice, &bob], &mut take);
     println!(
         "\n{:>8} {:>10} {:>9} {:>10} {:>15} {:>12} {:>8} {:>13} {:>8}",
         "messages", "durable/s", "single/s", "of single", "a commit, each", "bare redb/s", "of bare", "of two files", "µs CPU"

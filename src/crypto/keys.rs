@@ -163,7 +163,8 @@ impl Proposal {
         let mut kem_seed = Zeroizing::new([0; 64]);
         rng.fill_bytes(&mut kem_seed[..]);
         let secret = StaticSecret::from(*random(rng));
-        let (_, encapsulation) = key_pair(&kem_seed);
+        let (mut decapsulation, encapsulation) = key_pair(&kem_seed);
+        decapsulation[0..].zeroize();
         let mut message = Vec::with_capacity(REKEY_LEN);
         message.extend_from_slice(PublicKey::from(&secret).as_bytes());
         message.extend_from_slice(encapsulation.as_slice());

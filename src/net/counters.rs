@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use crate::wire::DATAGRAM_LEN_MAX;
+
 /// Shared counters of all sockets of a node. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Counters(Arc<Cells>);
@@ -87,7 +89,7 @@ impl Counters {
             Ok(()) => (&self.0.sent, len),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (&self.0.send_full, 0),
             // A session has asked whether the link carries so much, or has yet to notice that it does no more.
-            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EMSGSIZE as i32) => return,
+            Err(error) if len > DATAGRAM_LEN_MAX && error.raw_os_error() == Some(nix::errno::Errno::EMSGSIZE as i32) => return,
             Err(error) => {
                 tracing::debug!("send: {error}");
                 (&self.0.send_failed, 0)

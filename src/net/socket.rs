@@ -14,7 +14,10 @@ use socket2::SockRef;
 
 use self::session::{Buffers, SessionSocket, Share};
 use super::{counters::Counters, multicast::LanSockets};
-use crate::node::{Datagram, SocketKind, Target, discovery::Group, interface::Interface};
+use crate::{
+    node::{Datagram, SocketKind, Target, discovery::Group, interface::Interface},
+    wire::DATAGRAM_LEN_MAX,
+};
 
 mod batch;
 mod config;
@@ -295,7 +298,11 @@ impl Sockets {
 impl Outgoing {
     /// True where a datagram of this length can leave with those that wait: only the last may be shorter.
     fn takes(&self, to: SocketAddr, len: usize, segments_max: usize) -> bool {
+        // What asks whether the link carries so much leaves alone: in company its refusal looks as if this system
+        // could not send several at once, which would then be done no more.
+        let asks = self.count == 1 && self.segment > DATAGRAM_LEN_MAX && len < self.segment;
         self.count > 0
+            && !asks
             && self.to == to
             && len <= self.segment
             && self.bytes.len() == self.segment * self.count

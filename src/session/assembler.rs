@@ -16,8 +16,6 @@ use crate::clock::Instant;
 pub const CREDIT_FULL: u64 = 2 << 20;
 /// Credit of a fast flow at most.
 pub const CREDIT_MAX: u64 = 8 << 20;
-/// Bytes that are reserved at once for a message that has begun to come.
-const RESERVED_MAX: usize = 16 << 10;
 const WORD_BITS: u64 = 64;
 /// Words that a lane without holes keeps room for.
 const WORDS_KEPT: usize = 16;
@@ -84,9 +82,8 @@ struct Partial {
 
 impl Partial {
     fn new(total: u32) -> Self {
-        // What was granted may be less: a large claim alone reserves little.
-        let reserved = usize::try_from(total).unwrap_or(RESERVED_MAX).min(RESERVED_MAX);
-        Self { total, have: Ranges::default(), bytes: Vec::with_capacity(reserved) }
+        // Nothing is reserved: what comes is granted, what is claimed is not.
+        Self { total, have: Ranges::default(), bytes: Vec::new() }
     }
 
     /// Bytes that the peer must have sent in all for what is here: fragments are first sent in order.
@@ -336,6 +333,8 @@ mod tests {
                 }
                 let held: usize = assembler.partials.values().map(|partial| partial.bytes.len()).sum();
                 prop_assert!(held <= 64 << 10);
+                let allocated: usize = assembler.partials.values().map(|partial| partial.bytes.capacity()).sum();
+                prop_assert!(allocated <= 2 * (64 << 10), "a vector doubles");
                 prop_assert!(assembler.partials.len() <= PARTIALS_MAX);
             }
         }

@@ -62,7 +62,7 @@ pub(super) fn new(on_link: bool) -> Box<dyn Congestion> {
 /// A window that grows until it sees a queue, and is then cut to what the path holds without one.
 ///
 /// The sign of a queue is the round trip. Loss alone is none, so random loss of any rate takes nothing; loss together
-/// with a round trip above the shortest is a queue that overflows, however short it is. Flows that share a queue see
+/// with a round trip an eighth and a millisecond above the shortest is a queue that overflows. Flows that share a queue see
 /// the same, are cut by the same part and grow by the same bytes, so they come to equal windows. A queue that two cuts
 /// did not empty is somebody else's who knows loss alone: it counts as the path's, and both share by loss.
 struct ShortQueue {
@@ -204,7 +204,7 @@ impl ShortQueue {
             }
         } else {
             // A window that was not used made no queue.
-            if (self.is_full(rtt) && self.used) || self.overflows(rtt) {
+            if self.used && (self.is_full(rtt) || self.overflows(rtt)) {
                 self.cut(now, rtt);
             } else if self.starting && !app_limited && self.is_plateau() {
                 self.starting = false;

@@ -76,7 +76,7 @@ const OPENING_PACKETS_REPEATED: usize = 8;
 const KEEPALIVES_MISSED_MAX: u32 = 3;
 /// Silence that makes a peer unresponsive where there is no keepalive but something to be acked.
 const UNRESPONSIVE_SILENCE: Duration = Duration::from_secs(10);
-/// After this much silence, what a busier time has allocated is given back.
+/// Who is heard again after this much silence gets back to work with little: what a busier time has allocated is given back.
 const RESTING_AFTER: Duration = Duration::from_secs(10);
 /// Places that queues of such a session keep: a sign of life and its answer need no more.
 const RESTING_CAPACITY: usize = 4;
@@ -374,7 +374,7 @@ impl Session {
             Piece::Credit => assembler.on_limit_lost(),
             Piece::Rekey { epoch, part, reply } => rekey.on_lost(epoch, part, reply, keys),
             Piece::Ping => *ping_due |= pong_asked_at.is_some(),
-            Piece::MtuProbe { len } => mtu.on_probe_lost(now, len),
+            Piece::MtuProbe { len, path } => mtu.on_probe_lost(now, len, path),
             Piece::Copy { .. } => {}
         });
         if lost.packets > 0 {

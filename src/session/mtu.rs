@@ -18,7 +18,7 @@ const DATAGRAM_LEN_ETHERNET: usize = 1_452;
 const PROBES_MAX: u32 = 3;
 /// A gain below this is not looked for.
 const STEP_MIN: usize = 16;
-/// Large packets that vanish in a row, while none sent later arrives, until the path counts as one that carries them no more.
+/// Large packets that vanish in a row, while none as large that was sent later arrives, until the path counts as one that carries them no more.
 const BLACK_HOLE_LOST: u32 = 4;
 /// How long a result is believed (RFC 8899 §5.1.1, PMTU_RAISE_TIMER).
 const RAISE_INTERVAL: Duration = Duration::from_secs(600);
@@ -35,6 +35,8 @@ enum Search {
 /// The MTU of one path, in bytes of a datagram without IP and UDP headers.
 #[derive(Debug)]
 pub(super) struct PathMtu {
+    /// Counts the paths: a probe that is late says nothing about another one.
+    path: u32,
     len: usize,
     /// Never more than this; [`DATAGRAM_LEN_MAX`] and below: nothing is probed.
     len_max: usize,
@@ -52,11 +54,18 @@ impl PathMtu {
             _ => DATAGRAM_LEN_ETHERNET,
         };
         Self {
+            path: 0,
             len: path.datagram_len_max(),
             len_max,
             too_long: len_max.saturating_add(1),
             search: Search::Idle { not_before: now },
         }
+    }
+
+    /// Another path, which has proved nothing either.
+    pub(super) fn on_path_change(&mut self, path: PathAddr, now: Instant) {
+        let next = self.path.wrapping_add(1);
+        *self = Self { path: next, ..Self::new(path, now) };
     }
 
     /// A datagram may have so many bytes.
@@ -81,20 +90,20 @@ impl PathMtu {
         };
     }
 
-    /// The length of a probe that should leave now.
-    pub(super) fn take_probe(&mut self) -> Option<usize> {
+    /// The length of a probe that should leave now, and what path it asks about.
+    pub(super) fn take_probe(&mut self) -> Option<(usize, u32)> {
         match &mut self.search {
             Search::Asking { len, in_flight, .. } if !*in_flight => {
                 *in_flight = true;
-                Some(*len)
+                Some((*len, self.path))
             }
             _ => None,
         }
     }
 
     /// A probe of `probed` bytes has arrived: the path carries them.
-    pub(super) fn on_probe_acked(&mut self, now: Instant, probed: usize) {
-        if probed <= self.len || probed > self.len_max {
+    pub(super) fn on_probe_acked(&mut self, now: Instant, probed: usize, path: u32) {
+        if path != self.path || probed <= self.len || probed > self.len_max {
             return;
         }
         self.len = probed;
@@ -103,9 +112,9 @@ impl PathMtu {
     }
 
     /// A probe of `probed` bytes was lost.
-    pub(super) fn on_probe_lost(&mut self, now: Instant, probed: usize) {
+    pub(super) fn on_probe_lost(&mut self, now: Instant, probed: usize, path: u32) {
         let Search::Asking { len, lost, in_flight } = &mut self.search else { return };
-        if *len != probed {
+        if *len != probed || path != self.path {
             return;
         }
         *in_flight = false;
@@ -156,10 +165,10 @@ mod tests {
     /// Searches on a path that carries `carried`; what was found, and how many probes it took.
     fn found(mtu: &mut PathMtu, carried: usize) -> (usize, usize) {
         let (mut probes, now) = (0, Instant::default());
-        while let Some(len) = mtu.take_probe() {
+        while let Some((len, path)) = mtu.take_probe() {
             probes += 1;
             assert_eq!(mtu.take_probe(), None, "one at a time");
-            if len <= carried { mtu.on_probe_acked(now, len) } else { mtu.on_probe_lost(now, len) }
+            if len <= carried { mtu.on_probe_acked(now, len, path) } else { mtu.on_probe_lost(now, len, path) }
         }
         (mtu.get(), probes)
     }
@@ -185,6 +194,23 @@ mod tests {
             mtu.on_much_to_send(Instant::default() + RAISE_INTERVAL);
             assert_eq!(mtu.take_probe().is_some(), len < mtu.len_max, "{carried}: for a while");
         }
+    }
+
+    #[test]
+    fn a_late_probe_says_nothing_about_another_path() {
+        let now = Instant::default();
+        let mut mtu = PathMtu::new(path(true), now);
+        mtu.on_much_to_send(now);
+        let (len, old) = mtu.take_probe().unwrap();
+        mtu.on_path_change(path(true), now);
+        mtu.on_much_to_send(now);
+        mtu.on_probe_acked(now, len, old);
+        assert_eq!(mtu.get(), 1_200);
+        let (_, new) = mtu.take_probe().unwrap();
+        mtu.on_probe_lost(now, len, old);
+        assert_eq!(mtu.take_probe(), None, "its own is still on its way");
+        mtu.on_probe_acked(now, len, new);
+        assert_eq!(mtu.get(), len);
     }
 
     #[test]

@@ -335,9 +335,13 @@ impl Outgoing {
             Piece::Fragment { n, offset, end } => {
                 let slot = lane_of(n).and_then(|(lane, place)| self.queue(lane).slot(place));
                 let Some(Slot::Parts(parts)) = slot else { return None };
-                if parts.acked.contains(offset, end) {
+                let missing = parts.acked.missing_from(offset);
+                if missing >= end {
                     return None;
                 }
+                // No shorter than a fragment may be.
+                let latest = end.saturating_sub(u32::try_from(FRAGMENT_LEN_MIN).unwrap_or(u32::MAX));
+                let offset = missing.min(latest.max(offset));
                 let Some(frame) = parts.fragment(n, offset, end, len_max.saturating_sub(out.len())) else { return Some(piece) };
                 frame.encode(out);
                 *count = count.saturating_add(1);

@@ -8,7 +8,6 @@ use super::{
     assembler::Inserted,
     assembler::Violation,
     congestion,
-    mtu::PathMtu,
     pacer::Pacer,
     recovery::Piece,
     rekey::Step,
@@ -61,6 +60,7 @@ impl Session {
             return Err(Dropped::Closed);
         }
         self.stats.received = self.stats.received.saturating_add(1);
+        let was_silent = now.since(self.heard_at) >= RESTING_AFTER;
         self.on_heard(now);
         self.on_epoch(now, epoch);
         if epoch > Epoch(0) {
@@ -84,6 +84,10 @@ impl Session {
                 return Ok(());
             }
         }
+        // Only now, behind the acks: they free most of it.
+        if was_silent {
+            self.rest();
+        }
         self.in_use |= ack_eliciting;
         if self.acks.on_packet(now, header.number, ack_eliciting, at_once) {
             self.timers.set(Timer::Ack, Some(now + self.rtt.ack_delay()));
@@ -94,9 +98,6 @@ impl Session {
 
     fn on_heard(&mut self, now: Instant) {
         self.is_heard = true;
-        if now.since(self.heard_at) >= RESTING_AFTER {
-            self.rest();
-        }
         self.heard_at = now;
         self.keepalives_missed = 0;
         self.said_unresponsive = false;
@@ -179,7 +180,7 @@ impl Session {
                 let asked_at = pong_asked_at.take();
                 events.extend(asked_at.map(|asked_at| SessionEvent::Pong { rtt: now.since(asked_at) }));
             }
-            Piece::MtuProbe { len } => mtu.on_probe_acked(now, len),
+            Piece::MtuProbe { len, path } => mtu.on_probe_acked(now, len, path),
             piece => outgoing.on_acked(piece, |n| events.push_back(SessionEvent::Acked(n))),
         });
         let acked = acked.map_err(|_| Violation)?;
@@ -208,7 +209,7 @@ impl Session {
             self.pacer = Pacer::new(now);
         }
         if path.remote.ip() != before.remote.ip() || path.relay != before.relay {
-            self.mtu = PathMtu::new(path, now);
+            self.mtu.on_path_change(path, now);
             self.recovery.on_mtu_change();
         }
         self.recovery.on_path_change();

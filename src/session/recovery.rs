@@ -71,6 +71,8 @@ pub(super) enum Piece {
     MtuProbe {
         /// Of the whole datagram.
         len: usize,
+        /// Which of the session's paths it asks about.
+        path: u32,
     },
 }
 
@@ -407,7 +409,7 @@ impl Recovery {
         lost
     }
 
-    /// Packets above [`DATAGRAM_LEN_MAX`] that were lost while none that was sent later has arrived. Random loss makes few
+    /// Packets above [`DATAGRAM_LEN_MAX`] that were lost while none as large that was sent later has arrived. Random loss makes few
     /// of them: those sent later arrive.
     pub(super) const fn large_lost(&self) -> u32 {
         self.large_lost

@@ -12,6 +12,8 @@ pub(super) const PROBE_TIMEOUT_MIN_ON_LINK: Duration = Duration::from_millis(4);
 pub(super) const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(8);
 /// Probe timeout at most, after all backoff: so long after a link returned what waited is still waiting.
 pub(super) const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+/// No path takes longer there and back.
+const SAMPLE_MAX: Duration = Duration::from_secs(10);
 /// What four variances count for at least.
 const VARIANCE_MIN: Duration = Duration::from_millis(2);
 /// An ack waits for company at most this long.
@@ -36,6 +38,10 @@ impl Rtt {
 
     /// Takes a sample: from sending a packet to its ack, `delay` of it spent waiting at the peer.
     pub(super) fn update(&mut self, sample: Duration, delay: Duration) {
+        // Whoever was asleep in between has not measured the path.
+        if sample > SAMPLE_MAX {
+            return;
+        }
         self.latest = sample;
         let Some(min) = self.min else {
             self.min = Some(sample);
@@ -108,6 +114,14 @@ mod tests {
         }
         let (at_once, later) = (rtt.probe_timeout(true, 0), rtt.probe_timeout(false, 0));
         assert!(at_once >= 41 * MS && later - at_once == 5 * MS, "{at_once:?} {later:?}");
+    }
+
+    #[test]
+    fn a_sleep_is_no_round_trip() {
+        let mut rtt = Rtt::new(true, None);
+        (0..50).for_each(|_| rtt.update(10 * MS, Duration::ZERO));
+        rtt.update(600_000 * MS, Duration::ZERO);
+        assert_eq!(rtt.smoothed(), 10 * MS);
     }
 
     #[test]

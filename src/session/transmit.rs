@@ -52,6 +52,7 @@ impl Session {
         }
         out.resize(PACKET_HEADER_LEN, 0);
         if self.is_open
+            && self.recovery.has_room()
             && let Some((path, frame)) = self.paths.next_frame()
         {
             frame.encode(out);
@@ -63,9 +64,9 @@ impl Session {
         if allowance.is_none()
             && self.recovery.has_room()
             && self.rekey.lets_content(now, &self.keys)
-            && let Some(len) = self.mtu.take_probe()
+            && let Some((len, asked)) = self.mtu.take_probe()
         {
-            self.write_mtu_probe(len, out);
+            self.write_mtu_probe(len, asked, out);
             self.finish(now, path, out, &Written { ack_eliciting: true, full: true, ..Written::default() });
             return Some(path);
         }
@@ -206,12 +207,12 @@ impl Session {
     }
 
     /// A ping, and so much padding that the datagram has `len` bytes (RFC 8899 §4.1).
-    fn write_mtu_probe(&mut self, len: usize, out: &mut Vec<u8>) {
+    fn write_mtu_probe(&mut self, len: usize, path: u32, out: &mut Vec<u8>) {
         Frame::Ping.encode(out);
         // Type, and three bytes of length.
         let used = out.len().saturating_add(TAG_LEN + 4);
         Frame::Padding(len.saturating_sub(used)).encode(out);
-        self.recovery.hold(Piece::MtuProbe { len });
+        self.recovery.hold(Piece::MtuProbe { len, path });
     }
 
     fn write(&mut self, frame: Frame<'_>, piece: Piece, out: &mut Vec<u8>, written: &mut Written) {

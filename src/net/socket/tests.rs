@@ -187,7 +187,7 @@ async fn on_the_shared_port_only_the_group_and_our_sizes_are_heard() {
     assert_eq!(a.counters.read().misdirected, 2);
 }
 
-const DATAGRAM_TOO_LONG: usize = crate::wire::DATAGRAM_LEN_MAX + 1;
+const DATAGRAM_TOO_LONG: usize = DATAGRAM_LEN_MAX + 1;
 
 #[tokio::test]
 async fn a_taken_port_is_an_error_where_it_was_asked_for_and_none_where_not() {

@@ -49,7 +49,9 @@ fn a_peer_that_acks_nothing_cannot_make_us_remember_without_end() {
     let mut out = Vec::new();
     for number in 0..40_000 {
         let mut datagram = vec![0; crate::wire::PACKET_HEADER_LEN];
+        // Both are answered by what asks for an ack itself.
         crate::wire::frame::Frame::Ping.encode(&mut datagram);
+        crate::wire::frame::Frame::PathChallenge(number).encode(&mut datagram);
         let b = &pair.ends[B].session;
         b.keys.seal(b.remote, crate::id::PacketNumber(1_000 + number), &mut datagram);
         let (now, from) = (pair.now, pair.ends[B].addr);
