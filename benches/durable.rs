@@ -220,7 +220,8 @@ fn queue(n: u64) -> [Op; 2] {
         state: State::Queued,
         reason: String::new(),
     };
-    let received = HistoryRow { id: message(n + (1 << 40)), direction: Direction::In, state: State::Delivered, ..history.clone() };
+    let received =
+        HistoryRow { id: message(n + (1 << 40)), direction: Direction::In, state: State::Delivered, ..history.clone() };
     [Op::Queue(row, history), Op::Receive(received)]
 }
 

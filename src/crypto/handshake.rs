@@ -9,6 +9,7 @@ use blake2::{
     Blake2s256, Blake2sMac, Digest,
     digest::{Mac, consts::U16},
 };
+use curve25519_dalek::montgomery::MontgomeryPoint;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use snow::{
@@ -142,6 +143,7 @@ impl Mac1Key {
 /// All that one side's Noise state is made of, so that it can be made again.
 struct Recipe {
     secret: Zeroizing<[u8; 32]>,
+    noise_public: [u8; 32],
     /// Seeds the generator of the ephemeral key.
     rng_seed: Zeroizing<[u8; 32]>,
     prologue: String,
@@ -151,12 +153,18 @@ impl Recipe {
     fn new(identity: &Identity, network: &str, rng: &mut ChaCha20Rng) -> Self {
         let mut rng_seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(rng_seed.as_mut_slice());
-        Self { secret: identity.noise_secret(), rng_seed, prologue: format!("{PROLOGUE}{network}") }
+        Self {
+            secret: identity.noise_secret(),
+            noise_public: identity.noise_public(),
+            rng_seed,
+            prologue: format!("{PROLOGUE}{network}"),
+        }
     }
 
     fn build(&self, role: Role) -> HandshakeState {
         let params = NOISE.parse().expect("the name is one that snow knows");
-        let builder = Builder::with_resolver(params, Box::new(Resolver(self.rng_seed.clone())))
+        let resolver = Resolver { rng_seed: self.rng_seed.clone(), noise_public: self.noise_public };
+        let builder = Builder::with_resolver(params, Box::new(resolver))
             .local_private_key(self.secret.as_slice())
             .and_then(|builder| builder.prologue(self.prologue.as_bytes()))
             .expect("each is set once");
@@ -420,8 +428,59 @@ fn split(mut noise: HandshakeState) -> SplitKeys {
     SplitKeys { hash, initiator_to_responder: Zeroizing::new(first), responder_to_initiator: Zeroizing::new(second) }
 }
 
-/// snow's own primitives, but the randomness that we give: the same seed, the same handshake.
-pub(super) struct Resolver(pub(super) Zeroizing<[u8; 32]>);
+/// snow's own primitives, but the randomness that we give: the same seed, the same handshake. And our static key, whose
+/// public half is known: snow would make it from the secret once more for each handshake.
+pub(super) struct Resolver {
+    pub(super) rng_seed: Zeroizing<[u8; 32]>,
+    pub(super) noise_public: [u8; 32],
+}
+
+/// X25519 (RFC 7748).
+struct X25519 {
+    secret: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
+    /// Of our static key: nothing else is ever set.
+    noise_public: [u8; 32],
+}
+
+impl Dh for X25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        self.public.len()
+    }
+
+    fn priv_len(&self) -> usize {
+        self.secret.len()
+    }
+
+    fn set(&mut self, secret: &[u8]) {
+        self.secret.copy_from_slice(secret);
+        self.public = self.noise_public;
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
+        rng.try_fill_bytes(self.secret.as_mut_slice())?;
+        self.public = MontgomeryPoint::mul_base_clamped(*self.secret).to_bytes();
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.secret.as_slice()
+    }
+
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        let (public, out) = (public.first_chunk().ok_or(snow::Error::Dh)?, out.first_chunk_mut().ok_or(snow::Error::Dh)?);
+        *out = MontgomeryPoint(*public).mul_clamped(*self.secret).to_bytes();
+        Ok(())
+    }
+}
 
 struct Seeded(ChaCha20Rng);
 
@@ -434,11 +493,11 @@ impl Random for Seeded {
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Seeded(ChaCha20Rng::from_seed(*self.0))))
+        Some(Box::new(Seeded(ChaCha20Rng::from_seed(*self.rng_seed))))
     }
 
-    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
+    fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
+        Some(Box::new(X25519 { secret: Zeroizing::default(), public: [0; 32], noise_public: self.noise_public }))
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {

@@ -34,6 +34,7 @@ pub enum KeyError {
 pub struct Identity {
     key: SigningKey,
     id: PeerId,
+    noise_public: [u8; 32],
 }
 
 impl Identity {
@@ -52,7 +53,7 @@ impl Identity {
     pub fn from_secret(secret: &[u8; 32]) -> Result<Self, KeyError> {
         let key = SigningKey::from_bytes(secret);
         let id = PeerId::from_bytes(key.verifying_key().to_bytes()).map_err(|_| KeyError::SignBit)?;
-        Ok(Self { key, id })
+        Ok(Self { key, id, noise_public: noise_public(&id) })
     }
 
     /// What the store keeps.
@@ -68,6 +69,11 @@ impl Identity {
     /// The Noise static secret: the scalar behind the id, in X25519 form.
     pub(super) fn noise_secret(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_scalar_bytes())
+    }
+
+    /// What [`noise_public`] makes of our id.
+    pub(super) const fn noise_public(&self) -> [u8; 32] {
+        self.noise_public
     }
 
     /// The whole datagram: the announce and the signature over its bytes. Kind and magic stand in

@@ -59,7 +59,8 @@ fn build(identity: &Identity, network: &str, rng_seed: Zeroizing<[u8; 32]>, to: 
     let (secret, prologue) = (identity.noise_secret(), format!("{PROLOGUE}{network}"));
     let remote = to.map(noise_public);
     let params = NOISE.parse().expect("the name is one that snow knows");
-    let mut builder = Builder::with_resolver(params, Box::new(Resolver(rng_seed)))
+    let resolver = Resolver { rng_seed, noise_public: identity.noise_public() };
+    let mut builder = Builder::with_resolver(params, Box::new(resolver))
         .local_private_key(secret.as_slice())
         .and_then(|builder| builder.prologue(prologue.as_bytes()))
         .expect("each is set once");

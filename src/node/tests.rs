@@ -203,7 +203,7 @@ impl Pair {
                 let is_lost = other == 1 && (self.cut || self.loses == Some(0));
                 self.loses = if other == 1 { self.loses.and_then(|left| left.checked_sub(1)) } else { self.loses };
                 // As much as any path carries.
-                if !is_lost && out.len() <= crate::wire::DATAGRAM_LEN_MAX {
+                if !is_lost && out.len() <= DATAGRAM_LEN_MAX {
                     self.wire.push((now.instant + DELAY, other, side.addr, socket, out.clone()));
                 }
             }

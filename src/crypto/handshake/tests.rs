@@ -285,7 +285,10 @@ impl CryptoResolver for KciResolver {
 /// A builder for somebody who has the secret of `victim` and shows the id `shown`.
 fn thief(victim: &Identity, shown: PeerId) -> Builder<'static> {
     let stolen = Stolen { shown: noise_public(&shown), secret: *victim.noise_secret() };
-    let resolver = KciResolver { seeded: Resolver(Zeroizing::new([5; 32])), stolen: std::sync::Mutex::new(Some(stolen)) };
+    let resolver = KciResolver {
+        seeded: Resolver { rng_seed: Zeroizing::new([5; 32]), noise_public: [0; 32] },
+        stolen: std::sync::Mutex::new(Some(stolen)),
+    };
     Builder::with_resolver(NOISE.parse().unwrap(), Box::new(resolver))
         .local_private_key(&[0; 32])
         .and_then(|builder| builder.prologue(b"p2pchat-udp/1lab"))
@@ -341,7 +344,7 @@ fn a_static_key_that_is_no_id_is_refused() {
         secret[0] += 1;
     };
     let resolver = KciResolver {
-        seeded: Resolver(Zeroizing::new([5; 32])),
+        seeded: Resolver { rng_seed: Zeroizing::new([5; 32]), noise_public: [0; 32] },
         stolen: std::sync::Mutex::new(Some(Stolen { shown: public, secret })),
     };
     let mut noise = Builder::with_resolver(NOISE.parse().unwrap(), Box::new(resolver))
