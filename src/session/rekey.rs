@@ -220,8 +220,8 @@ impl Rekey {
             State::Answered { reply } => (reply.as_slice(), false),
             State::Steady => return None,
         };
-        let parts = u8::try_from(bytes.chunks(REKEY_PART_LEN_MAX).len()).unwrap_or(u8::MAX);
-        let bytes = bytes.chunks(REKEY_PART_LEN_MAX).nth(usize::from(part))?;
+        let parts = parts_of(bytes);
+        let bytes = bytes.chunks(bytes.len().div_ceil(usize::from(parts).max(1))).nth(usize::from(part))?;
         let frame = RekeyPart { epoch, part, parts, bytes };
         let frame = if proposed { Frame::Rekey(frame) } else { Frame::RekeyReply(frame) };
         Some((frame, Piece::Rekey { epoch, part, reply: !proposed }))
@@ -248,7 +248,11 @@ impl Rekey {
     }
 }
 
+/// How many parts a half has. They are equally long: packets of one length leave in one call, and one wake-up takes them.
+fn parts_of(bytes: &[u8]) -> u8 {
+    u8::try_from(bytes.len().div_ceil(REKEY_PART_LEN_MAX)).unwrap_or(u8::MAX)
+}
+
 fn part_bits(bytes: &[u8]) -> u8 {
-    let parts = u32::try_from(bytes.chunks(REKEY_PART_LEN_MAX).len()).unwrap_or(0);
-    1u8.checked_shl(parts).unwrap_or(0).wrapping_sub(1)
+    1u8.checked_shl(parts_of(bytes).into()).unwrap_or(0).wrapping_sub(1)
 }
