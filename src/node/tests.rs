@@ -15,7 +15,10 @@ use crate::{
         Fresh, HistoryQuery, Store,
         row::{Direction, State},
     },
-    wire::message::{Item, Receipt},
+    wire::{
+        DATAGRAM_LEN_MAX,
+        message::{Item, Receipt},
+    },
 };
 
 mod away;
