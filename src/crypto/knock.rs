@@ -13,8 +13,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    handshake::{HandshakeError, Resolver, remote_static},
+    handshake::{HandshakeError, remote_static},
     identity::{Identity, noise_public},
+    resolver::Resolver,
 };
 use crate::{
     id::PeerId,

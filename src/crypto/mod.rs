@@ -12,5 +12,6 @@ pub mod keys;
 pub mod knock;
 pub mod record;
 pub mod replay;
+mod resolver;
 mod rotating;
 pub mod vault;

@@ -1,6 +1,12 @@
 //! Two sides of a handshake, and those who would like to be one of them.
 
 use proptest::prelude::*;
+use rand_core::SeedableRng;
+use snow::{
+    params::{CipherChoice, DHChoice, HashChoice},
+    resolvers::CryptoResolver,
+    types::{Cipher, Dh, Hash, Random},
+};
 
 use super::*;
 use crate::{
