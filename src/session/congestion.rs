@@ -377,6 +377,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_chat_loses_on_a_restless_path_takes_nothing_from_what_comes_later() {
+        let Used(mut window, mut now) = new();
+        let before = window.window();
+        for round in 0..1_000_u64 {
+            // One packet a round, from 40 to 70 ms; some are lost.
+            let rtt = MS * u32::try_from(40 + round * 7 % 31).unwrap();
+            now = now + rtt;
+            if round % 20 == 0 {
+                window.on_lost(200);
+            }
+            let end = window.round_end;
+            let sample =
+                RateSample { delivered: 200, interval: rtt, app_limited: true, prior_delivered: end, total_delivered: end + 200 };
+            window.on_ack(now, 200, 200, Some(rtt), Some(&sample));
+        }
+        assert!(window.starting && window.window() == before, "{}", window.window());
+    }
+
+    #[test]
     fn a_loss_that_was_none_is_undone() {
         let mut window = new();
         rounds(&mut window, 60, RTT, 0);

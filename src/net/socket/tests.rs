@@ -205,6 +205,17 @@ async fn a_taken_port_is_an_error_where_it_was_asked_for_and_none_where_not() {
     assert!(ports.iter().any(|port| !(PORT_FIRST..=PORT_LAST).contains(port)), "any port after the last");
 }
 
+#[test]
+fn what_asks_whether_the_link_carries_it_leaves_alone() {
+    let to = SocketAddr::from(([192, 0, 2, 1], 1));
+    let waiting = |segment: usize, count: usize| Outgoing { to, segment, count, bytes: vec![0; segment * count] };
+    assert!(!waiting(8_952, 1).takes(to, 1_200, 64), "a probe and what follows it");
+    assert!(!waiting(1_452, 1).takes(to, 36, 64));
+    assert!(waiting(8_952, 1).takes(to, 8_952, 64), "a path that has proved so much");
+    assert!(waiting(1_452, 2).takes(to, 36, 64), "and the end of what it is sent");
+    assert!(waiting(1_200, 1).takes(to, 36, 64), "what every link carries");
+}
+
 #[tokio::test]
 async fn of_a_batch_everything_leaves_that_can() {
     let mut sockets = open(groups(29_123), true);
