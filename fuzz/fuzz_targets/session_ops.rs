@@ -1,5 +1,5 @@
 //! Two honest sessions and a network that does what the fuzzer wants: loses, doubles, delays, reorders,
-//! changes and moves datagrams. Whatever it does, neither end sees the other break a rule, nothing comes
+//! changes and moves datagrams, and carries longer or shorter ones. Whatever it does, neither end sees the other break a rule, nothing comes
 //! twice or changed, and once the network behaves everything arrives.
 #![no_main]
 
@@ -15,7 +15,7 @@ use p2pchat_udp::{
     },
     id::{BootId, SessionIndex},
     session::{CREDIT_MAX, CloseReason, PathAddr, Session, SessionConfig, SessionEvent},
-    wire::{WIRE_VERSION, message::HandshakePayload},
+    wire::{DATAGRAM_LEN_JUMBO, DATAGRAM_LEN_MAX, WIRE_VERSION, message::HandshakePayload},
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -38,6 +38,7 @@ enum Op {
     Keepalive { end: bool, seconds: Option<u8> },
     Roam { end: bool, port: u8 },
     TryPath { end: bool, port: u8 },
+    Carry { longer: u16 },
 }
 
 static PAIR: LazyLock<(Established, Established)> = LazyLock::new(|| {
@@ -63,6 +64,8 @@ struct World {
     ends: [End; 2],
     /// (to, from, to which address, bytes)
     flying: Vec<(usize, PathAddr, PathAddr, Vec<u8>)>,
+    /// Longer datagrams are lost.
+    carried: usize,
     count: u8,
 }
 
@@ -81,7 +84,7 @@ impl World {
             session.grant(CREDIT_MAX);
             End { session, addr: addr(me, 0), sent: BTreeMap::new(), received: BTreeMap::new() }
         };
-        Self { now, ends: [end(a, 0), end(b, 1)], flying: Vec::new(), count: 0 }
+        Self { now, ends: [end(a, 0), end(b, 1)], flying: Vec::new(), carried: DATAGRAM_LEN_JUMBO, count: 0 }
     }
 
     fn send(&mut self, end: usize, control: bool, len: usize) {
@@ -96,8 +99,8 @@ impl World {
     fn transmit(&mut self, end: usize) {
         let mut out = Vec::new();
         while let Some(to) = self.ends[end].session.poll_transmit(self.now, &mut out) {
-            assert!(out.len() <= 1_200);
-            if self.flying.len() < FLYING_MAX {
+            assert!(out.len() <= DATAGRAM_LEN_JUMBO);
+            if self.flying.len() < FLYING_MAX && out.len() <= self.carried {
                 self.flying.push((1 - end, self.ends[end].addr, to, out.clone()));
             }
         }
@@ -201,6 +204,9 @@ impl World {
             Op::TryPath { end, port } => {
                 let to = addr(1 - usize::from(end), port % 4);
                 self.ends[usize::from(end)].session.try_path(self.now, to);
+            }
+            Op::Carry { longer } => {
+                self.carried = DATAGRAM_LEN_MAX + usize::from(longer) % (DATAGRAM_LEN_JUMBO - DATAGRAM_LEN_MAX + 1)
             }
         }
     }
