@@ -1,16 +1,17 @@
 //! One batch becoming one transaction: the tables it has open, what it learns on the way, and which
 //! operation is whose. What each operation does lives in `outbox`, `history` and `contacts`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{StorageError, WriteTransaction};
 
 use super::{
     cells::{Sealer, Table},
+    hot::{self, COMMITS, Key, RECENT_MAX},
     reader::ReadError,
     row::{HistoryRow, Op, Place},
     snapshot::Snapshot,
-    tables,
+    tables::{self, encode},
 };
 use crate::id::{ConversationId, PeerId};
 
@@ -32,7 +33,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Reads it anew.
     pub(super) fn load(snapshot: &Snapshot) -> Result<Self, ReadError> {
-        let commits = snapshot.meta_number("commits")?;
+        let commits = snapshot.commits()?;
         let next_line = snapshot.meta_number("lines")?.max(1);
         let removed = snapshot.meta_number("removed")?;
         let mut directory = Self { numbers: BTreeMap::new(), next_line, indexed: 0, removed, commits };
@@ -69,16 +70,19 @@ pub(super) struct Writing<'t> {
     pub(super) conversations: Table<'t, &'static [u8; 32], u32>,
     pub(super) numbers: Table<'t, u32, (&'static [u8; 32], &'static [u8; 32])>,
     pub(super) peers: Table<'t, &'static [u8; 32], u32>,
-    pub(super) counters: Table<'t, u32, &'static [u8]>,
+    pub(super) hot: Table<'t, Key<'static>, &'static [u8]>,
     pub(super) outbox: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) history: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) marks: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) ids: Table<'t, (&'static [u8; 16], u32), (u32, u64, u64)>,
     pub(super) received: Table<'t, (u32, u64, u64), &'static [u8; 16]>,
     pub(super) held: Table<'t, (u32, u64, u64, &'static [u8; 16]), &'static [u8]>,
-    pub(super) unread: Table<'t, u32, (u64, u64)>,
     pub(super) directory: &'t mut Directory,
-    /// Rows of `unread` that this batch has touched.
+    /// More operations than are worth to let their ids wait in `hot`.
+    pub(super) is_large: bool,
+    /// Places whose ids wait there, once they were looked for.
+    pub(super) recent_places: Option<BTreeSet<(u32, u64, u64)>>,
+    /// What is unread in the conversations that this batch has touched.
     pub(super) unread_now: BTreeMap<u32, (u64, u64)>,
     pub(super) duplicates: Vec<Place>,
     pub(super) released: Vec<HistoryRow>,
@@ -91,28 +95,38 @@ impl<'t> Writing<'t> {
         directory: &'t mut Directory,
     ) -> Result<Self, redb::Error> {
         Ok(Self {
-            meta: tables::META.open(transaction, sealer)?,
-            contacts: tables::CONTACTS.open(transaction, sealer)?,
-            conversations: tables::CONVERSATIONS.open(transaction, sealer)?,
-            numbers: tables::NUMBERS.open(transaction, sealer)?,
-            peers: tables::PEERS.open(transaction, sealer)?,
-            counters: tables::COUNTERS.open(transaction, sealer)?,
-            outbox: tables::OUTBOX.open(transaction, sealer)?,
-            history: tables::HISTORY.open(transaction, sealer)?,
-            marks: tables::MARKS.open(transaction, sealer)?,
-            ids: tables::IDS.open(transaction, sealer)?,
-            received: tables::RECEIVED.open(transaction, sealer)?,
-            held: tables::HELD.open(transaction, sealer)?,
-            unread: tables::UNREAD.open(transaction, sealer)?,
+            meta: tables::META.open(transaction, sealer),
+            contacts: tables::CONTACTS.open(transaction, sealer),
+            conversations: tables::CONVERSATIONS.open(transaction, sealer),
+            numbers: tables::NUMBERS.open(transaction, sealer),
+            peers: tables::PEERS.open(transaction, sealer),
+            hot: tables::HOT.open(transaction, sealer),
+            outbox: tables::OUTBOX.open(transaction, sealer),
+            history: tables::HISTORY.open(transaction, sealer),
+            marks: tables::MARKS.open(transaction, sealer),
+            ids: tables::IDS.open(transaction, sealer),
+            received: tables::RECEIVED.open(transaction, sealer),
+            held: tables::HELD.open(transaction, sealer),
             directory,
+            is_large: false,
+            recent_places: None,
             unread_now: BTreeMap::new(),
             duplicates: Vec::new(),
             released: Vec::new(),
         })
     }
 
-    /// Applies one operation.
-    pub(super) fn apply(&mut self, op: &Op) -> Result<(), StorageError> {
+    /// Applies these operations.
+    pub(super) fn apply_all(&mut self, ops: &[Op]) -> Result<(), StorageError> {
+        self.is_large = ops.len() > RECENT_MAX;
+        if self.is_large {
+            self.pass_on()?;
+        }
+        ops.iter().try_for_each(|op| self.apply(op))?;
+        self.pass_on()
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), StorageError> {
         match op {
             Op::Boot(boot) => self.set_boot(*boot),
             Op::Name(name) => self.set_name(name),
@@ -136,9 +150,9 @@ impl<'t> Writing<'t> {
     /// sees whether a commit that ended in an error is on disk.
     pub(super) fn finish(&mut self) -> Result<(), StorageError> {
         self.directory.commits += 1;
-        self.meta.insert("commits", self.directory.commits.to_le_bytes().as_slice())?;
+        self.hot.insert(COMMITS, self.directory.commits.to_le_bytes().as_slice())?;
         for (number, counts) in &self.unread_now {
-            self.unread.insert(*number, *counts)?;
+            self.hot.insert(hot::unread(*number), encode(counts).as_slice())?;
         }
         Ok(())
     }

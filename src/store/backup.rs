@@ -10,9 +10,9 @@ use super::{
     ROWS_MAX, Store, StoreError,
     disk::{self, Disk},
     look,
+    migrate::STEPS,
     reader::{Loaded, ReadError},
     row::{ConversationRow, MineRow, Op, OutboxRow, WriteBatch},
-    tables,
 };
 use crate::{
     crypto::vault::Unlock,
@@ -41,7 +41,7 @@ impl Store {
             io::copy(&mut from, &mut file).map_err(StoreError::from_io)?;
             let backend = FileBackend::new(file).map_err(StoreError::from_redb)?;
             let disk = Disk::new(backend);
-            let mut store = Self::open_disk(disk, super::CACHE_LEN, tables::STEPS, (unlock, None), |_| Ok(()))?;
+            let mut store = Self::open_disk(disk, super::CACHE_LEN, STEPS, (unlock, None), |_| Ok(()))?;
             look(|| store.begin_new_lives(rng))?;
             loaded = Some(store.reader().load()?);
             Ok(())

@@ -5,7 +5,12 @@
 //! there and who not. Ids in keys are hashed, each table for itself; the id itself stands in the value, before it. Only `application`,
 //! `schema` and the wrapped key lie open, in `tables`.
 
-use std::{cell::RefCell, marker::PhantomData, ops::RangeBounds, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    marker::PhantomData,
+    ops::RangeBounds,
+    sync::Arc,
+};
 
 use rand_chacha::ChaCha20Rng;
 use redb::{
@@ -78,18 +83,18 @@ impl<K: Key + 'static, V: Value + 'static> Cells<K, V> {
         TableDefinition::new(self.name)
     }
 
-    /// Opens it for writing; makes it where it is missing.
-    pub(super) fn open<'t>(
-        self,
-        transaction: &'t WriteTransaction,
-        sealer: Option<Sealer<'t>>,
-    ) -> Result<Table<'t, K, V>, TableError> {
-        Ok(match sealer {
-            None => Table::Plain(transaction.open_table(self.plain())?),
-            Some(sealer) => {
-                Table::Sealed(Box::new(SealedTable { cells: self, table: transaction.open_table(self.sealed())?, sealer }))
-            }
-        })
+    /// The table for writing: opened, and made where it is missing, at its first use. Most transactions use few of them.
+    pub(super) const fn open<'t>(self, transaction: &'t WriteTransaction, sealer: Option<Sealer<'t>>) -> Table<'t, K, V> {
+        Table { cells: self, transaction, sealer, opened: OnceCell::new() }
+    }
+
+    /// Removes it and all of its rows.
+    pub(super) fn delete(self, transaction: &WriteTransaction, sealer: Option<Sealer<'_>>) -> Result<(), redb::Error> {
+        match sealer {
+            None => transaction.delete_table(self.plain())?,
+            Some(_) => transaction.delete_table(self.sealed())?,
+        };
+        Ok(())
     }
 
     /// Opens it for reading.
@@ -153,12 +158,19 @@ impl<K: Key + 'static, V: Value + 'static> Cells<K, V> {
 }
 
 /// A table that is written.
-pub(super) enum Table<'t, K: Key + 'static, V: Value + 'static> {
-    Plain(redb::Table<'t, K, V>),
-    Sealed(Box<SealedTable<'t, K, V>>),
+pub(super) struct Table<'t, K: Key + 'static, V: Value + 'static> {
+    cells: Cells<K, V>,
+    transaction: &'t WriteTransaction,
+    sealer: Option<Sealer<'t>>,
+    opened: OnceCell<Opened<'t, K, V>>,
 }
 
-pub(super) struct SealedTable<'t, K: Key + 'static, V: Value + 'static> {
+enum Opened<'t, K: Key + 'static, V: Value + 'static> {
+    Plain(redb::Table<'t, K, V>),
+    Sealed(SealedTable<'t, K, V>),
+}
+
+struct SealedTable<'t, K: Key + 'static, V: Value + 'static> {
     cells: Cells<K, V>,
     table: redb::Table<'t, K, Sealed>,
     sealer: Sealer<'t>,
@@ -177,12 +189,44 @@ impl<K: Key + 'static, V: Value + 'static> SealedTable<'_, K, V> {
     }
 }
 
-impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
+impl<'t, K: Key + 'static, V: Value + 'static> Table<'t, K, V> {
+    /// Opens it now, which makes it where it is missing.
+    pub(super) fn make(mut self) -> Result<(), StorageError> {
+        self.opened_mut().map(drop)
+    }
+
+    fn opened(&self) -> Result<&Opened<'t, K, V>, StorageError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let opened = self.open_now()?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    fn opened_mut(&mut self) -> Result<&mut Opened<'t, K, V>, StorageError> {
+        self.opened()?;
+        Ok(self.opened.get_mut().expect("it was opened above"))
+    }
+
+    fn open_now(&self) -> Result<Opened<'t, K, V>, StorageError> {
+        let opened = match self.sealer {
+            None => self.transaction.open_table(self.cells.plain()).map(Opened::Plain),
+            Some(sealer) => {
+                let table = self.transaction.open_table(self.cells.sealed());
+                table.map(|table| Opened::Sealed(SealedTable { cells: self.cells, table, sealer }))
+            }
+        };
+        opened.map_err(|error| match error {
+            TableError::Storage(error) => error,
+            other => StorageError::Corrupted(other.to_string()),
+        })
+    }
+
     /// The value; none, and a warning, where it is damaged.
     pub(super) fn get(&self, key: K::SelfType<'_>) -> Result<Option<Read<'_, V>>, StorageError> {
-        match self {
-            Self::Plain(table) => Ok(table.get(key)?.map(Read::Plain)),
-            Self::Sealed(sealed) => {
+        match self.opened()? {
+            Opened::Plain(table) => Ok(table.get(key)?.map(Read::Plain)),
+            Opened::Sealed(sealed) => {
                 let (stored, _) = sealed.cells.stored_key(sealed.sealer.vault, &key);
                 let Some(value) = sealed.table.get(K::from_bytes(&stored))? else { return Ok(None) };
                 Ok(sealed.told(&stored, value.value()).map(Read::Opened))
@@ -192,9 +236,9 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
 
     /// Whether there is a value, damaged or not.
     pub(super) fn contains(&self, key: K::SelfType<'_>) -> Result<bool, StorageError> {
-        match self {
-            Self::Plain(table) => Ok(table.get(key)?.is_some()),
-            Self::Sealed(sealed) => {
+        match self.opened()? {
+            Opened::Plain(table) => Ok(table.get(key)?.is_some()),
+            Opened::Sealed(sealed) => {
                 let (stored, _) = sealed.cells.stored_key(sealed.sealer.vault, &key);
                 Ok(sealed.table.get(K::from_bytes(&stored))?.is_some())
             }
@@ -203,9 +247,9 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
 
     /// Writes a value over whatever is there.
     pub(super) fn insert(&mut self, key: K::SelfType<'_>, value: V::SelfType<'_>) -> Result<(), StorageError> {
-        match self {
-            Self::Plain(table) => table.insert(key, value).map(drop),
-            Self::Sealed(sealed) => {
+        match self.opened_mut()? {
+            Opened::Plain(table) => table.insert(key, value).map(drop),
+            Opened::Sealed(sealed) => {
                 let (stored, value) = sealed.cells.seal(sealed.sealer, &key, &value);
                 sealed.table.insert(K::from_bytes(&stored), value.as_slice()).map(drop)
             }
@@ -215,8 +259,8 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
     /// Writes a value where there is none; false where there is one, damaged or not: it stays. One walk to the row where there
     /// is none, as mostly.
     pub(super) fn insert_new(&mut self, key: K::SelfType<'_>, value: V::SelfType<'_>) -> Result<bool, StorageError> {
-        match self {
-            Self::Plain(table) => {
+        match self.opened_mut()? {
+            Opened::Plain(table) => {
                 let stored = K::as_bytes(&key).as_ref().to_vec();
                 let old = table.insert(K::from_bytes(&stored), value)?.map(|old| V::as_bytes(&old.value()).as_ref().to_vec());
                 if let Some(old) = &old {
@@ -224,7 +268,7 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
                 }
                 Ok(old.is_none())
             }
-            Self::Sealed(sealed) => {
+            Opened::Sealed(sealed) => {
                 let (stored, value) = sealed.cells.seal(sealed.sealer, &key, &value);
                 let old = sealed.table.insert(K::from_bytes(&stored), value.as_slice())?.map(|old| old.value().to_vec());
                 if let Some(old) = &old {
@@ -237,9 +281,9 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
 
     /// Writes a value and gives the bytes of the old one; none, and a warning, where that is damaged.
     pub(super) fn replace(&mut self, key: K::SelfType<'_>, value: V::SelfType<'_>) -> Result<Option<Vec<u8>>, StorageError> {
-        match self {
-            Self::Plain(table) => Ok(table.insert(key, value)?.map(|old| V::as_bytes(&old.value()).as_ref().to_vec())),
-            Self::Sealed(sealed) => {
+        match self.opened_mut()? {
+            Opened::Plain(table) => Ok(table.insert(key, value)?.map(|old| V::as_bytes(&old.value()).as_ref().to_vec())),
+            Opened::Sealed(sealed) => {
                 let (stored, value) = sealed.cells.seal(sealed.sealer, &key, &value);
                 let old = sealed.table.insert(K::from_bytes(&stored), value.as_slice())?.map(|old| old.value().to_vec());
                 Ok(old.and_then(|old| sealed.told(&stored, &old)))
@@ -249,9 +293,9 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
 
     /// Removes a row and gives the bytes of its value; none, and a warning, where that is damaged.
     pub(super) fn remove(&mut self, key: K::SelfType<'_>) -> Result<Option<Vec<u8>>, StorageError> {
-        match self {
-            Self::Plain(table) => Ok(table.remove(key)?.map(|old| V::as_bytes(&old.value()).as_ref().to_vec())),
-            Self::Sealed(sealed) => {
+        match self.opened_mut()? {
+            Opened::Plain(table) => Ok(table.remove(key)?.map(|old| V::as_bytes(&old.value()).as_ref().to_vec())),
+            Opened::Sealed(sealed) => {
                 let (stored, _) = sealed.cells.stored_key(sealed.sealer.vault, &key);
                 let old = sealed.table.remove(K::from_bytes(&stored))?.map(|old| old.value().to_vec());
                 Ok(old.and_then(|old| sealed.told(&stored, &old)))
@@ -261,17 +305,17 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
 
     /// Removes a row by its key as [`Row::stored`] gave it.
     pub(super) fn remove_stored(&mut self, stored: &[u8]) -> Result<(), StorageError> {
-        match self {
-            Self::Plain(table) => table.remove(K::from_bytes(stored)).map(drop),
-            Self::Sealed(sealed) => sealed.table.remove(K::from_bytes(stored)).map(drop),
+        match self.opened_mut()? {
+            Opened::Plain(table) => table.remove(K::from_bytes(stored)).map(drop),
+            Opened::Sealed(sealed) => sealed.table.remove(K::from_bytes(stored)).map(drop),
         }
     }
 
     /// Rows between keys; of those, what stands before an id counts.
     pub(super) fn range<'a>(&self, range: impl RangeBounds<K::SelfType<'a>> + 'a) -> Result<Range<'_, K, V>, StorageError> {
-        Ok(match self {
-            Self::Plain(table) => Range::Plain(table.range::<K::SelfType<'a>>(range)?),
-            Self::Sealed(sealed) => {
+        Ok(match self.opened()? {
+            Opened::Plain(table) => Range::Plain(table.range::<K::SelfType<'a>>(range)?),
+            Opened::Sealed(sealed) => {
                 Range::Sealed(sealed.cells, sealed.table.range::<K::SelfType<'a>>(range)?, Arc::clone(sealed.sealer.vault))
             }
         })
@@ -279,9 +323,9 @@ impl<K: Key + 'static, V: Value + 'static> Table<'_, K, V> {
 
     /// The row with the greatest key.
     pub(super) fn last(&self) -> Result<Option<Row<'_, K, V>>, StorageError> {
-        Ok(match self {
-            Self::Plain(table) => table.last()?.map(|(key, value)| Row::Plain(key, value)),
-            Self::Sealed(sealed) => {
+        Ok(match self.opened()? {
+            Opened::Plain(table) => table.last()?.map(|(key, value)| Row::Plain(key, value)),
+            Opened::Sealed(sealed) => {
                 let last = sealed.table.last()?;
                 last.map(|(key, value)| Row::Sealed(sealed.cells, key, value, Arc::clone(sealed.sealer.vault)))
             }

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     apply::Writing,
+    hot,
     outbox::is_zero,
     row::{Contact, ConversationRow, MineRow, YoursRow},
     tables::encode,
 };
 use crate::id::{BootId, Incarnation, Seq};
 
-/// The value of `tables::COUNTERS`; id and peer stand in `tables::NUMBERS`.
+/// The value of `hot::counters`; id and peer stand in `tables::NUMBERS`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Counters {
     pub(super) mine: MineRow,
@@ -46,7 +47,7 @@ impl Writing<'_> {
     pub(super) fn put_conversation(&mut self, row: &ConversationRow) -> Result<(), StorageError> {
         let number = self.number(row.id, &row.peer)?;
         let counters = Counters { mine: row.mine.clone(), yours: row.yours.clone(), unread: row.unread, read: row.read.clone() };
-        self.counters.insert(number, encode(&counters).as_slice())?;
+        self.hot.insert(hot::counters(number), encode(&counters).as_slice())?;
         Ok(())
     }
 
@@ -56,7 +57,8 @@ impl Writing<'_> {
         match self.unread_now.entry(number) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let stored = self.unread.get(number)?.map_or((0, 0), |value| value.value());
+                let stored = self.hot.get(hot::unread(number))?;
+                let stored = stored.and_then(|value| rmp_serde::from_slice(value.value()).ok()).unwrap_or_default();
                 Ok(entry.insert(stored))
             }
         }

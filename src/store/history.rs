@@ -44,7 +44,7 @@ pub(super) struct Line<'a> {
     pub(super) received_at: Unix,
     #[serde(rename = "l", default, skip_serializing_if = "is_false")]
     pub(super) late: bool,
-    /// As it was written; what became of it since stands in `tables::MARKS` and `tables::UNREAD`.
+    /// As it was written; what became of it since stands in `tables::MARKS` and `hot::unread`.
     #[serde(rename = "a")]
     pub(super) state: State,
     #[serde(rename = "x", default, skip_serializing_if = "str::is_empty")]
@@ -121,8 +121,7 @@ const fn rank(state: State) -> u8 {
 
 impl Writing<'_> {
     pub(super) fn set_state(&mut self, id: &MessageId, state: State) -> Result<(), StorageError> {
-        let known = self.ids.get((id.as_bytes(), OWN))?.map(|known| known.value());
-        match known {
+        match self.known(id, OWN)? {
             Some((number, line, _)) => self.mark(number, line, state, ""),
             None => Ok(()),
         }
@@ -141,14 +140,17 @@ impl Writing<'_> {
 
     pub(super) fn receive(&mut self, row: &HistoryRow) -> Result<(), StorageError> {
         let number = self.number(row.conversation, &row.peer)?;
-        self.remember(number, row)?;
-        self.append(number, row)?;
-        Ok(())
+        let is_first = self.is_large || self.is_first((number, row.incarnation.0, row.seq.0))?;
+        // With its id waits that it was the first.
+        let appended = self.append(number, row, is_first.then_some(row.incarnation))?;
+        if is_first && (self.is_large || !appended) { self.remember(number, row) } else { Ok(()) }
     }
 
     pub(super) fn hold(&mut self, row: &HistoryRow) -> Result<(), StorageError> {
         let number = self.number(row.conversation, &row.peer)?;
-        self.remember(number, row)?;
+        if self.is_first((number, row.incarnation.0, row.seq.0))? {
+            self.remember(number, row)?;
+        }
         let key = (number, row.incarnation.0, row.seq.0, row.id.as_bytes());
         self.held.insert(key, encode(&Line::new(row)).as_slice())?;
         Ok(())
@@ -175,7 +177,7 @@ impl Writing<'_> {
             let Some(line) = line.filter(|line| line.kind != HELD_VOID) else { continue };
             let Some(peer) = self.peer_of(number)? else { continue };
             let row = line.into_row(conversation, peer);
-            if self.append(number, &row)? {
+            if self.append(number, &row, None)? {
                 self.released.push(row);
             }
         }
@@ -186,7 +188,7 @@ impl Writing<'_> {
         let number = self.number(row.conversation, &row.peer)?;
         let line = self.directory.next_line;
         let of = if row.direction == Direction::In { number } else { OWN };
-        if !self.ids.insert_new((row.id.as_bytes(), of), (number, line, row.seq.0))? {
+        if !self.note(&row.id, of, (number, line, row.seq.0), None)? {
             self.duplicates.push(row.place());
             return Ok(());
         }
@@ -201,15 +203,10 @@ impl Writing<'_> {
 
     pub(super) fn mark_read(&mut self, peer: &PeerId, id: &MessageId) -> Result<(), StorageError> {
         let Some(number) = self.peers.get(peer.as_bytes())?.map(|number| number.value()) else { return Ok(()) };
-        let theirs = self.ids.get((id.as_bytes(), number))?.map(|known| known.value().1);
+        let theirs = self.known(id, number)?.map(|known| known.1);
         let line = match theirs {
             Some(line) => Some(line),
-            None => self
-                .ids
-                .get((id.as_bytes(), OWN))?
-                .map(|known| known.value())
-                .filter(|known| known.0 == number)
-                .map(|known| known.1),
+            None => self.known(id, OWN)?.filter(|known| known.0 == number).map(|known| known.1),
         };
         let (unread, read_up_to) = *self.unread_of(number)?;
         let Some(line) = line.filter(|line| *line > read_up_to) else { return Ok(()) };
@@ -232,11 +229,11 @@ impl Writing<'_> {
         self.received.insert_new(place, row.id.as_bytes()).map(drop)
     }
 
-    /// Appends a received message, or notes that it is a duplicate; true where it was appended.
-    fn append(&mut self, number: u32, row: &HistoryRow) -> Result<bool, StorageError> {
+    /// Appends a received message, or notes that it is a duplicate; true where it was appended. With an `incarnation` it is the
+    /// first at its place.
+    fn append(&mut self, number: u32, row: &HistoryRow, incarnation: Option<Incarnation>) -> Result<bool, StorageError> {
         let line = self.directory.next_line;
-        let key = (row.id.as_bytes(), number);
-        if !self.ids.insert_new(key, (number, line, row.seq.0))? {
+        if !self.note(&row.id, number, (number, line, row.seq.0), incarnation)? {
             self.duplicates.push(row.place());
             return Ok(false);
         }

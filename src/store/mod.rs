@@ -9,7 +9,9 @@ mod contacts;
 mod disk;
 mod guard;
 mod history;
+mod hot;
 mod index;
+mod migrate;
 mod outbox;
 mod password;
 mod reader;
@@ -26,6 +28,7 @@ use cells::Sealer;
 use disk::{Disk, Handle};
 use guard::guarded;
 pub use guard::hush_caught_panics;
+use migrate::{STEPS, Step};
 use password::{Seen, unlocked};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -36,7 +39,6 @@ use redb::{Builder, Database, ReadableDatabase, backends::FileBackend};
 pub use retention::{Progress, Upkeep, Walk};
 use row::{CommitError, Committed, WriteBatch};
 use snapshot::Snapshot;
-use tables::Step;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -176,13 +178,13 @@ impl Store {
     /// Opens the profile in `dir`. A newer or foreign file stays as it is, byte for byte; an older one
     /// is migrated after a copy of it was put beside it. [`StoreError::Sealed`] where it has a password.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, tables::STEPS, None)
+        Self::open_with(dir, STEPS, None)
     }
 
     /// The same with the password of one that has one, else it is not needed. Takes the time that trying a password
     /// costs; after [`StoreError::WrongPassword`] nothing has changed.
     pub fn unlock(dir: &Path, unlock: &Unlock) -> Result<Self, StoreError> {
-        Self::open_with(dir, tables::STEPS, Some(unlock))
+        Self::open_with(dir, STEPS, Some(unlock))
     }
 
     fn open_with(dir: &Path, steps: &[Step], unlock: Option<&Unlock>) -> Result<Self, StoreError> {
@@ -212,7 +214,7 @@ impl Store {
         let database = open_database(&disk, CACHE_LEN)?;
         look(|| fill(&database, fresh).map_err(StoreError::from_redb))?;
         drop(database);
-        Self::open_disk(disk, CACHE_LEN, tables::STEPS, (None, None), |_| Ok(()))
+        Self::open_disk(disk, CACHE_LEN, STEPS, (None, None), |_| Ok(()))
     }
 
     /// Opens the profile on a backend. An older one is migrated without a copy.
@@ -236,7 +238,7 @@ impl Store {
         if Handle(Arc::clone(&disk)).len().map_err(StoreError::from_io)? == 0 {
             return Err(StoreError::Missing);
         }
-        Self::open_disk(disk, cache_len, tables::STEPS, (unlock, None), |_| Ok(()))
+        Self::open_disk(disk, cache_len, STEPS, (unlock, None), |_| Ok(()))
     }
 
     fn open_disk(
@@ -247,14 +249,15 @@ impl Store {
         copy: impl FnOnce(u32) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let database = open_database(&disk, cache_len)?;
-        let (vault, directory) = look(|| {
+        let (vault, directory, chance) = look(|| {
             let found = tables::schema_of(&database)?;
             let vault = unlocked(wrapped_key(&database)?, unlock, seen)?.map(|seen| seen.vault);
-            tables::migrate(&database, found, steps, || copy(found))?;
+            let mut chance = unlock.filter(|_| vault.is_some()).map(Unlock::rng);
+            let rng = fork(&mut chance);
+            migrate::migrate(&database, found, steps, sealer(vault.as_ref(), rng.as_ref()), || copy(found))?;
             let directory = load_directory(&database, vault.as_ref())?;
-            Ok((vault, directory))
+            Ok((vault, directory, chance))
         })?;
-        let chance = unlock.filter(|_| vault.is_some()).map(Unlock::rng);
         Ok(Self { disk, slot: Arc::new(Slot::new(database, vault)), directory, cache_len, chance, unsure: None })
     }
 
@@ -306,9 +309,7 @@ impl Store {
             transaction.set_quick_repair(true);
             let told = {
                 let mut writing = Writing::new(&transaction, sealer, directory)?;
-                for op in batch.ops.iter() {
-                    writing.apply(op)?;
-                }
+                writing.apply_all(&batch.ops)?;
                 writing.finish()?;
                 Committed::new(batch.id, writing.duplicates, writing.released)
             };
@@ -360,7 +361,7 @@ impl Store {
         let Some(mut transaction) = self.slot.begin_write() else { return Err(redb::Error::DatabaseClosed) };
         transaction.set_quick_repair(true);
         {
-            let mut words = tables::WORDS.open(&transaction, sealer)?;
+            let mut words = tables::WORDS.open(&transaction, sealer);
             for (block, value) in &segment.rows {
                 words.insert((segment.number, *block), value.as_slice())?;
             }
@@ -478,7 +479,7 @@ fn look_first(dir: &Path, steps: &[Step], unlock: Option<&Unlock>) -> Result<Opt
         _ => return Ok(None),
     };
     let found = look(|| tables::schema_of(&database))?;
-    let known = tables::newest(steps);
+    let known = migrate::newest(steps);
     if found > known {
         return Err(StoreError::Newer { found, known });
     }

@@ -53,7 +53,7 @@ impl Writing<'_> {
     pub(super) fn queue(&mut self, row: &OutboxRow, history: &HistoryRow) -> Result<(), StorageError> {
         let number = self.number(row.conversation, &row.peer)?;
         let line = self.directory.next_line;
-        if !self.ids.insert_new((row.id.as_bytes(), OWN), (number, line, row.seq.0))? {
+        if !self.note(&row.id, OWN, (number, line, row.seq.0), None)? {
             return Ok(());
         }
         self.directory.next_line += 1;
@@ -63,7 +63,7 @@ impl Writing<'_> {
     }
 
     pub(super) fn replace(&mut self, old: &MessageId, row: &OutboxRow, history: &HistoryRow) -> Result<(), StorageError> {
-        if !self.ids.contains((row.id.as_bytes(), OWN))? {
+        if !self.is_known(&row.id, OWN)? {
             self.set_state(old, State::Cancelled)?;
         }
         self.queue(row, history)
@@ -71,7 +71,7 @@ impl Writing<'_> {
 
     pub(super) fn put_outbox(&mut self, row: &OutboxRow) -> Result<(), StorageError> {
         let number = self.number(row.conversation, &row.peer)?;
-        let known = self.ids.get((row.id.as_bytes(), OWN))?.map(|known| known.value());
+        let known = self.known(&row.id, OWN)?;
         let mut line = 0;
         let mut text = None;
         if let Some((there, known_line, seq)) = known {
@@ -81,7 +81,7 @@ impl Writing<'_> {
                 text = value.and_then(|value| rmp_serde::from_slice::<Line<'static>>(value.value()).ok()).map(|line| line.text);
             }
             if (there, seq) != (number, row.seq.0) {
-                self.ids.insert((row.id.as_bytes(), OWN), (there, line, row.seq.0))?;
+                self.move_known(&row.id, OWN, (there, line, row.seq.0))?;
             }
         }
         self.outbox.insert((number, row.seq.0), encode(&Waiting::new(row, line, text.as_deref())).as_slice())?;

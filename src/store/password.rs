@@ -10,7 +10,9 @@ use super::{
     CACHE_LEN, Store, StoreError,
     cells::{Cells, Sealer},
     disk::{self, Disk},
-    load_directory, look, open_database,
+    load_directory, look,
+    migrate::STEPS,
+    open_database,
     reader::ReadError,
     snapshot::Snapshot,
     tables,
@@ -74,7 +76,7 @@ impl Store {
     /// Sets, changes or removes (`new` is none) the password of the profile in `dir`, which nobody may have open. `old` is
     /// what it has now. A crash, and an error, leave either what was or what is to be, each with its own password.
     pub fn set_password(dir: &Path, old: Option<&Unlock>, new: Option<&Unlock>, cost: Cost) -> Result<(), StoreError> {
-        Self::open_with(dir, tables::STEPS, old)?.lock_by(dir, new, cost)
+        Self::open_with(dir, STEPS, old)?.lock_by(dir, new, cost)
     }
 
     /// The same while this store has it open: whoever reads goes on, and the lock on the profile stays ours. Takes its time
@@ -193,14 +195,13 @@ impl Copy<'_> {
         self.table(tables::CONVERSATIONS)?;
         self.table(tables::NUMBERS)?;
         self.table(tables::PEERS)?;
-        self.table(tables::COUNTERS)?;
+        self.table(tables::HOT)?;
         self.table(tables::OUTBOX)?;
         self.table(tables::HISTORY)?;
         self.table(tables::MARKS)?;
         self.table(tables::IDS)?;
         self.table(tables::RECEIVED)?;
-        self.table(tables::HELD)?;
-        self.table(tables::UNREAD)
+        self.table(tables::HELD)
     }
 
     fn rows<K: Key + 'static, V: Value + 'static>(&self, cells: Cells<K, V>) -> Result<u64, StoreError> {
@@ -212,7 +213,7 @@ impl Copy<'_> {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             from => from.map_err(ReadError::from)?,
         };
-        let mut to = cells.open(self.to, self.sealer).map_err(StoreError::from_redb)?;
+        let mut to = cells.open(self.to, self.sealer);
         for row in from.iter().map_err(StoreError::from_redb)? {
             let row = row.map_err(StoreError::from_redb)?;
             if cells.name == tables::META.name && NOT_COPIED.iter().any(|key| row.stored() == key.as_bytes()) {

@@ -226,7 +226,7 @@ impl Reader {
 
     /// Batches that were ever committed in this file.
     pub fn commits(&self) -> Result<u64, ReadError> {
-        self.look(|snapshot| snapshot.meta_number("commits"))
+        self.look(|snapshot| snapshot.commits())
     }
 
     /// True where what is stored is sealed under a password.
@@ -299,8 +299,7 @@ impl Reader {
     ) -> Result<Option<MessageId>, ReadError> {
         self.look(|snapshot| {
             let Some(number) = snapshot.number(conversation)? else { return Ok(None) };
-            let id = snapshot.open(tables::RECEIVED)?.get((number, incarnation.0, seq.0))?;
-            Ok(id.map(|id| MessageId::from_bytes(*id.value())))
+            snapshot.received_id((number, incarnation.0, seq.0))
         })
     }
 
@@ -390,12 +389,13 @@ impl Reader {
     pub fn unread(&self) -> Result<BTreeMap<PeerId, u64>, ReadError> {
         self.look(|snapshot| {
             let mut unread = BTreeMap::new();
-            for entry in snapshot.open(tables::UNREAD)?.iter()? {
-                let row = entry?;
-                let number = row.key();
-                // Damage is told whenever the lines themselves are read.
-                let Ok(counts) = row.value() else { continue };
-                let (count, _) = counts.value();
+            for number in snapshot.all_numbers()? {
+                let count = match snapshot.unread(number) {
+                    Ok((count, _)) => count,
+                    // Damage is told whenever the lines themselves are read.
+                    Err(ReadError::Row(_)) => continue,
+                    Err(error) => return Err(error),
+                };
                 if count > 0
                     && let Some((_, peer)) = snapshot.known_names(number)?
                 {

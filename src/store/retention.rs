@@ -109,14 +109,14 @@ impl Store {
         let removed = self.directory.removed + lines.len() as u64;
         let segments: BTreeSet<u64> = lines.iter().map(|(_, line)| line / SEGMENT_LINES).collect();
         {
-            let mut history = tables::HISTORY.open(&transaction, sealer)?;
-            let mut marks = tables::MARKS.open(&transaction, sealer)?;
+            let mut history = tables::HISTORY.open(&transaction, sealer);
+            let mut marks = tables::MARKS.open(&transaction, sealer);
             for line in lines {
                 history.remove(*line)?;
                 marks.remove(*line)?;
             }
             // Their words go too; what is left of their segments is indexed anew.
-            let mut words = tables::WORDS.open(&transaction, sealer)?;
+            let mut words = tables::WORDS.open(&transaction, sealer);
             for segment in &segments {
                 let rows = words.range((*segment, 0)..=(*segment, u32::MAX))?;
                 let stored = rows.map(|row| Ok(row?.stored())).collect::<Result<Vec<_>, redb::StorageError>>()?;
@@ -125,7 +125,7 @@ impl Store {
                 }
             }
             // No line is numbered twice, also where the last of all has gone.
-            let mut meta = tables::META.open(&transaction, sealer)?;
+            let mut meta = tables::META.open(&transaction, sealer);
             meta.insert("lines", self.directory.next_line.to_le_bytes().as_slice())?;
             meta.insert("removed", removed.to_le_bytes().as_slice())?;
         }
@@ -171,7 +171,6 @@ fn waiting(snapshot: &Snapshot) -> Result<BTreeSet<(u32, u64)>, ReadError> {
 }
 
 fn piece(snapshot: &Snapshot, before: Unix, walk: &mut Walk) -> Result<Piece, ReadError> {
-    let unread = snapshot.open(tables::UNREAD)?;
     if walk.waiting.is_none() {
         walk.waiting = Some(waiting(snapshot)?);
     }
@@ -193,7 +192,7 @@ fn piece(snapshot: &Snapshot, before: Unix, walk: &mut Walk) -> Result<Piece, Re
         }
         let stays = match there.direction {
             Direction::In if there.state == State::Read => Ok(false),
-            Direction::In => unread.get(number).map(|counts| counts.is_none_or(|counts| line > counts.value().1)),
+            Direction::In => snapshot.unread(number).map(|(_, read_up_to)| line > read_up_to),
             Direction::Out => Ok(waits((number, line))),
         };
         match stays {

@@ -13,6 +13,7 @@ use super::{
     cells::{Cells, Range, Read, Reading, Row},
     contacts::Counters,
     history::{Line, Mark},
+    hot,
     index::{self, SEGMENT_LINES},
     outbox::Waiting,
     reader::{Damaged, HistoryQuery, Loaded, ROWS_MAX, ReadError, Rows},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     clock::Unix,
     crypto::vault::Vault,
-    id::{BootId, ConversationId, Incarnation, MessageId, PeerId, Seq},
+    id::{BootId, ConversationId, Incarnation, PeerId, Seq},
 };
 
 /// Lines of ours behind the last one of a peer that are looked through for it at most.
@@ -110,7 +111,7 @@ impl Snapshot {
     }
 
     fn load_conversations(&self, loaded: &mut Loaded) -> Result<(), ReadError> {
-        let counters = self.open(tables::COUNTERS)?;
+        let hot = self.open(tables::HOT)?;
         let outbox = self.open(tables::OUTBOX)?;
         loaded.outbox_len = outbox.len()?;
         for entry in self.open(tables::CONVERSATIONS)?.iter()? {
@@ -121,7 +122,7 @@ impl Snapshot {
                     continue;
                 }
             };
-            let row = match counters.get(number) {
+            let row = match hot.get(hot::counters(number)) {
                 Ok(Some(value)) => self.counters_of(id, number, value.value()).map(Some),
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
@@ -141,7 +142,7 @@ impl Snapshot {
 
     fn counters_of(&self, id: ConversationId, number: u32, value: &[u8]) -> Result<ConversationRow, ReadError> {
         let (_, peer) = self.names(number)?;
-        let Counters { mine, yours, unread, read } = decode("counters", || number.to_string(), value)?;
+        let Counters { mine, yours, unread, read } = decode("hot", || number.to_string(), value)?;
         Ok(ConversationRow { id, peer, mine, yours, unread, read })
     }
 
@@ -163,12 +164,6 @@ impl Snapshot {
         let (conversation, peer) = entry.value();
         let peer = PeerId::from_bytes(*peer).map_err(|error| damaged(error.to_string()))?;
         Ok((ConversationId::from_bytes(*conversation), peer))
-    }
-
-    /// Conversation, line and seq of a message.
-    pub(super) fn known(&self, id: MessageId, whose: u32) -> Result<Option<(u32, u64, u64)>, ReadError> {
-        let known = self.open(tables::IDS)?.get((id.as_bytes(), whose))?;
-        Ok(known.map(|known| known.value()))
     }
 
     pub(super) fn outbox(
@@ -228,10 +223,10 @@ impl Snapshot {
 
     fn open_line(&self, number: u32) -> Result<Lines, ReadError> {
         let (conversation, peer) = self.names(number)?;
-        let read_up_to = self.open(tables::UNREAD)?.get(number)?.map_or(0, |counts| counts.value().1);
+        let (_, read_up_to) = self.unread(number)?;
         // Damaged ones are told where they are needed.
-        let read_there = match self.open(tables::COUNTERS)?.get(number) {
-            Ok(value) => value.and_then(|value| decode::<Counters>("counters", String::new, value.value()).ok()),
+        let read_there = match self.open(tables::HOT)?.get(hot::counters(number)) {
+            Ok(value) => value.and_then(|value| decode::<Counters>("hot", String::new, value.value()).ok()),
             Err(ReadError::Row(_)) => None,
             Err(error) => return Err(error),
         };

@@ -1,22 +1,24 @@
-//! How the store lies on disk: the tables, their keys, how values are encoded, the schema's number and
-//! the way from an older one. What the rows mean does not live here (`outbox`, `history`, `contacts`).
+//! How the store lies on disk: the tables, their keys, how values are encoded, and the schema's number. What the rows mean
+//! does not live here (`outbox`, `history`, `contacts`, `hot`), nor the way from an older schema (`migrate`).
 //!
 //! Values that may grow fields are MessagePack maps (protocol, ENCODINGS); a reader skips fields that it does
 //! not know. Keys are small: a conversation has a local number, given at its first row.
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
     cells::{Cells, Sealer},
+    hot::Key,
+    migrate::{STEPS, newest},
     reader::Damaged,
 };
 
 /// What this version writes.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = newest(STEPS);
 
-/// Single values: `application`, `schema`, `secret`, `name`, `boot`, `commits`; `lines` and `removed` where lines were removed: the
+/// Single values: `application`, `schema`, `secret`, `name`, `boot`; `lines` and `removed` where lines were removed: the
 /// number of the next one then, and how many; and `vault`, the wrapped key, which with the first
 /// two is never sealed.
 pub(super) const META: Cells<&'static str, &'static [u8]> = Cells::new("meta");
@@ -28,8 +30,8 @@ pub(super) const CONVERSATIONS: Cells<&'static [u8; 32], u32> = Cells::naming("c
 pub(super) const NUMBERS: Cells<u32, (&'static [u8; 32], &'static [u8; 32])> = Cells::new("numbers");
 /// PeerId to the number of the conversation of two.
 pub(super) const PEERS: Cells<&'static [u8; 32], u32> = Cells::naming("peers", 0, 32);
-/// Number of a conversation to its counters.
-pub(super) const COUNTERS: Cells<u32, &'static [u8]> = Cells::new("counters");
+/// What most commits change; the keys are made in `hot`.
+pub(super) const HOT: Cells<Key<'static>, &'static [u8]> = Cells::naming("hot", 4, 20);
 /// Number and seq to what waits for its receipt. The text stands once, in the history.
 pub(super) const OUTBOX: Cells<(u32, u64), &'static [u8]> = Cells::new("outbox");
 /// Number and line to a message. Lines count through all conversations in order of commit, from 1.
@@ -37,14 +39,12 @@ pub(super) const HISTORY: Cells<(u32, u64), &'static [u8]> = Cells::new("history
 /// Number and line of a message of ours to what became of it, where that is more than `Queued`: so
 /// that a receipt writes some bytes and not the text again.
 pub(super) const MARKS: Cells<(u32, u64), &'static [u8]> = Cells::new("marks");
-/// MessageId and number ([`OWN`] for ours) to number, line and seq.
+/// MessageId and number ([`OWN`] for ours) to number, line and seq; of the newest messages [`HOT`] has it.
 pub(super) const IDS: Cells<(&'static [u8; 16], u32), (u32, u64, u64)> = Cells::naming("ids", 0, 16);
-/// Number, incarnation and seq of a peer's direction to the MessageId that came first.
+/// Number, incarnation and seq of a peer's direction to the MessageId that came first; of the newest messages [`HOT`] has it.
 pub(super) const RECEIVED: Cells<(u32, u64, u64), &'static [u8; 16]> = Cells::new("received");
 /// Number, incarnation, seq and MessageId to what waits for what is missing before it.
 pub(super) const HELD: Cells<(u32, u64, u64, &'static [u8; 16]), &'static [u8]> = Cells::naming("held", 20, 36);
-/// Number to how many lines of the peer are unread, and the line up to which all are read.
-pub(super) const UNREAD: Cells<u32, (u64, u64)> = Cells::new("unread");
 
 /// Segment and block to words of the history and where they stand; see `index`. Made from the rest, and made anew where it is
 /// missing: also in profiles of older versions.
@@ -62,12 +62,6 @@ const SEALED: u32 = 1 << 16;
 const VAULT: &str = "vault";
 /// What is never sealed in [`META`].
 pub(super) const OPEN: [&str; 3] = ["application", "schema", VAULT];
-
-/// One step of the way to a newer schema, within the one transaction of the way.
-pub(super) type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
-
-/// The steps: the first leads from schema 1 to 2, and so on.
-pub(super) const STEPS: &[Step] = &[];
 
 /// Encodes a value as a MessagePack map.
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -90,18 +84,17 @@ pub(super) fn lay_out(
     sealed: Option<(Sealer<'_>, &[u8])>,
 ) -> Result<(), redb::Error> {
     let sealer = sealed.map(|(sealer, _)| sealer);
-    CONTACTS.open(transaction, sealer)?;
-    CONVERSATIONS.open(transaction, sealer)?;
-    NUMBERS.open(transaction, sealer)?;
-    PEERS.open(transaction, sealer)?;
-    COUNTERS.open(transaction, sealer)?;
-    OUTBOX.open(transaction, sealer)?;
-    HISTORY.open(transaction, sealer)?;
-    MARKS.open(transaction, sealer)?;
-    IDS.open(transaction, sealer)?;
-    RECEIVED.open(transaction, sealer)?;
-    HELD.open(transaction, sealer)?;
-    UNREAD.open(transaction, sealer)?;
+    CONTACTS.open(transaction, sealer).make()?;
+    CONVERSATIONS.open(transaction, sealer).make()?;
+    NUMBERS.open(transaction, sealer).make()?;
+    PEERS.open(transaction, sealer).make()?;
+    HOT.open(transaction, sealer).make()?;
+    OUTBOX.open(transaction, sealer).make()?;
+    HISTORY.open(transaction, sealer).make()?;
+    MARKS.open(transaction, sealer).make()?;
+    IDS.open(transaction, sealer).make()?;
+    RECEIVED.open(transaction, sealer).make()?;
+    HELD.open(transaction, sealer).make()?;
     let mut meta = transaction.open_table(META.plain())?;
     meta.insert("application", APPLICATION)?;
     let mark = if sealed.is_some() { SEALED } else { 0 };
@@ -134,7 +127,7 @@ pub(super) fn schema_of(database: &impl ReadableDatabase) -> Result<u32, StoreEr
     marked_schema(&transaction).map(|schema| schema & !SEALED)
 }
 
-fn marked_schema(transaction: &ReadTransaction) -> Result<u32, StoreError> {
+pub(super) fn marked_schema(transaction: &ReadTransaction) -> Result<u32, StoreError> {
     let meta = match transaction.open_table(META.plain()) {
         Ok(meta) => meta,
         Err(redb::TableError::Storage(error)) => return Err(StoreError::from_redb(error)),
@@ -149,39 +142,8 @@ fn marked_schema(transaction: &ReadTransaction) -> Result<u32, StoreError> {
         .ok_or_else(|| StoreError::Corrupt("its schema cannot be read".to_owned()))
 }
 
-/// Takes a file of schema `found` through `steps` to the newest one in one transaction, after `copy`
-/// has put the old one aside. After an error the file is as it was.
-pub(super) fn migrate(
-    database: &Database,
-    found: u32,
-    steps: &[Step],
-    copy: impl FnOnce() -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let known = newest(steps);
-    if found > known {
-        return Err(StoreError::Newer { found, known });
-    }
-    if found == known {
-        return Ok(());
-    }
-    let done = found.checked_sub(1).ok_or_else(|| StoreError::Corrupt("schema 0 never was".to_owned()))?;
-    copy()?;
-    let mut transaction = database.begin_write().map_err(StoreError::from_redb)?;
-    transaction.set_quick_repair(true);
-    for step in steps.iter().skip(done as usize) {
-        step(&transaction).map_err(StoreError::from_redb)?;
-    }
-    {
-        let mut meta = transaction.open_table(META.plain()).map_err(StoreError::from_redb)?;
-        let mark = marked_schema(&database.begin_read().map_err(StoreError::from_redb)?)? & SEALED;
-        meta.insert("schema", (known | mark).to_le_bytes().as_slice()).map_err(StoreError::from_redb)?;
-    }
-    transaction.commit().map_err(StoreError::from_redb)
+/// Notes that the file has this schema now; `marked` says what its old number said of a password.
+pub(super) fn put_schema(transaction: &WriteTransaction, schema: u32, marked: u32) -> Result<(), redb::Error> {
+    transaction.open_table(META.plain())?.insert("schema", (schema | marked & SEALED).to_le_bytes().as_slice())?;
+    Ok(())
 }
-
-/// The schema that `steps` lead to.
-pub(super) const fn newest(steps: &[Step]) -> u32 {
-    steps.len() as u32 + 1
-}
-
-const _: () = assert!(newest(STEPS) == SCHEMA);

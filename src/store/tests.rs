@@ -2,6 +2,7 @@
 
 mod backup;
 mod file;
+mod hot;
 mod oracle;
 mod retention;
 mod sealed;

@@ -175,13 +175,13 @@ fn what_cannot_be_read_is_a_matter_of_permissions() {
     }
 }
 
-const DOUBLE_BOOT: Step = |transaction| {
+const DOUBLE_BOOT: Step = |transaction, _| {
     let mut meta = transaction.open_table(tables::META.plain())?;
     let boot = meta.get("boot")?.map(|boot| boot.value().to_vec()).unwrap_or_default();
     meta.insert("boot2", boot.as_slice())?;
     Ok(())
 };
-const BREAK: Step = |transaction| {
+const BREAK: Step = |transaction, _| {
     transaction.open_table(tables::META.plain())?.remove("secret")?;
     Err(redb::Error::Corrupted("a step that fails".to_owned()))
 };
@@ -192,15 +192,15 @@ fn an_older_profile_is_migrated_after_a_copy() {
     let mut store = create(dir.path());
     commit(&mut store, vec![queue(1, 1, 11)]);
     drop(store);
-    let store = Store::open_with(dir.path(), &[DOUBLE_BOOT], None).unwrap();
+    let store = Store::open_with(dir.path(), &[STEPS[0], DOUBLE_BOOT], None).unwrap();
     assert_eq!(outbox(&store, 1), [waiting(1, 1, 11)]);
     drop(store);
     tamper(dir.path(), |transaction| {
         assert!(transaction.open_table(tables::META.plain()).unwrap().get("boot2").unwrap().is_some());
     });
-    assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 2, known: 1 })));
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 3, known: 2 })));
     // The copy is a profile of the old schema.
-    fs::rename(dir.path().join("profile.schema-1.redb"), dir.path().join(FILE_NAME)).unwrap();
+    fs::rename(dir.path().join("profile.schema-2.redb"), dir.path().join(FILE_NAME)).unwrap();
     assert_eq!(outbox(&Store::open(dir.path()).unwrap(), 1), [waiting(1, 1, 11)]);
 }
 
@@ -208,7 +208,7 @@ fn an_older_profile_is_migrated_after_a_copy() {
 fn a_migration_that_fails_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     drop(create(dir.path()));
-    assert!(matches!(Store::open_with(dir.path(), &[DOUBLE_BOOT, BREAK], None), Err(StoreError::Corrupt(_))));
+    assert!(matches!(Store::open_with(dir.path(), &[STEPS[0], DOUBLE_BOOT, BREAK], None), Err(StoreError::Corrupt(_))));
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.reader().load().unwrap().secret, [7; 32]);
     drop(store);
