@@ -15,47 +15,48 @@ use super::{
 };
 use crate::id::{Incarnation, MessageId, Seq};
 
-/// A key of [`HOT`]: the number of a conversation, or 0; an id, or zeros; and which row of these.
-pub(super) type Key<'a> = (u32, &'a [u8; 16], u32);
+/// A key of [`HOT`]: the number of a conversation, or 0; which row of it, or whose id; 0; and the id, or zeros. As in
+/// `tables::HELD`: code for keys of another form would be a hundredth of the program.
+pub(super) type Key<'a> = (u32, u64, u64, &'a [u8; 16]);
 /// What `tables::IDS` has of a message: number, line and seq.
 pub(super) type Known = (u32, u64, u64);
 /// A place in a peer's direction: number, incarnation and seq.
 pub(super) type Place = (u32, u64, u64);
 
 /// How many transactions were committed in this file's life.
-pub(super) const COMMITS: Key<'static> = (0, &[0; 16], 0);
+pub(super) const COMMITS: Key<'static> = (0, 0, 0, &[0; 16]);
 /// Ids that wait here at most. Of a batch with more operations than that none does.
 pub(super) const RECENT_MAX: usize = 32;
 
 /// The row with the counters of a conversation.
 pub(super) const fn counters(number: u32) -> Key<'static> {
-    (number, &[0; 16], 0)
+    (number, 0, 0, &[0; 16])
 }
 
 /// The row that says how many lines of a peer are unread, and up to which line all are read.
 pub(super) const fn unread(number: u32) -> Key<'static> {
-    (number, &[0; 16], 1)
+    (number, 1, 0, &[0; 16])
 }
 
 /// Whether [`unread`] made this key.
 #[cfg(test)]
-pub(super) const fn is_unread((number, _, row): Key<'_>) -> bool {
+pub(super) const fn is_unread((number, row, ..): Key<'_>) -> bool {
     number > 0 && row == 1
 }
 
 /// The row of a new message; `whose` as in `tables::IDS`.
 pub(super) const fn recent(id: &MessageId, whose: u32) -> Key<'_> {
-    (0, id.as_bytes(), whose)
+    (0, whose as u64, 0, id.as_bytes())
 }
 
 /// Whether [`recent`] made this key.
-pub(super) const fn is_recent((number, _, row): Key<'_>) -> bool {
-    number == 0 && row > 0
+pub(super) const fn is_recent((number, whose, ..): Key<'_>) -> bool {
+    number == 0 && whose > 0
 }
 
 /// All of them, and [`COMMITS`].
 fn all_recent() -> RangeInclusive<Key<'static>> {
-    COMMITS..=(0, &[u8::MAX; 16], u32::MAX)
+    COMMITS..=(0, u64::MAX, u64::MAX, &[u8::MAX; 16])
 }
 
 /// What is there of a message whose id is new.
@@ -165,7 +166,8 @@ impl Writing<'_> {
                 && let Ok((key, value)) = row.open()
                 && let Ok(recent) = rmp_serde::from_slice(value.value())
             {
-                let (_, id, whose) = key.value();
+                let (_, whose, _, id) = key.value();
+                let Ok(whose) = u32::try_from(whose) else { continue };
                 rows.push(Found { stored, id: MessageId::from_bytes(*id), whose, recent });
             }
         }
@@ -217,7 +219,7 @@ impl Snapshot {
                 continue;
             }
             let read = row.open().and_then(|(key, value)| {
-                let id = MessageId::from_bytes(*key.value().1);
+                let id = MessageId::from_bytes(*key.value().3);
                 decode::<Recent>(HOT.name, || id.to_string(), value.value()).map(|row| (id, row))
             });
             match read {

@@ -36,6 +36,11 @@ const HEAD: u32 = 0;
 /// The block that says to which conversation each line belongs.
 const NUMBERS: u32 = u32::MAX;
 
+/// The row of a block.
+pub(super) fn key(segment: u64, block: u32) -> (u32, u64) {
+    (u32::try_from(segment).unwrap_or(u32::MAX), block.into())
+}
+
 /// A set of lines of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lines([u64; GROUPS]);
@@ -91,7 +96,7 @@ pub(super) struct Segment {
 /// True where the segment is there; `false` also where its head cannot be read.
 pub(super) fn is_there(snapshot: &Snapshot, segment: u64) -> Result<bool, ReadError> {
     let Some(words) = open(snapshot)? else { return Ok(false) };
-    match words.get((segment, HEAD)) {
+    match words.get(key(segment, HEAD)) {
         Ok(head) => Ok(head.is_some_and(|value| rmp_serde::from_slice::<Head<'_>>(value.value()).is_ok())),
         Err(ReadError::Row(_)) => Ok(false),
         Err(error) => Err(error),
@@ -175,7 +180,7 @@ pub(super) fn look_up(snapshot: &Snapshot, segment: u64, search: &Search) -> Res
     }
 }
 
-type Words = Reading<(u64, u32), &'static [u8]>;
+type Words = Reading<(u32, u64), &'static [u8]>;
 
 fn open(snapshot: &Snapshot) -> Result<Option<Words>, ReadError> {
     match snapshot.open(WORDS) {
@@ -187,8 +192,8 @@ fn open(snapshot: &Snapshot) -> Result<Option<Words>, ReadError> {
 }
 
 fn within(words: &Words, segment: u64, search: &Search) -> Result<Option<Found>, ReadError> {
-    let Some(value) = words.get((segment, HEAD))? else { return Ok(None) };
-    let head: Head<'_> = decode("words", || format!("{:?}", (segment, HEAD)), value.value())?;
+    let Some(value) = words.get(key(segment, HEAD))? else { return Ok(None) };
+    let head: Head<'_> = decode(WORDS.name, || format!("{:?}", (segment, HEAD)), value.value())?;
     let mut lines = Lines::ALL;
     for pattern in search.patterns() {
         lines = lines.and(&lines_of(words, segment, &head, pattern)?);
@@ -202,10 +207,10 @@ fn within(words: &Words, segment: u64, search: &Search) -> Result<Option<Found>,
     if lines == Lines::NONE {
         return Ok(Some(Found { lines: Vec::new() }));
     }
-    let key = || format!("{:?}", (segment, NUMBERS));
-    let missing = || Damaged { table: "words", key: key(), why: "missing".to_owned() };
-    let value = words.get((segment, NUMBERS))?.ok_or_else(missing)?;
-    let runs: Vec<(u32, u32)> = decode("words", key, value.value())?;
+    let name = || format!("{:?}", (segment, NUMBERS));
+    let missing = || Damaged { table: WORDS.name, key: name(), why: "missing".to_owned() };
+    let value = words.get(key(segment, NUMBERS))?.ok_or_else(missing)?;
+    let runs: Vec<(u32, u32)> = decode(WORDS.name, name, value.value())?;
     let numbers: Vec<u32> = runs
         .into_iter()
         .flat_map(|(number, run)| std::iter::repeat_n(number, run as usize))
@@ -234,10 +239,10 @@ fn lines_with(words: &Words, segment: u64, head: &Head<'_>, word: &str, open: bo
             break;
         }
         let block = u32::try_from(at + 1).unwrap_or(NUMBERS);
-        let key = || format!("{:?}", (segment, block));
-        let missing = || Damaged { table: "words", key: key(), why: "missing".to_owned() };
-        let value = words.get((segment, block))?.ok_or_else(missing)?;
-        let entries: Block<'_> = decode("words", key, value.value())?;
+        let name = || format!("{:?}", (segment, block));
+        let missing = || Damaged { table: WORDS.name, key: name(), why: "missing".to_owned() };
+        let value = words.get(key(segment, block))?.ok_or_else(missing)?;
+        let entries: Block<'_> = decode(WORDS.name, name, value.value())?;
         let from = entries.0.partition_point(|(there, _)| *there < word);
         let fits = |there: &str| there == word || (open && there.starts_with(word));
         for (_, offsets) in entries.0[from..].iter().take_while(|(there, _)| fits(there)) {

@@ -48,9 +48,10 @@ pub(super) fn migrate(
     transaction.commit().map_err(StoreError::from_redb)
 }
 
-/// 1 to 2: what most commits change comes into one table. What is damaged is left behind, as lost as it was.
+/// 1 to 2: what most commits change comes into one table, and the index goes. What is damaged is left behind, as lost as it was.
 fn gather_hot(transaction: &WriteTransaction, sealer: Option<Sealer<'_>>) -> Result<(), redb::Error> {
     const COUNTERS: Cells<u32, &[u8]> = Cells::new("counters");
+    const OLD_WORDS: Cells<(u64, u32), &[u8]> = Cells::new("words");
     const UNREAD: Cells<u32, (u64, u64)> = Cells::new("unread");
     {
         let mut hot = HOT.open(transaction, sealer);
@@ -69,5 +70,7 @@ fn gather_hot(transaction: &WriteTransaction, sealer: Option<Sealer<'_>>) -> Res
         }
     }
     COUNTERS.delete(transaction, sealer)?;
-    UNREAD.delete(transaction, sealer)
+    UNREAD.delete(transaction, sealer)?;
+    // Its keys were of another form; it is made anew.
+    OLD_WORDS.delete(transaction, sealer)
 }

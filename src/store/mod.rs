@@ -363,7 +363,7 @@ impl Store {
         {
             let mut words = tables::WORDS.open(&transaction, sealer);
             for (block, value) in &segment.rows {
-                words.insert((segment.number, *block), value.as_slice())?;
+                words.insert(index::key(segment.number, *block), value.as_slice())?;
             }
         }
         transaction.commit()?;

@@ -12,7 +12,7 @@ use super::{
     Store, StoreError, fork,
     guard::guarded,
     history::Line,
-    index::SEGMENT_LINES,
+    index::{self, SEGMENT_LINES},
     outbox::Waiting,
     password::Lock,
     reader::ReadError,
@@ -118,7 +118,7 @@ impl Store {
             // Their words go too; what is left of their segments is indexed anew.
             let mut words = tables::WORDS.open(&transaction, sealer);
             for segment in &segments {
-                let rows = words.range((*segment, 0)..=(*segment, u32::MAX))?;
+                let rows = words.range(index::key(*segment, 0)..=index::key(*segment, u32::MAX))?;
                 let stored = rows.map(|row| Ok(row?.stored())).collect::<Result<Vec<_>, redb::StorageError>>()?;
                 for stored in stored {
                     words.remove_stored(&stored)?;

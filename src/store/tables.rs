@@ -31,7 +31,7 @@ pub(super) const NUMBERS: Cells<u32, (&'static [u8; 32], &'static [u8; 32])> = C
 /// PeerId to the number of the conversation of two.
 pub(super) const PEERS: Cells<&'static [u8; 32], u32> = Cells::naming("peers", 0, 32);
 /// What most commits change; the keys are made in `hot`.
-pub(super) const HOT: Cells<Key<'static>, &'static [u8]> = Cells::naming("hot", 4, 20);
+pub(super) const HOT: Cells<Key<'static>, &'static [u8]> = Cells::naming("hot", 20, 36);
 /// Number and seq to what waits for its receipt. The text stands once, in the history.
 pub(super) const OUTBOX: Cells<(u32, u64), &'static [u8]> = Cells::new("outbox");
 /// Number and line to a message. Lines count through all conversations in order of commit, from 1.
@@ -46,9 +46,9 @@ pub(super) const RECEIVED: Cells<(u32, u64, u64), &'static [u8; 16]> = Cells::ne
 /// Number, incarnation, seq and MessageId to what waits for what is missing before it.
 pub(super) const HELD: Cells<(u32, u64, u64, &'static [u8; 16]), &'static [u8]> = Cells::naming("held", 20, 36);
 
-/// Segment and block to words of the history and where they stand; see `index`. Made from the rest, and made anew where it is
-/// missing: also in profiles of older versions.
-pub(super) const WORDS: Cells<(u64, u32), &'static [u8]> = Cells::new("words");
+/// Segment and block to words of the history and where they stand; the keys are made in `index`. Made from the rest, and made
+/// anew where it is missing: also in profiles of older versions.
+pub(super) const WORDS: Cells<(u32, u64), &'static [u8]> = Cells::new("index");
 
 /// In place of a number in [`IDS`]: the message is ours.
 pub(super) const OWN: u32 = u32::MAX;

@@ -3,6 +3,7 @@
 mod backup;
 mod file;
 mod hot;
+mod migrating;
 mod oracle;
 mod retention;
 mod sealed;

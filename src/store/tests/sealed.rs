@@ -193,7 +193,7 @@ impl Attack<'_> {
         let (rows, mut damaged) = told(self.store);
         // Read by the writer alone, which counts anew.
         let row = (table == "hot").then(|| HotKey::from_bytes(key));
-        if row.is_some_and(|row| row.0 == 0 && row.2 == 0) {
+        if row.is_some_and(|row| row.0 == 0 && row.1 == 0) {
             let snapshot = self.store.slot.snapshot().unwrap();
             assert!(matches!(snapshot.open(tables::HOT).unwrap().get(COMMITS), Err(ReadError::Row(_))));
             return assert_eq!(rows, self.before);
@@ -217,7 +217,7 @@ impl Attack<'_> {
 }
 
 /// The same with so much in one batch that no id waits among what changes often.
-fn many_ops() -> Vec<Op> {
+pub(super) fn many_ops() -> Vec<Op> {
     let again = std::iter::repeat_n(Op::MarkRead(peer(1), id(102)), RECENT_MAX);
     ops().into_iter().chain(again).collect()
 }

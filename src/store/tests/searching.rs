@@ -107,7 +107,7 @@ fn the_index_is_made_once_and_anew_where_it_is_damaged_or_missing() {
     };
     let before = rows(&store);
     assert!(before.len() > 6);
-    let damage = |store: &Store, key: (u64, u32), value: Option<&[u8]>| {
+    let damage = |store: &Store, key: (u32, u64), value: Option<&[u8]>| {
         let transaction = store.slot.begin_write().unwrap();
         {
             let mut words = transaction.open_table(WORDS.plain()).unwrap();
@@ -119,7 +119,9 @@ fn the_index_is_made_once_and_anew_where_it_is_damaged_or_missing() {
         transaction.commit().unwrap();
     };
     // A block that is gone, one that makes no sense, and a head: their segments are read instead.
-    for (key, value) in [((0, 1), None), ((1, u32::MAX), Some(&b"\xc1"[..])), ((1, 1), Some(b"")), ((2, 0), Some(b"nonsense"))] {
+    for (key, value) in
+        [((0, 1), None), ((1, u64::from(u32::MAX)), Some(&b"\xc1"[..])), ((1, 1), Some(b"")), ((2, 0), Some(b"nonsense"))]
+    {
         damage(&store, key, value);
         let found: Vec<_> = queries().iter().map(|query| find(&store, query)).collect();
         assert!(found == read, "{key:?}");
