@@ -20,6 +20,8 @@ use super::{FILE_NAME, StoreError};
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// How a file that is not whole yet is called: this, the process id, and a number.
 const TEMPORARY: &str = "profile.redb.new-";
+/// How the copy of an older profile is called: this, its schema, and the ending of a profile's file.
+const COPY: &str = "profile.schema-";
 /// That number.
 static CREATED: AtomicU32 = AtomicU32::new(0);
 /// Bytes read at once when copying.
@@ -51,11 +53,12 @@ impl Disk {
         self.full.swap(false, Ordering::AcqRel)
     }
 
-    /// A copy of the file as it lies there, synced, readable only by its owner.
-    pub(super) fn copy_to(&self, path: &Path) -> io::Result<()> {
+    /// A copy of the file in `dir` as it lies there, which has this schema; synced, readable only by its owner.
+    pub(super) fn copy_beside(&self, dir: &Path, schema: u32) -> io::Result<()> {
+        let path = dir.join(format!("{COPY}{schema}.redb"));
         let copy = private().write(true).create(true).truncate(true).open(path)?;
         self.copy_into(copy)?;
-        path.parent().map_or(Ok(()), sync_directory)
+        sync_directory(dir)
     }
 
     /// The file as it lies there, written to another one and synced.
@@ -236,9 +239,18 @@ pub(super) fn still(_: &Path, _: &File) -> impl FnOnce() -> bool + use<> {
 /// Removes what processes left behind that died while they made a profile. To be called with the
 /// lock held: whoever makes one now finds that there is one.
 pub(super) fn remove_remains(dir: &Path) {
+    remove_all(dir, TEMPORARY);
+}
+
+/// Removes copies of the profile from before its migration.
+pub(super) fn remove_copies(dir: &Path) {
+    remove_all(dir, COPY);
+}
+
+fn remove_all(dir: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY)) {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn migrate(
     }
     let done = found.checked_sub(1).ok_or_else(|| StoreError::Corrupt("schema 0 never was".to_owned()))?;
     copy()?;
+    tracing::info!(schema = found, "the profile is of an earlier version and is migrated");
     let mut transaction = database.begin_write().map_err(StoreError::from_redb)?;
     transaction.set_quick_repair(true);
     for step in steps.iter().skip(done as usize) {

@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// Opens the profile in `dir`. A newer or foreign file stays as it is, byte for byte; an older one
-    /// is migrated after a copy of it was put beside it. [`StoreError::Sealed`] where it has a password.
+    /// is migrated after a copy of it was put beside it, which the next opening removes. [`StoreError::Sealed`] where it has a password.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         Self::open_with(dir, STEPS, None)
     }
@@ -192,15 +192,20 @@ impl Store {
         let seen = look_first(dir, steps, unlock)?;
         let still = disk::still(dir, &file);
         let disk = Disk::new(FileBackend::new(file).map_err(StoreError::from_redb)?);
-        let copied = Arc::clone(&disk);
+        let (copied, mut migrated) = (Arc::clone(&disk), false);
         let store = Self::open_disk(disk, CACHE_LEN, steps, (unlock, seen), |found| {
-            copied.copy_to(&dir.join(format!("profile.schema-{found}.redb"))).map_err(StoreError::from_io)
+            migrated = true;
+            copied.copy_beside(dir, found).map_err(StoreError::from_io)
         })?;
         // Before we had the lock, another process may have put another file in its place.
         if !still() {
             return Err(StoreError::Locked);
         }
         disk::remove_remains(dir);
+        // What was migrated before is open once more.
+        if !migrated {
+            disk::remove_copies(dir);
+        }
         Ok(store)
     }
 
@@ -219,7 +224,7 @@ impl Store {
 
     /// Opens the profile on a backend. An older one is migrated without a copy.
     pub fn open_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
-        Self::open_backend_with(backend, CACHE_LEN)
+        Self::open_any(backend, CACHE_LEN, None)
     }
 
     /// The same with other memory for pages than [`CACHE_LEN`], in bytes: with none, every page is read from the

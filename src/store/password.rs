@@ -104,7 +104,10 @@ impl Store {
             }
             (Some(_), None) | (None, Some(_)) => {
                 let lock = new.map(|new| Lock::new(new, cost)).transpose()?;
-                self.move_to_copy(dir, lock, new.map(Unlock::rng), &mut |_, _| true)
+                self.move_to_copy(dir, lock, new.map(Unlock::rng), &mut |_, _| true)?;
+                // All that is said stands in there too, without a password.
+                disk::remove_copies(dir);
+                Ok(())
             }
         }
     }

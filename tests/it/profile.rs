@@ -2,6 +2,8 @@
 
 use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
 
+use redb::{ReadableDatabase, ReadableTable};
+
 use crate::person::{Net, Person, contents, program, run};
 
 #[test]
@@ -210,4 +212,28 @@ fn a_profile_of_a_newer_version_is_left_alone() {
     transaction.commit().unwrap();
     drop(database);
     is_unusable(&alice, "newer version");
+}
+
+#[test]
+fn a_profile_of_the_first_schema_is_taken_over_and_its_copy_goes_at_the_next_start() {
+    let net = Net::new();
+    let [alice, bob] = ["alice", "bob"].map(|name| net.person(name));
+    fs::create_dir_all(alice.profile()).unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/profile-v1/profile.redb");
+    fs::copy(fixture, alice.profile().join("profile.redb")).unwrap();
+    // Its key is nobody's.
+    bob.run(["whoami"]).expect(0);
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    let open = |person: &Person| redb::Database::open(person.profile().join("profile.redb")).unwrap();
+    let key = open(&bob).begin_read().unwrap().open_table(meta).unwrap().get("secret").unwrap().unwrap().value().to_vec();
+    let transaction = open(&alice).begin_write().unwrap();
+    transaction.open_table(meta).unwrap().insert("secret", key.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    let copy = alice.profile().join("profile.schema-1.redb");
+    let history = alice.run(["history"]).expect(0).out;
+    assert!(history.contains("waits, with ümläuts and 日本語") && history.contains("Bob from the lab"), "{history}");
+    assert!(copy.exists());
+    assert_eq!(alice.run(["unread", "--total"]).expect(0).out, "2\n");
+    assert!(!copy.exists());
+    assert_eq!(alice.run(["history"]).expect(0).out, history);
 }

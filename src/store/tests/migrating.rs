@@ -17,6 +17,20 @@ use crate::{
     },
 };
 
+#[test]
+fn no_copy_without_a_password_stays_beside_a_profile_that_is_given_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::create(dir.path(), &fresh()).unwrap();
+    commit(&mut store, many_ops());
+    as_schema_1(&store, None);
+    drop(store);
+    // Migrated and locked by one opening.
+    Store::set_password(dir.path(), None, Some(&unlock("pw")), CHEAP).unwrap();
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [FILE_NAME]);
+    drop(Store::unlock(dir.path(), &unlock("pw")).unwrap());
+}
+
 /// The file as the first schema had it: each of what is hot in a table of its own.
 fn as_schema_1(store: &Store, sealer: Option<Sealer<'_>>) {
     let counters = Cells::<u32, &[u8]>::new("counters");
@@ -70,9 +84,13 @@ fn a_profile_of_the_first_schema_opens_as_it_was_with_a_password_and_without() {
         let names: Vec<_> =
             store.slot.begin_write().unwrap().list_tables().unwrap().map(|table| table.name().to_owned()).collect();
         assert!(["counters", "unread", "words"].iter().all(|old| !names.contains(&(*old).to_owned())), "{names:?}");
-        assert!(dir.path().join("profile.schema-1.redb").exists());
+        let copy = dir.path().join("profile.schema-1.redb");
+        assert!(copy.exists());
         // And it goes on.
         commit(&mut store, vec![Op::Receive(line_in(1, 9, 190))]);
         assert_eq!(store.reader().unread().unwrap()[&peer(1)], 2);
+        drop(store);
+        drop(open(dir.path(), password.as_ref()));
+        assert!(!copy.exists(), "it was opened once more");
     }
 }
