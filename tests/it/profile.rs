@@ -2,7 +2,7 @@
 
 use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableDatabase;
 
 use crate::person::{Net, Person, contents, program, run};
 
