@@ -5,6 +5,7 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+pub mod chance;
 pub mod cookie;
 pub mod handshake;
 pub mod identity;

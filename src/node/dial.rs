@@ -67,7 +67,7 @@ impl Node {
         }
         peer.dial_at = None;
         let index = self.free_index();
-        let (initiator, datagram) = Initiator::new(&self.identity, id, &self.config.network, index, &mut self.rng);
+        let (initiator, datagram) = Initiator::new(&self.identity, id, &self.config.network, index, &mut self.chance.rng());
         self.routes.insert(index, Route::Dial(id));
         let dial = Dial { initiator, index, datagram, repeat: Repeat { tries: 0, at: now.instant } };
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -143,7 +143,7 @@ impl Node {
         }
         let index = self.free_index();
         let payload = self.payload();
-        let made = Responder::new(&self.identity, &self.config.network, datagram, index, &payload, &mut self.rng);
+        let made = Responder::new(&self.identity, &self.config.network, datagram, index, &payload, &mut self.chance.rng());
         let Ok((responder, response)) = made else { return self.drop_datagram() };
         // Through full tables this takes less than the handshake itself: 0.1 ms beside 0.2.
         let mut contacts = self.peers.values().filter(|peer| peer.contact.added);
@@ -196,7 +196,7 @@ impl Node {
         let id = established.peer;
         let index = established.local;
         self.peer_mut(id, now);
-        let session = Box::new(Session::new(established, path, SessionConfig::default(), now.instant, &mut self.rng));
+        let session = Box::new(Session::new(established, path, SessionConfig::default(), now.instant, &mut self.chance.rng()));
         self.routes.insert(index, Route::Session(id));
         let peer = self.peer_mut(id, now);
         if peer.rising.len() >= RISING_MAX {

@@ -184,9 +184,10 @@ impl Node {
             return self.on_unopened(now, id, told, VecDeque::new());
         }
         let mut knock = Knock { attempt: self.rng.next_u64(), secret: [0; 16], relay: true, addrs: Vec::new() };
-        self.rng.fill_bytes(&mut knock.secret);
+        let mut secret = self.chance.rng();
+        secret.fill_bytes(&mut knock.secret);
         knock.addrs = self.own_addrs().into_iter().filter(|addr| is_dialable(addr, false)).take(ADDRS_MAX).map(Addr).collect();
-        let sealed = seal_knock(&self.identity, &id, &self.config.network, &knock, &mut self.rng);
+        let sealed = seal_knock(&self.identity, &id, &self.config.network, &knock, &mut secret);
         let punch = Punch {
             peer: id,
             key: ProbeKey::new(&knock, true),

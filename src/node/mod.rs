@@ -65,6 +65,7 @@ use self::{
 use crate::{
     clock::{Instant, Now, Unix},
     crypto::{
+        chance::Chance,
         handshake::Mac1Key,
         identity::{Identity, verify_announce},
     },
@@ -106,6 +107,7 @@ pub struct Node {
     mac1: Mac1Key,
     boot: BootId,
     rng: ChaCha20Rng,
+    chance: Chance,
     reader: Reader,
     start: Now,
     now: Now,
@@ -176,6 +178,7 @@ impl Node {
             discovery: Discovery::new(discovery, discovery_seed, now.instant),
             config,
             identity,
+            chance: Chance::new(&mut rng),
             rng,
             reader,
             start: now,
@@ -475,8 +478,7 @@ impl Node {
         self.peers.entry(id).or_insert_with(|| {
             let mut peer = Peer::blank(id, now.unix);
             if let Some(neighbour) = self.discovery.neighbour(&id) {
-                peer.neighbour = true;
-                peer.heard = true;
+                (peer.neighbour, peer.heard) = (true, true);
                 for remote in neighbour.addrs.iter().rev() {
                     let on_link = interface::on_link(&self.interfaces, remote);
                     peer.on_heard_at(now.instant, PathAddr::direct(*remote, on_link));

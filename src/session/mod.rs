@@ -37,7 +37,6 @@ mod transmit;
 use std::{collections::VecDeque, time::Duration};
 
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore, SeedableRng};
 
 pub use self::assembler::{CREDIT_FULL, CREDIT_MAX};
 pub use self::event::{CloseReason, Dropped, PathAddr, SessionConfig, SessionEvent, Stats};
@@ -58,6 +57,7 @@ use self::{
 use crate::{
     clock::Instant,
     crypto::{
+        chance::Chance,
         handshake::{Established, Role},
         keys::Keys,
         replay::ReplayWindow,
@@ -119,7 +119,7 @@ pub struct Session {
     assembler: Assembler,
     timers: Timers,
     events: VecDeque<SessionEvent>,
-    rng: ChaCha20Rng,
+    chance: Chance,
     is_heard: bool,
     is_open: bool,
     heard_at: Instant,
@@ -142,8 +142,6 @@ impl Session {
     /// A session from a finished handshake. `path` is where the handshake's last datagram came from or
     /// went to. Draws its own randomness from `rng`.
     pub fn new(established: Established, path: PathAddr, config: SessionConfig, now: Instant, rng: &mut ChaCha20Rng) -> Self {
-        let mut rng_seed = [0; 32];
-        rng.fill_bytes(&mut rng_seed);
         let mut session = Self {
             peer: established.peer,
             boot: established.payload.boot,
@@ -166,7 +164,7 @@ impl Session {
             assembler: Assembler::new(now),
             timers: Timers::default(),
             events: VecDeque::new(),
-            rng: ChaCha20Rng::from_seed(rng_seed),
+            chance: Chance::new(rng),
             is_heard: false,
             is_open: false,
             heard_at: now,
@@ -462,7 +460,7 @@ impl Session {
     /// Tries another path to the peer; packets go there once it has answered.
     pub fn try_path(&mut self, now: Instant, path: PathAddr) {
         if self.is_open {
-            self.paths.try_path(now, path, &mut self.rng);
+            self.paths.try_path(now, path, &mut self.chance);
             self.set_timers();
         }
     }

@@ -3,12 +3,12 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
 use super::PathAddr;
 use crate::{
     clock::Instant,
+    crypto::chance::Chance,
     wire::{PACKET_HEADER_LEN, TAG_LEN, frame::Frame},
 };
 
@@ -70,7 +70,7 @@ impl Paths {
 
     /// An authenticated packet of `len` bytes came. `newest`: none with a higher number came before, so
     /// the peer sends from there now. True where a candidate appeared.
-    pub(super) fn on_packet(&mut self, now: Instant, from: PathAddr, len: usize, newest: bool, rng: &mut ChaCha20Rng) -> bool {
+    pub(super) fn on_packet(&mut self, now: Instant, from: PathAddr, len: usize, newest: bool, chance: &mut Chance) -> bool {
         if from == self.current {
             self.heard_at = now;
             return false;
@@ -79,7 +79,7 @@ impl Paths {
             Some(candidate) if candidate.path == from => candidate.received = candidate.received.saturating_add(len),
             // A relay is where the peer was before it had a way of its own: nobody goes back there.
             _ if newest && (from.relay.is_none() || self.current.relay.is_some()) => {
-                self.try_path(now, from, rng);
+                self.try_path(now, from, chance);
                 self.candidate.iter_mut().for_each(|candidate| candidate.received = len);
                 return true;
             }
@@ -89,10 +89,11 @@ impl Paths {
     }
 
     /// Makes `path` the candidate; the one before is dropped.
-    pub(super) fn try_path(&mut self, now: Instant, path: PathAddr, rng: &mut ChaCha20Rng) {
+    pub(super) fn try_path(&mut self, now: Instant, path: PathAddr, chance: &mut Chance) {
         if path == self.current || self.candidate.as_ref().is_some_and(|candidate| candidate.path == path) {
             return;
         }
+        let mut rng = chance.rng();
         self.candidate = Some(Candidate {
             path,
             token: rng.next_u64(),

@@ -64,7 +64,7 @@ impl Session {
         self.on_heard(now);
         self.on_epoch(now, epoch);
         if epoch > Epoch(0) {
-            self.paths.on_packet(now, from, len, newest, &mut self.rng);
+            self.paths.on_packet(now, from, len, newest, &mut self.chance);
         }
         let (mut ack_eliciting, mut at_once) = (false, epoch == Epoch(0));
         for frame in Frames::new(frames) {
@@ -111,7 +111,7 @@ impl Session {
         if epoch > self.keys.epoch() {
             // The peer has our whole reply: the new epoch is common.
             let next = self.recovery.next_number();
-            self.rekey.advance(now, &mut self.keys, next, &mut self.rng);
+            self.rekey.advance(now, &mut self.keys, next, &mut self.chance);
             self.on_advanced();
         }
         if epoch > Epoch(0) && !self.is_open {
@@ -145,11 +145,11 @@ impl Session {
             Frame::PathResponse(token) => self.on_path_response(now, token),
             Frame::Credit { limit } => self.outgoing.on_credit(limit),
             Frame::Rekey(part) => {
-                self.rekey.on_rekey(now, &part, &mut self.keys, &mut self.rng)?;
+                self.rekey.on_rekey(now, &part, &mut self.keys, &mut self.chance)?;
             }
             Frame::RekeyReply(part) => {
                 let next = self.recovery.next_number();
-                if self.rekey.on_reply(now, &part, &mut self.keys, next, &mut self.rng)? == Step::Advanced {
+                if self.rekey.on_reply(now, &part, &mut self.keys, next, &mut self.chance)? == Step::Advanced {
                     self.on_advanced();
                     // The peer sends in the new epoch from the first packet that opens in it.
                     self.ping_due = true;

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
 use super::{assembler::Violation, recovery::Piece};
 use crate::{
     clock::Instant,
     crypto::{
+        chance::Chance,
         handshake::Role,
         keys::{Keys, Proposal, answer},
     },
@@ -123,8 +123,8 @@ impl Rekey {
     }
 
     /// Begins a rekey.
-    pub(super) fn propose(&mut self, keys: &Keys, rng: &mut ChaCha20Rng) {
-        let proposal = Box::new(Proposal::new(keys, rng));
+    pub(super) fn propose(&mut self, keys: &Keys, chance: &mut Chance) {
+        let proposal = Box::new(Proposal::new(keys, &mut chance.rng()));
         self.unsent = part_bits(proposal.message());
         self.state = State::Proposed { proposal, reply: Parts::default() };
     }
@@ -135,7 +135,7 @@ impl Rekey {
         now: Instant,
         part: &RekeyPart<'_>,
         keys: &mut Keys,
-        rng: &mut ChaCha20Rng,
+        chance: &mut Chance,
     ) -> Result<Step, Violation> {
         if part.epoch <= keys.epoch() {
             return Ok(Step::None);
@@ -154,7 +154,7 @@ impl Rekey {
             return Err(Violation);
         }
         let Some(message) = self.incoming.insert(part)? else { return Ok(Step::None) };
-        let reply = answer(keys, &message, rng).map_err(|_| Violation)?;
+        let reply = answer(keys, &message, &mut chance.rng()).map_err(|_| Violation)?;
         self.unsent = part_bits(&reply);
         self.state = State::Answered { reply };
         Ok(Step::None)
@@ -167,7 +167,7 @@ impl Rekey {
         part: &RekeyPart<'_>,
         keys: &mut Keys,
         next: PacketNumber,
-        rng: &mut ChaCha20Rng,
+        chance: &mut Chance,
     ) -> Result<Step, Violation> {
         if part.epoch > keys.epoch().next() {
             return Err(Violation);
@@ -179,20 +179,20 @@ impl Rekey {
         }
         let Some(whole) = reply.insert(part)? else { return Ok(Step::None) };
         proposal.finish(keys, &whole).map_err(|_| Violation)?;
-        self.advance(now, keys, next, rng);
+        self.advance(now, keys, next, chance);
         Ok(Step::Advanced)
     }
 
     /// Uses the next keys from now on. Ours: once the reply is whole; the peer's: once a packet opened in
     /// them.
-    pub(super) fn advance(&mut self, now: Instant, keys: &mut Keys, next: PacketNumber, rng: &mut ChaCha20Rng) {
+    pub(super) fn advance(&mut self, now: Instant, keys: &mut Keys, next: PacketNumber, chance: &mut Chance) {
         if keys.advance() {
             self.state = State::Steady;
             self.incoming = Parts::default();
             self.unsent = 0;
             self.since = now;
             self.first_packet = next.0;
-            let spread = REKEY_AGE_SPREAD.saturating_mul(rng.next_u32() % 2_000) / 1_000;
+            let spread = REKEY_AGE_SPREAD.saturating_mul(chance.rng().next_u32() % 2_000) / 1_000;
             self.due_age = match self.role {
                 Role::Initiator => REKEY_AGE - REKEY_AGE_SPREAD + spread,
                 Role::Responder => REKEY_AGE_RESPONDER,

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use rand_core::SeedableRng;
+use rand_core::{RngCore, SeedableRng};
 
 use super::*;
 use crate::{crypto::keys::tests::established_pair, wire::MESSAGE_LEN_MAX};

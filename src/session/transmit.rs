@@ -103,7 +103,7 @@ impl Session {
         let items = self.assembler.is_limit_due() || self.outgoing.has_sendable();
         let used = std::mem::take(&mut self.in_use) || self.ping_due || items;
         if (first || used) && self.rekey.is_due(now, &self.keys, self.recovery.next_number()) {
-            self.rekey.propose(&self.keys, &mut self.rng);
+            self.rekey.propose(&self.keys, &mut self.chance);
         }
     }
 

@@ -128,8 +128,8 @@ fn old_keys_are_erased() {
     let mut pair = Pair::open(61, CLEAN);
     pair.run_for(60 * SECOND);
     let (soon, much_later) = (late(&pair, 600), late(&pair, 601));
-    let Session { rekey, keys, rng, .. } = &mut pair.ends[A].session;
-    rekey.propose(keys, rng);
+    let Session { rekey, keys, chance, .. } = &mut pair.ends[A].session;
+    rekey.propose(keys, chance);
     pair.run_for(29 * SECOND);
     assert_eq!(pair.ends[B].session.epoch(), Epoch(2));
     assert_eq!(give(&mut pair, soon), Ok(()));
@@ -191,8 +191,8 @@ fn both_rekey_at_once_and_the_initiators_stands() {
         let mut pair = Pair::open(22 + rng_seed, LinkConfig { loss: 20, jitter: 3 * MS, ..CLEAN });
         pair.run_for(60 * SECOND);
         for end in [A, B] {
-            let Session { rekey, keys, rng, .. } = &mut pair.ends[end].session;
-            rekey.propose(keys, rng);
+            let Session { rekey, keys, chance, .. } = &mut pair.ends[end].session;
+            rekey.propose(keys, chance);
         }
         pair.run_until(20 * SECOND, |pair| pair.ends.iter().all(|end| end.session.epoch() == Epoch(2)));
         pair.exchange(A, 50, 20 * SECOND, |_| 100);
@@ -216,8 +216,8 @@ fn no_content_leaves_in_an_old_epoch() {
 #[test]
 fn a_second_rekey_within_30_s_closes() {
     let mut pair = Pair::open(51, CLEAN);
-    let Session { rekey, keys, rng, .. } = &mut pair.ends[A].session;
-    rekey.propose(keys, rng);
+    let Session { rekey, keys, chance, .. } = &mut pair.ends[A].session;
+    rekey.propose(keys, chance);
     pair.run_for(SECOND);
     assert_eq!(pair.ends[B].events.last(), Some(&SessionEvent::Closed(CloseReason::Violation(CloseCode::Protocol))));
 }
