@@ -177,7 +177,7 @@ impl Transport for Ours {
     async fn dial(&self, (endpoint, peer): &mut Self::Dialer, to: SocketAddr) -> Result<OursConn> {
         let index = endpoint.borrow_mut().links.dial(clock::instant(), *peer, to);
         endpoint.borrow_mut().turn();
-        let place = until(endpoint, |links| links.opened(index)).await?;
+        let place = until(endpoint, |links| links.ready(index)).await?;
         Ok(OursConn { endpoint: Rc::clone(endpoint), place })
     }
 }

@@ -14,7 +14,7 @@ use p2pchat_udp::{
         handshake::{Established, Initiator, Mac1Key, Responder},
         identity::Identity,
     },
-    id::{BootId, PeerId, SessionIndex},
+    id::{BootId, Epoch, PeerId, SessionIndex},
     session::{PathAddr, Session, SessionConfig, SessionEvent},
     wire::{
         self, WIRE_VERSION,
@@ -173,13 +173,14 @@ impl Links {
         self.accepted.pop_front()
     }
 
-    /// The place of this dial's session once it is open, its first rekey done; an error where nobody answered.
-    pub(super) fn opened(&self, index: SessionIndex) -> Result<Option<usize>> {
+    /// The place of this dial's session once it lets content leave, its first rekey done here; an error where nobody answered.
+    /// The peer, proved by its handshake, learns of it by the first packet: as with QUIC, whose dialler waits for no more either.
+    pub(super) fn ready(&self, index: SessionIndex) -> Result<Option<usize>> {
         if self.dials.get(&index).is_some_and(|dial| dial.initiation.tries >= TRIES_MAX) {
             bail!("nobody answers");
         }
         let Some(&place) = self.routes.get(&index) else { return Ok(None) };
-        Ok(self.link(place)?.session.is_open().then_some(place))
+        Ok((self.link(place)?.session.epoch() > Epoch(0)).then_some(place))
     }
 
     /// The next message of this session.
