@@ -120,7 +120,8 @@ impl Writing<'_> {
         incarnation: Option<Incarnation>,
     ) -> Result<bool, StorageError> {
         if self.is_large {
-            return self.ids.insert_new((id.as_bytes(), whose), known);
+            // One that is damaged waits for ever.
+            return Ok(!self.hot.contains(recent(id, whose))? && self.ids.insert_new((id.as_bytes(), whose), known)?);
         }
         if self.is_known(id, whose)? {
             return Ok(false);

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::*;
-use crate::store::hot::RECENT_MAX;
+use crate::store::hot::{RECENT_MAX, recent};
 
 /// Bytes of a page.
 const PAGE_LEN: usize = 4_096;
@@ -114,4 +114,19 @@ fn ids_that_wait_go_on_many_at_a_time_and_are_known_all_along() {
     let len = large.len() as u64;
     commit(&mut store, large);
     assert_eq!(gone_on(&store), 2 * all + len);
+}
+
+#[test]
+fn an_id_that_waits_and_is_damaged_is_known_all_the_same() {
+    let mut store = new_store();
+    let line = line_in(1, 1, 3);
+    commit(&mut store, vec![Op::Receive(line.clone())]);
+    let transaction = store.slot.begin_write().unwrap();
+    transaction.open_table(tables::HOT.plain()).unwrap().insert(recent(&id(3), 1), b"\xc1".as_slice()).unwrap();
+    transaction.commit().unwrap();
+    for others in [0, RECENT_MAX] {
+        let ops = std::iter::repeat_n(Op::Receive(line.clone()), 1 + others).collect();
+        assert!(commit(&mut store, ops).is_duplicate(&line));
+        assert_eq!(history(&store), [line.clone()]);
+    }
 }
